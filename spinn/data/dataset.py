@@ -1,0 +1,97 @@
+"""The one container of data: a row per cut, and which columns are features and targets.
+
+Knows no file format but its own (a tidy CSV whose sha256 is the fingerprint), and no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from spinn.errors import DataError
+from spinn.record import PlannedDataset
+
+TARGETS = ("VB", "thermal")
+UNITS = {"time": "min", "DOC": "mm", "feed": "mm/rev", "power": "W", "VB": "mm", "thermal": "µm"}
+REQUIRED = ("case", "run", "time", "DOC", "feed", "steel", "power", "VB", "thermal")
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Something that was left out, and why: `what` is a cut, a signal or a label."""
+
+    case: str
+    run: int
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One row per cut, ordered by case and then by time.
+
+    `frame` columns: `case` (str, identifies the tool), `run` (int), `time` (min of cutting), `DOC` (mm), `feed`
+    (mm/rev), `steel` (0 cast iron, 1 steel), `power` (W, NaN where not known), `VB` (mm) and `thermal` (µm), NaN where
+    not measured, and every feature (NaN where its signal is missing). `features` names the input columns, in order;
+    `time`, `DOC`, `feed` and `steel` come first and are features too.
+    """
+
+    source: str
+    frame: pd.DataFrame
+    features: tuple[str, ...]
+    exclusions: tuple[Exclusion, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The tools, in the order of their first cut."""
+        return tuple(dict.fromkeys(self.frame["case"]))
+
+    @property
+    def measured_targets(self) -> tuple[str, ...]:
+        """Targets with at least one label."""
+        return tuple(target for target in TARGETS if self.frame[target].notna().any())
+
+    def to_csv(self) -> bytes:
+        """The canonical CSV: fixed column order, shortest exact spelling of every float."""
+        columns = [*REQUIRED, *(name for name in self.features if name not in REQUIRED)]
+        text = io.StringIO()
+        self.frame[columns].to_csv(text, index=False, lineterminator="\n")
+        return text.getvalue().encode()
+
+    def fingerprint(self) -> str:
+        """sha256 of the canonical CSV."""
+        return hashlib.sha256(self.to_csv()).hexdigest()
+
+    def planned(self) -> PlannedDataset:
+        """What a plan states about this data."""
+        return PlannedDataset(
+            source=self.source,
+            fingerprint=self.fingerprint(),
+            features=self.features,
+            targets=self.measured_targets,  # type: ignore[arg-type]
+            cases=self.cases,
+            cuts=len(self.frame),
+        )
+
+
+def read_canonical(path: Path, planned: PlannedDataset) -> Dataset:
+    """Read back the `dataset.csv` of a folder of runs.
+
+    Raises:
+        DataError: the file is missing, or its columns are not the planned ones. (Its digest is the audit's business.)
+    """
+    try:
+        frame = pd.read_csv(path, dtype={"case": str}, float_precision="round_trip")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; it is written beside plan.json before any training") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a CSV file ({error}); the run that wrote it must be repeated") from None
+    missing = [name for name in (*REQUIRED, *planned.features) if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing; the plan names it")
+    return Dataset(planned.source, frame, planned.features)

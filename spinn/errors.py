@@ -1,0 +1,81 @@
+"""The exceptions of this project, and how a command line ends on one of them.
+
+Every message is one line: name, value, what was expected, how to mend it.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class SpinnError(Exception):
+    """Base of every error this project raises on purpose; `exit_status` is what a command ends with."""
+
+    exit_status = 2
+
+
+class InputError(SpinnError):
+    """A value, a file or a call that cannot be used as it is."""
+
+
+class ScheduleError(InputError):
+    """A pruning schedule, network shape or target that has no meaning."""
+
+
+class DataError(InputError):
+    """A data file that is missing, broken, or lacks what is needed."""
+
+
+class RecordError(InputError):
+    """A plan, record or checkpoint that cannot be read as one."""
+
+
+class TamperedError(SpinnError):
+    """A file whose bytes are not the ones that were recorded."""
+
+    exit_status = 1
+
+
+class NonFiniteError(SpinnError):
+    """A computation that produced inf or NaN where a number was needed."""
+
+    exit_status = 1
+
+
+_FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "the quota is used up", errno.EROFS: "mounted read-only"}
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error` on a single line."""
+    return " ".join(str(error).split())
+
+
+def run_command(command: Callable[[], object], name: str) -> NoReturn:
+    """Run a command line's body and end the process as DESIGN section 9 says.
+
+    Expected errors become one line on standard error and their exit status; an operating system error (a full disk,
+    a read-only mount, a missing permission) is bad input, status 2. Anything else is a fault of this project and
+    keeps its traceback.
+    """
+    try:
+        status = command()
+    except SpinnError as error:
+        _leave(f"{name}: {one_line(error)}", error.exit_status)
+    except KeyboardInterrupt:
+        _leave(f"{name}: interrupted; what was finished is kept, the same command goes on from there", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        what = _FULL.get(error.errno or 0, (error.strerror or str(error)).lower())
+        _leave(f"{name}: {where}{what}; what was finished is kept, mend this and run the same command again", 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)

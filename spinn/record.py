@@ -1,0 +1,443 @@
+"""The plan and the run record: their schema, their digests, and how they are written whole or not at all.
+
+Knows names and shapes of what is on disk; computes nothing about networks, and loads neither torch nor numpy.
+A folder of runs holds `plan.json`, `dataset.csv`, and `runs/<run id>/` with `record.json` (`progress.json` while the
+run is unfinished), `history.csv`, `predictions.csv`, `dense.safetensors` and `stage-<k>.safetensors`; `baselines/`
+holds a JSON and a CSV file for each baseline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from spinn.errors import RecordError
+
+SCHEMA_VERSION = 1
+PLAN, DATASET, AUDIT, RUNS, BASELINES = "plan.json", "dataset.csv", "audit.json", "runs", "baselines"
+RECORD, PROGRESS, HISTORY, PREDICTIONS = "record.json", "progress.json", "history.csv", "predictions.csv"
+
+Target = Literal["VB", "thermal"]
+Split = Literal["train", "validation", "test"]
+PhysicsTerm = Literal["wear_rate", "heat", "initial", "monotone", "nonnegative"]
+BaselineName = Literal["mean", "wear-law"]
+
+
+class Strict(BaseModel):
+    """Base of every schema: unknown keys are refused, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+# --- the experiment, as its file states it -------------------------------------------------------------------------
+
+
+class SplitConfig(Strict):
+    """How cases are divided: `leave-one-case-out`, or `grouped` into `folds` parts."""
+
+    kind: Literal["leave-one-case-out", "grouped"]
+    folds: int | None = Field(default=None, ge=2)
+    validation_cases: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _folds_belong_to_grouped(self) -> SplitConfig:
+        if (self.kind == "grouped") != (self.folds is not None):
+            raise ValueError("folds is given for kind = 'grouped', and only there")
+        return self
+
+
+class DenseConfig(Strict):
+    """Training of the dense network: Adam; `batch` rows a step, or all of them where there are fewer."""
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    batch: int = Field(default=512, ge=1)
+    patience: int = Field(default=50, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float | None = Field(default=1.0, gt=0)
+
+
+class PhysicsConfig(Strict):
+    """Weight of each physics term in the loss; 0 switches a term off. Terms are nondimensional."""
+
+    wear_rate: float = Field(default=0.0, ge=0)
+    heat: float = Field(default=0.0, ge=0)
+    initial: float = Field(default=0.0, ge=0)
+    monotone: float = Field(default=0.0, ge=0)
+    nonnegative: float = Field(default=0.0, ge=0)
+
+    def enabled(self) -> tuple[PhysicsTerm, ...]:
+        """The names of the terms whose weight is not zero."""
+        names: tuple[PhysicsTerm, ...] = ("wear_rate", "heat", "initial", "monotone", "nonnegative")
+        return tuple(name for name in names if getattr(self, name) > 0)
+
+
+class StageConfig(Strict):
+    """One pruning stage: `ratio` of the active weights, a decimal string held exactly, then fine-tuning."""
+
+    ratio: str
+    epochs: int = Field(ge=0)
+    learning_rate: float = Field(gt=0)
+
+    @field_validator("ratio")
+    @classmethod
+    def _ratio_is_exact(cls, ratio: str) -> str:
+        from spinn.schedule import parse_ratio
+
+        parse_ratio(ratio)
+        return ratio
+
+
+class Variant(Strict):
+    """One way of pruning that the experiment runs, and what the audit is expected to find in it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    pruner: Literal["global-magnitude", "first-version"]
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    expected_findings: tuple[str, ...] = ()
+
+
+class TargetConfig(Strict):
+    """What the schedule has to reach (MISSION, success criteria); `None` means not asked."""
+
+    reduction: str | None = None
+    parameter_range: tuple[int, int] | None = None
+    size_bytes: int | None = None
+
+
+class Experiment(Strict):
+    """An experiment file (`paper/experiments/*.toml`), resolved: every default filled in."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    data: str = "simulator"
+    claims: str = "../claims.toml"
+    seeds: tuple[int, ...] = Field(min_length=1)
+    layers: tuple[int, ...] = Field(min_length=2)
+    stack: int = Field(default=32, ge=1)
+    keep: Literal["all", "final"] = "all"
+    split: SplitConfig
+    dense: DenseConfig
+    physics: PhysicsConfig = PhysicsConfig()
+    target: TargetConfig = TargetConfig()
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    baselines: tuple[BaselineName, ...] = ("mean", "wear-law")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Experiment:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variants: names are unique, got {names}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: each stands once, got {list(self.seeds)}")
+        return self
+
+
+# --- the plan, written before any training --------------------------------------------------------------------------
+
+
+class LedgerStage(Strict):
+    """One line of the pruning ledger; integers only. `stage` counts from 1."""
+
+    stage: int
+    ratio: str
+    active: int
+    pruned: int
+    kept_weights: int
+    parameters: int
+
+
+class PlannedDataset(Strict):
+    """The data of a plan: `fingerprint` is the sha256 of `dataset.csv`."""
+
+    source: str
+    fingerprint: str
+    features: tuple[str, ...]
+    targets: tuple[Target, ...]  # the measured ones
+    cases: tuple[str, ...]
+    cuts: int
+
+
+class PlannedRun(Strict):
+    """One run that must be there in the end."""
+
+    run_id: str
+    variant: str
+    fold: int
+    seed: int
+    cohort: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class PlannedClaims(Strict):
+    """Digest of the claims' values, thresholds, tests and margins, fixed before the runs."""
+
+    digest: str
+    names: tuple[str, ...]
+
+
+class Plan(Strict):
+    """Everything that was decided before training; `ledger` maps each variant to its stages."""
+
+    schema_version: int = SCHEMA_VERSION
+    spinn_version: str
+    experiment: Experiment
+    dataset: PlannedDataset
+    ledger: dict[str, tuple[LedgerStage, ...]]
+    runs: tuple[PlannedRun, ...]
+    claims: PlannedClaims
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`."""
+        return next(variant for variant in self.experiment.variants if variant.name == name)
+
+
+# --- the record of one run -------------------------------------------------------------------------------------------
+
+
+class LayerStatistics(Strict):
+    """One weight matrix after a stage's fine-tuning. `nonzero` counts weights that are not 0, masked or not."""
+
+    name: str
+    weights: int
+    kept: int
+    nonzero: int
+    mean_abs: float  # over kept weights
+    std: float
+    min_abs: float
+    max_abs: float
+
+
+class StageRecord(Strict):
+    """What one stage did; stage 0 is the dense network, before any pruning.
+
+    `active`, `pruned`, `kept_weights` and `parameters` are read off the masks; `nonzero_weights` off the weights at
+    the stage's end. `reported_reduction` is what the pruner itself claims to have reached.
+    """
+
+    stage: int
+    active: int
+    pruned: int
+    kept_weights: int
+    parameters: int
+    nonzero_weights: int
+    reported_reduction: float
+    layers: tuple[LayerStatistics, ...]
+    epochs_run: int
+    selected_epoch: int
+    selected_by: Split
+    selected_loss: float
+    coefficients: dict[str, float]
+    checkpoint: str
+    checkpoint_bytes: int
+
+
+class Scaler(Strict):
+    """Standardisation fitted on training cases: scaled = (value - mean) / scale; a missing feature becomes 0."""
+
+    fitted_on: tuple[str, ...]
+    feature_mean: tuple[float, ...]
+    feature_scale: tuple[float, ...]
+    target_mean: tuple[float, ...]
+    target_scale: tuple[float, ...]
+
+
+class Metric(Strict):
+    """Error of one target over one split after one stage; `r2` is None below two distinct measured values."""
+
+    stage: int
+    split: Split
+    target: Target
+    n: int
+    r2: float | None
+    mae: float
+    rmse: float
+
+
+class PhaseCost(Strict):
+    """Cost of one phase of a cohort. `key` names the phase across runs: equal keys are one and the same work."""
+
+    key: str
+    phase: str  # dense, stage-1, …
+    runs: int  # networks trained together in it
+    seconds: float
+    epochs: int
+    flops: int  # of one run: forward and backward, counted analytically
+    peak_memory_bytes: int
+    energy_joules: float | None  # None: this machine does not report it
+
+
+class Latency(Strict):
+    """Wall time of one forward pass at batch 1 on one thread, and of the file it was read from."""
+
+    model: Literal["dense", "sparse"]
+    median_ms: float
+    p95_ms: float
+    repeats: int
+    flops: int
+    file_bytes: int
+
+
+class Environment(Strict):
+    """The machine and the libraries of a run, as they were."""
+
+    spinn: str
+    python: str
+    platform: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    device: str
+    threads: int
+    packages: dict[str, str]
+
+
+class Record(Strict):
+    """One run: what was planned, what was achieved, and the digest of every file that says so."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    plan_digest: str
+    variant: str
+    fold: int
+    seed: int
+    cohort: str
+    cohort_runs: tuple[str, ...]
+    environment: Environment
+    features: tuple[str, ...]
+    scaler: Scaler
+    physics_terms: tuple[PhysicsTerm, ...]
+    stages: tuple[StageRecord, ...]
+    metrics: tuple[Metric, ...]
+    cost: tuple[PhaseCost, ...]
+    latency: tuple[Latency, ...]
+    warnings: tuple[str, ...]
+    files: dict[str, str]  # name in the run's folder → sha256
+
+
+class BaselineFold(Strict):
+    """One fit of a baseline: every case but the held-out ones; `coefficients` by name, in the units of the law."""
+
+    fold: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    coefficients: dict[str, float]
+
+
+class BaselineRecord(Strict):
+    """A baseline over all folds; its held-out predictions are in `<name>.csv` beside `<name>.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: BaselineName
+    plan_digest: str
+    targets: tuple[Target, ...]  # the ones it predicts
+    parameters: int  # fitted coefficients of one fold
+    folds: tuple[BaselineFold, ...]
+    seconds: float
+    predictions_digest: str
+
+
+# --- digests and files ----------------------------------------------------------------------------------------------
+
+
+def canonical_json(value: object) -> str:
+    """One spelling for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(value: object) -> str:
+    """sha256 of `value` in its canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of the bytes of the file at `path`."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` so that a reader, or a crash, finds the old file or the new one, never a part.
+
+    Raises:
+        OSError: the disk is full or read-only; the old file, if any, is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write a plan or record as indented JSON, floats in their shortest exact spelling."""
+    write_atomic(path, (json.dumps(model.model_dump(mode="json"), indent=1, allow_nan=False) + "\n").encode())
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def read_model(path: Path, schema: type[Schema]) -> Schema:
+    """Read a plan or record.
+
+    Raises:
+        RecordError: the file is missing, is not JSON, or does not follow the schema; names the first offending key.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file; a folder of runs is what `spinn run --out` wrote") from None
+    try:
+        return schema.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        raise RecordError(f"{path}: {first_problem(error)}") from None
+
+
+def first_problem(error: pydantic.ValidationError) -> str:
+    """The first complaint of a validation, as `key = value: what is wrong`."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "content"
+    value = first.get("input")
+    shown = "" if isinstance(value, dict | list | tuple | bytes) or first["type"] == "missing" else f" = {value!r:.80}"
+    more = error.error_count() - 1
+    return f"{where}{shown}: {first['msg'].lower()}" + (f" (and {more} more)" if more else "")
+
+
+def plan_digest(plan: Plan) -> str:
+    """What every record of `plan` carries, so that a plan changed afterwards is noticed."""
+    return digest_of(plan.model_dump(mode="json"))
+
+
+def run_folder(runs: Path, run_id: str) -> Path:
+    """Where the files of run `run_id` lie."""
+    return runs / RUNS / run_id
+
+
+def checkpoint_name(stage: int) -> str:
+    """File name of the checkpoint after `stage` (0: the dense network)."""
+    return "dense.safetensors" if stage == 0 else f"stage-{stage}.safetensors"
+
+
+def history_columns(terms: Sequence[str]) -> tuple[str, ...]:
+    """Columns of history.csv: losses are unweighted, `loss` is the weighted sum that was minimised."""
+    return ("stage", "epoch", "learning_rate", "loss", "data", *terms, "validation_loss", "gradient_norm")
+
+
+PREDICTION_COLUMNS = ("stage", "split", "case", "run", "time", "target", "measured", "prediction")
+BASELINE_COLUMNS = ("fold", "case", "run", "time", "target", "measured", "prediction")
