@@ -1,0 +1,55 @@
+# The two commands of the README, for a machine that has Python 3.11 and make and nothing else.
+#
+#   make paper-artifacts [EXPERIMENT=quick] [DATA=simulator|nasa|PATH] [DEVICE=auto]
+#   make verify
+
+EXPERIMENT ?= quick
+DATA ?= simulator
+DEVICE ?= auto
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+
+NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
+RUNS := build/runs/$(NAME)
+PAPER := build/paper/$(NAME)
+FILE := paper/experiments/$(EXPERIMENT).toml
+BIN := .venv/bin
+TOX := .venv-tox/bin/tox
+
+.DEFAULT_GOAL := help
+.PHONY: help paper-artifacts verify clean
+
+help:
+	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
+	@echo "                      EXPERIMENT=quick  a file in paper/experiments without its .toml"
+	@echo "                      DATA=simulator    or nasa, or the path of a mill.mat or a tidy CSV file"
+	@echo "                      DEVICE=auto       or cpu, or cuda"
+	@echo "make verify           run the whole verification suite (tox)"
+	@echo "make clean            remove build/ (runs and paper artifacts) and the environments"
+
+paper-artifacts: .venv/installed
+	$(BIN)/spinn schedule check $(FILE)
+	$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE)
+	$(BIN)/spinn-verify records "$(RUNS)" --replay
+	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)"
+	@echo "open $(PAPER)/report.html"
+
+verify: .venv-tox/installed
+	$(TOX) run
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(call python-is-recent)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv-tox/installed: constraints.txt
+	@$(call python-is-recent)
+	$(PYTHON) -m venv .venv-tox
+	.venv-tox/bin/python -m pip install --quiet --constraint constraints.txt tox tox-ignore-env-name-mismatch
+	touch $@
+
+python-is-recent = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' 2>/dev/null \
+	|| { echo "PYTHON = $(PYTHON): Python 3.11 or later is needed; name one with make PYTHON=…" >&2; exit 1; }
+
+clean:
+	rm -rf build .tox .venv .venv-tox
