@@ -1,9 +1,9 @@
 """The plan and the run record: their schema, their digests, and how they are written whole or not at all.
 
 Knows names and shapes of what is on disk; computes nothing about networks, and loads neither torch nor numpy.
-A folder of runs holds `plan.json`, `dataset.csv`, and `runs/<run id>/` with `record.json` (`progress.json` while the
-run is unfinished), `history.csv`, `predictions.csv`, `dense.safetensors` and `stage-<k>.safetensors`; `baselines/`
-holds a JSON and a CSV file for each baseline.
+A folder of runs holds `plan.json`, `dataset.csv`, `datacard.json`, `claims.json`, a JSON and a CSV file for each
+baseline in `baselines/`, and `runs/<run id>/` with `record.json` (`progress.json` while the run is unfinished),
+`history.csv`, `predictions.csv`, `dense.safetensors` and `stage-<k>.safetensors`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from spinn.errors import RecordError
 
 SCHEMA_VERSION = 1
+DATACARD, CLAIMS = "datacard.json", "claims.json"
 PLAN, DATASET, AUDIT, RUNS, BASELINES = "plan.json", "dataset.csv", "audit.json", "runs", "baselines"
 RECORD, PROGRESS, HISTORY, PREDICTIONS = "record.json", "progress.json", "history.csv", "predictions.csv"
 
@@ -118,11 +119,10 @@ class Experiment(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     data: str = "simulator"
-    claims: str = "../claims.toml"
+    claims: str | None = None  # a TOML file, relative to the experiment's
     seeds: tuple[int, ...] = Field(min_length=1)
     layers: tuple[int, ...] = Field(min_length=2)
     stack: int = Field(default=32, ge=1)
-    keep: Literal["all", "final"] = "all"
     split: SplitConfig
     dense: DenseConfig
     physics: PhysicsConfig = PhysicsConfig()
@@ -179,7 +179,7 @@ class PlannedRun(Strict):
 
 
 class PlannedClaims(Strict):
-    """Digest of the claims' values, thresholds, tests and margins, fixed before the runs."""
+    """Digest of `claims.json` (statements, thresholds, tests, margins), fixed before the runs."""
 
     digest: str
     names: tuple[str, ...]
@@ -277,7 +277,11 @@ class PhaseCost(Strict):
 
 
 class Latency(Strict):
-    """Wall time of one forward pass at batch 1 on one thread, and of the file it was read from."""
+    """Wall time of one forward pass at batch 1 on one thread.
+
+    `flops` are those of the active weights; a masked network executes the dense network's all the same. `file_bytes`
+    and `memory_bytes` are the sizes of its checkpoint and of its tensors once loaded.
+    """
 
     model: Literal["dense", "sparse"]
     median_ms: float
@@ -285,6 +289,7 @@ class Latency(Strict):
     repeats: int
     flops: int
     file_bytes: int
+    memory_bytes: int
 
 
 class Environment(Strict):

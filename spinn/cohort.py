@@ -1,0 +1,268 @@
+"""One cohort: the runs that are trained together, from the dense network to their records.
+
+The dense phase is trained once and shared by all variants, so that dense and sparse are paired. A stage starts with a
+new optimizer, and with random numbers that depend on seed and stage only: going on from a stage's end gives the same
+bytes as never having stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from spinn import checkpoint, cost, determinism, inference, pruning, schedule, task, training
+from spinn.data.dataset import TARGETS, Dataset
+from spinn.journal import Journal, stages_done
+from spinn.masks import Masks
+from spinn.model import Network, from_checkpoints, to_checkpoint
+from spinn.physics import Coefficients
+from spinn.record import (
+    PREDICTION_COLUMNS,
+    RECORD,
+    DenseConfig,
+    PhaseCost,
+    Plan,
+    PlannedRun,
+    Record,
+    StageConfig,
+    StageRecord,
+    Variant,
+    checkpoint_name,
+    plan_digest,
+    run_folder,
+)
+
+
+class Phase(Protocol):
+    """Progress of one phase of training."""
+
+    def epoch(self, epoch: int, loss: float) -> None:
+        """`epoch` is over; `loss` is the mean over the runs."""
+
+    def end(self, seconds: float, epochs: int) -> None:
+        """The phase is over."""
+
+
+@dataclass
+class _State:
+    """The stacked runs between two stages."""
+
+    network: Network
+    masks: Masks
+    coefficients: Coefficients
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """What one phase of training gave: the fit, its cost, and the counts that pruning changed."""
+
+    stage: int
+    fitted: training.FitResult
+    cost: PhaseCost
+    active: Sequence[int]  # before pruning, per run
+    reported_reduction: float
+
+
+@dataclass
+class Cohort:
+    """The runs of the cohort called `name`; `phase(label, epochs)` is called when a phase of training begins."""
+
+    plan: Plan
+    name: str
+    dataset: Dataset
+    folder: Path
+    device: torch.device
+    phase: Callable[[str, int], Phase]
+
+    def execute(self, from_stage: int | None = None) -> None:
+        """Bring every run of the cohort to its record, from where each variant stands or from `from_stage`.
+
+        Raises:
+            RecordError: what an earlier call left cannot be gone on from; says how to mend it.
+            TamperedError: a checkpoint to go on from was changed.
+        """
+        done: dict[str, int] = {}
+        for variant in self.plan.experiment.variants:
+            folders = [self._folder(run) for run in self._runs(variant)]
+            if from_stage is None and all((folder / RECORD).exists() for folder in folders):
+                continue
+            stage = min(stages_done(folder) for folder in folders)
+            done[variant.name] = stage if from_stage is None else min(stage, from_stage)
+        if any(stage < 0 for stage in done.values()):
+            self._train_dense([name for name, stage in done.items() if stage < 0])
+        for name, stage in done.items():
+            self._prune(self.plan.variant(name), max(stage, 0))
+
+    def _runs(self, variant: Variant) -> list[PlannedRun]:
+        return [run for run in self.plan.runs if run.cohort == self.name and run.variant == variant.name]
+
+    def _folder(self, run: PlannedRun) -> Path:
+        return run_folder(self.folder, run.run_id)
+
+    @cached_property
+    def _units(self) -> list[PlannedRun]:
+        """Fold and seed of every place in the stack; the same for each variant."""
+        return self._runs(self.plan.experiment.variants[0])
+
+    @cached_property
+    def _task(self) -> task.Task:
+        return task.build(self.dataset, self._units, self.plan.experiment.physics, self.device)
+
+    @cached_property
+    def _plan_digest(self) -> str:
+        return plan_digest(self.plan)
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def _train_dense(self, names: Sequence[str]) -> None:
+        experiment = self.plan.experiment
+        network = Network.initialise(experiment.layers, [run.seed for run in self._units], self.device)
+        state = _State(network, Masks.ones_like(network), Coefficients.initial(self._task))
+        active = state.masks.kept()
+        fitted, spent = self._fit("dense", 0, experiment.dense, state, enforced=None)
+        environment = determinism.environment(self.device)
+        for name in names:
+            runs = self._runs(self.plan.variant(name))
+            journals = [
+                Journal.start(
+                    self._folder(run),
+                    Record(
+                        run_id=run.run_id,
+                        plan_digest=self._plan_digest,
+                        variant=name,
+                        fold=run.fold,
+                        seed=run.seed,
+                        cohort=self.name,
+                        cohort_runs=tuple(other.run_id for other in runs),
+                        environment=environment,
+                        features=self.dataset.features,
+                        scaler=scaler,
+                        physics_terms=self._task.terms,
+                        stages=(),
+                        metrics=(),
+                        cost=(),
+                        latency=(),
+                        warnings=tuple(self._task.warnings),
+                        files={},
+                    ),
+                )
+                for run, scaler in zip(runs, self._task.scalers, strict=True)
+            ]
+            self._write(journals, runs, state, _Phase(0, fitted, spent, active, 0.0))
+
+    def _prune(self, variant: Variant, done: int) -> None:
+        """Every stage of `variant` after `done`, then its records."""
+        experiment, pruner, runs = self.plan.experiment, pruning.PRUNERS[variant.pruner], self._runs(variant)
+        journals = [Journal.restore(self._folder(run), self._plan_digest, done) for run in runs]
+        state = self._load(journals, done)
+        ledger = schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
+        for stage, config in list(zip(ledger, variant.stages, strict=True))[done:]:
+            active = state.masks.kept()
+            state.masks = pruner.select(state.network, state.masks, stage)
+            label = f"{variant.name} stage {stage.stage}"
+            fitted, spent = self._fit(label, stage.stage, config, state, enforced=pruner.enforced)
+            reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
+            self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
+        for index, journal in enumerate(journals):
+            files = {"dense": checkpoint_name(0), "sparse": checkpoint_name(len(ledger))}
+            timed = files if index == 0 else {}  # one run speaks for its stack: the networks have one shape
+            journal.finish([inference.latency(journal.folder / file, model) for model, file in timed.items()])
+
+    def _load(self, journals: Sequence[Journal], stage: int) -> _State:
+        stored = [checkpoint.read(journal.folder / checkpoint_name(stage)) for journal in journals]
+        network, masks = from_checkpoints(stored, self.device)
+        coefficients = Coefficients.from_dicts([one.coefficients for one in stored], self.device)
+        return _State(network, masks or Masks.ones_like(network), coefficients)
+
+    def _fit(
+        self, label: str, stage: int, config: DenseConfig | StageConfig, state: _State, *, enforced: bool | None
+    ) -> tuple[training.FitResult, PhaseCost]:
+        """Train the stack in place; `enforced` says whether masks are held, None that there are none yet."""
+        experiment = self.plan.experiment
+        settings = training.FitSettings(
+            epochs=config.epochs,
+            learning_rate=config.learning_rate,
+            batch=experiment.dense.batch,
+            patience=experiment.dense.patience if stage == 0 else None,
+            weight_decay=experiment.dense.weight_decay,
+            clip_norm=experiment.dense.clip_norm,
+            physics=experiment.physics,
+        )
+        shown = self.phase(f"{self.name} {label}, {len(self._units)} runs", config.epochs)
+        with cost.measure(self.device) as meter:
+            fitted = training.fit(
+                state.network,
+                state.coefficients,
+                self._task,
+                settings,
+                seeds=[run.seed for run in self._units],
+                stage=stage,
+                masks=None if enforced is None else state.masks,
+                enforced=bool(enforced),
+                on_epoch=lambda epoch, _, losses: shown.epoch(epoch, float(losses.mean())),
+            )
+        epochs = max(fitted.epochs_run, default=0)
+        shown.end(meter.seconds, epochs)
+        spent = PhaseCost(
+            key=f"{self.name}/{label}",
+            phase="dense" if stage == 0 else f"stage-{stage}",
+            runs=len(self._units),
+            seconds=meter.seconds,
+            epochs=epochs,
+            flops=cost.training_flops(experiment.layers, self._task.rows, self._task.tangent_rows, epochs),
+            peak_memory_bytes=meter.peak_memory_bytes,
+            energy_joules=meter.energy_joules,
+        )
+        return fitted, spent
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _write(self, journals: Sequence[Journal], runs: Sequence[PlannedRun], state: _State, phase: _Phase) -> None:
+        predicted = task.predict(state.network, self.dataset, self._task.scalers)
+        learned, kept = state.coefficients.as_dicts(), state.masks.kept()
+        masks = None if phase.stage == 0 else state.masks
+        for index, (journal, run) in enumerate(zip(journals, runs, strict=True)):
+            stored = to_checkpoint(state.network, masks, index, learned[index])
+            content = checkpoint.encode(stored)
+            entry = StageRecord(
+                stage=phase.stage,
+                active=phase.active[index],
+                pruned=phase.active[index] - kept[index],
+                kept_weights=kept[index],
+                parameters=kept[index] + sum(bias.size for bias in stored.biases),
+                nonzero_weights=sum(int(np.count_nonzero(weight)) for weight in stored.weights),
+                reported_reduction=phase.reported_reduction,
+                layers=pruning.layer_statistics(state.network, state.masks, index),
+                epochs_run=phase.fitted.epochs_run[index],
+                selected_epoch=phase.fitted.selected_epoch[index],
+                selected_by="validation",
+                selected_loss=phase.fitted.selected_loss[index],
+                coefficients=learned[index],
+                checkpoint=checkpoint_name(phase.stage),
+                checkpoint_bytes=len(content),
+            )
+            table = self._predictions(run, phase.stage, predicted[index])
+            journal.add_stage(entry, content, phase.fitted.history[index], table, phase.cost)
+
+    def _predictions(self, run: PlannedRun, stage: int, predicted: np.ndarray) -> pd.DataFrame:
+        """Every cut × measured target after `stage`; `predicted` `[cuts, targets]` in mm and µm."""
+        frame = self.dataset.frame
+        split_of = {case: name for name in ("train", "validation", "test") for case in getattr(run, name)}
+        parts = [
+            frame[["case", "run", "time"]].assign(
+                stage=stage,
+                split=frame["case"].map(split_of),
+                target=target,
+                measured=frame[target],
+                prediction=predicted[:, TARGETS.index(target)],
+            )
+            for target in self.plan.dataset.targets
+        ]
+        return pd.concat(parts)[list(PREDICTION_COLUMNS)]

@@ -1,0 +1,99 @@
+"""What a phase of training costs: seconds, memory, energy where the machine reports it, and FLOPs counted by hand.
+
+FLOPs are those of the matrix products, a multiplication and an addition each; activations and the optimizer are left
+out. Nothing here is estimated: what cannot be read is None.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pynvml
+import torch
+
+_POWERCAP = Path("/sys/class/powercap")
+
+
+def forward_flops(weights: int, rows: int) -> int:
+    """FLOPs of one forward pass: 2 · weights · rows."""
+    return 2 * weights * rows
+
+
+def training_flops(layers: Sequence[int], rows: int, tangent_rows: int, epochs: int) -> int:
+    """FLOPs of `epochs` epochs of one run: forward, and backward at twice its cost, over every row.
+
+    A row whose derivative along time is taken as well (`tangent_rows`) costs twice a plain one: its tangent passes
+    through the same matrices.
+    """
+    weights = sum(a * b for a, b in pairwise(layers))
+    return epochs * 3 * (forward_flops(weights, rows) + 2 * forward_flops(weights, tangent_rows))
+
+
+@dataclass
+class Meter:
+    """Readings of one phase; complete when its `measure` block has ended."""
+
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    energy_joules: float | None = None
+    _start: float = field(default_factory=time.perf_counter)
+
+
+@contextmanager
+def measure(device: torch.device) -> Iterator[Meter]:
+    """Measure the block: wall time, peak memory (of the device's allocator on CUDA, resident set elsewhere), energy."""
+    meter = Meter()
+    before = _energy(device)
+    _reset_peak(device)
+    yield meter
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    meter.seconds = time.perf_counter() - meter._start
+    meter.peak_memory_bytes = _peak(device)
+    after = _energy(device)
+    meter.energy_joules = None if before is None or after is None else after - before
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        try:
+            clear.write_text("5")  # Linux: set VmHWM back to the present resident set (man 5 proc)
+        except PermissionError:
+            return  # the peak then is that of the process so far
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return psutil.Process().memory_info().rss
+
+
+def _energy(device: torch.device) -> float | None:
+    """Joules on a counter that only grows, or None where the machine shows none."""
+    if device.type == "cuda":
+        try:
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
+            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+        except pynvml.NVMLError:
+            return None
+    counters = sorted(_POWERCAP.glob("intel-rapl:?/energy_uj"))
+    try:
+        return sum(int(counter.read_text()) for counter in counters) / 1e6 if counters else None
+    except PermissionError:
+        return None

@@ -1,0 +1,268 @@
+"""Experiment files → planned runs → executed runs → records.
+
+Knows what an experiment means: which runs it asks for, when it may start, and where its records go. How a cohort is
+trained is `cohort.py`'s, where it executes `sweep.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+import spinn
+from spinn import record, schedule
+from spinn.data.dataset import TARGETS, Dataset
+from spinn.errors import InputError, RecordError, ScheduleError
+from spinn.record import Experiment, Plan
+
+MISSES_TARGET = "schedule-reaches-target"  # the finding that a variant declares if it is meant to miss
+
+
+def load(path: Path | str) -> Experiment:
+    """Read an experiment file.
+
+    Raises:
+        InputError: the file is missing, is not TOML, or has a key or value that the schema refuses.
+    """
+    content = _read_toml(Path(path))
+    try:
+        return Experiment.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise InputError(
+            f"{path}: {record.first_problem(error)}; paper/experiments/smoke.toml is a whole one"
+        ) from None
+
+
+def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str, Any]]:
+    """The claims of an experiment, or none where its file names none."""
+    if experiment.claims is None:
+        return []
+    path = experiment_path.parent / experiment.claims
+    content = _read_toml(path)
+    claims = content.get("claim", [])
+    if not isinstance(claims, list) or not all(isinstance(claim, dict) and "name" in claim for claim in claims):
+        raise InputError(f"{path}: a [[claim]] has no name; each claim is a [[claim]] table with at least a name")
+    return claims
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a TOML file such as paper/experiments/smoke.toml") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; expected a TOML file such as paper/experiments/smoke.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+
+
+def criteria(experiment: Experiment) -> schedule.Criteria:
+    """What the experiment asks of a schedule, in exact numbers."""
+    target = experiment.target
+    reduction = None if target.reduction is None else Fraction(target.reduction)
+    return schedule.Criteria(reduction, target.parameter_range, target.size_bytes)
+
+
+def ledgers(experiment: Experiment) -> dict[str, tuple[schedule.Stage, ...]]:
+    """The exact ledger of every variant."""
+    return {
+        variant.name: schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
+        for variant in experiment.variants
+    }
+
+
+def refuse_unreachable(experiment: Experiment) -> None:
+    """Stop here, before any training, if a variant cannot reach the target and does not declare so.
+
+    Raises:
+        ScheduleError: names the variant, the criterion, and the nearest schedule that holds.
+    """
+    for variant in experiment.variants:
+        stages = schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
+        failed = [v for v in schedule.judge(experiment.layers, stages, criteria(experiment)) if not v.holds]
+        if failed and MISSES_TARGET not in variant.expected_findings:
+            ratios = [stage.ratio for stage in variant.stages]
+            nearest = schedule.suggest(experiment.layers, ratios, criteria(experiment))
+            mend = f"use ratios {','.join(nearest)}" if nearest else "use another target"
+            raise ScheduleError(
+                f"variant {variant.name}: {failed[0].name} = {failed[0].value}, required {failed[0].required}: the "
+                f"schedule cannot reach it; {mend}, or declare expected_findings = ['{MISSES_TARGET}']"
+            )
+
+
+def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[str, Any]]) -> Plan:
+    """Every run of the experiment, decided before the first is trained.
+
+    Raises:
+        InputError: the network's input or output width does not fit the data.
+    """
+    from spinn.data import splits
+
+    if experiment.layers[0] != len(dataset.features):
+        raise InputError(
+            f"layers[0] = {experiment.layers[0]}: {dataset.source} has {len(dataset.features)} features; "
+            "the first width of the network is the number of features"
+        )
+    if experiment.layers[-1] != len(TARGETS):
+        raise InputError(f"layers[-1] = {experiment.layers[-1]}: the network has {len(TARGETS)} outputs, {TARGETS}")
+    units = [
+        (seed, fold, split)
+        for seed in experiment.seeds
+        for fold, split in enumerate(splits.folds(dataset.cases, experiment.split, seed))
+    ]
+    runs = tuple(
+        record.PlannedRun(
+            run_id=f"{variant.name}-f{fold:02d}-s{seed}",
+            variant=variant.name,
+            fold=fold,
+            seed=seed,
+            cohort=f"c{index // experiment.stack:02d}",
+            train=split.train,
+            validation=split.validation,
+            test=split.test,
+        )
+        for variant in experiment.variants
+        for index, (seed, fold, split) in enumerate(units)
+    )
+    ledger = {
+        name: tuple(
+            record.LedgerStage(
+                stage=stage.stage,
+                ratio=stage.ratio_text,
+                active=stage.active,
+                pruned=stage.pruned,
+                kept_weights=stage.kept_weights,
+                parameters=stage.parameters,
+            )
+            for stage in stages
+        )
+        for name, stages in ledgers(experiment).items()
+    }
+    names = tuple(str(claim["name"]) for claim in claims)
+    return Plan(
+        spinn_version=spinn.__version__,
+        experiment=experiment,
+        dataset=dataset.planned(),
+        ledger=ledger,
+        runs=runs,
+        claims=record.PlannedClaims(digest=record.digest_of(list(claims)), names=names),
+    )
+
+
+def run(
+    path: Path | str,
+    *,
+    data: str | None = None,
+    out: Path | str | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    from_stage: int | None = None,
+) -> Path:
+    """Execute an experiment file, or what is missing of it; returns the folder of runs.
+
+    Args:
+        path: The experiment file.
+        data: A source that replaces the file's own: simulator, nasa, or a path (.mat, .csv).
+        out: Folder of runs; default `build/runs/<experiment>-<source>`.
+        device: auto, cpu or cuda.
+        fresh: Remove what an earlier call left in `out` and start again.
+        from_stage: Roll every run back to the end of this stage (0: the dense network) and go on from there.
+
+    Raises:
+        ScheduleError: a variant cannot reach the target; nothing was trained.
+        InputError: the file, the data, or the folder cannot be used.
+    """
+    path = Path(path)
+    experiment = load(path)
+    if data is not None:
+        experiment = experiment.model_copy(update={"data": data})
+    refuse_unreachable(experiment)
+    _refuse_stage(experiment, from_stage)
+    claims = load_claims(path, experiment)
+
+    import spinn.data  # pandas, and later torch: seconds that a refused schedule does not have to wait for
+
+    dataset = spinn.data.load(experiment.data)
+    experiment = experiment.model_copy(update={"data": dataset.source})
+    plan = make_plan(experiment, dataset, claims)
+    folder = Path(out) if out is not None else Path("build/runs") / f"{experiment.name}-{dataset.source}"
+    _prepare(folder, plan, dataset, claims, fresh=fresh)
+
+    from spinn import baselines, determinism, sweep
+
+    sweep.execute(plan, dataset, folder, determinism.use(device, None), from_stage)
+    baselines.evaluate(plan, dataset, folder)
+    return folder
+
+
+def _refuse_stage(experiment: Experiment, from_stage: int | None) -> None:
+    last = min(len(variant.stages) for variant in experiment.variants)
+    if from_stage is not None and not 0 <= from_stage <= last:
+        raise InputError(f"--from-stage {from_stage}: this experiment has stages 0 (dense) to {last}; give one of them")
+
+
+def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[str, Any]], *, fresh: bool) -> None:
+    """Leave `folder` with this plan, and the records of earlier calls of the same plan; plan.json is written last."""
+    planned = folder / record.PLAN
+    if fresh:
+        _clear(folder)
+    if planned.exists():
+        found = record.read_model(planned, Plan)
+        if record.plan_digest(found) == record.plan_digest(plan):
+            return
+        raise RecordError(
+            f"{folder}: holds the runs of another plan ({_difference(found, plan)} differs); "
+            "give --fresh to replace them, or another --out"
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not _only_ours(folder):
+        raise InputError(f"{folder}: holds files but no plan.json; give an empty or new folder to --out")
+    card = {
+        "rows": [list(row) for row in spinn.data.card_rows(dataset)],
+        "exclusions": [vars(exclusion) for exclusion in dataset.exclusions],
+        "notes": list(dataset.notes),
+    }
+    record.write_atomic(folder / record.DATASET, dataset.to_csv())
+    record.write_atomic(folder / record.DATACARD, (json.dumps(card, indent=1) + "\n").encode())
+    record.write_atomic(folder / record.CLAIMS, (json.dumps(list(claims), indent=1) + "\n").encode())
+    record.write_model(planned, plan)
+
+
+_OURS = (record.PLAN, record.DATASET, record.DATACARD, record.CLAIMS, record.AUDIT, record.RUNS, record.BASELINES)
+
+
+def _only_ours(folder: Path) -> bool:
+    return all(entry.name in _OURS or entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder of runs; touches nothing that this project did not write."""
+    if not folder.exists():
+        return
+    if not _only_ours(folder):
+        raise InputError(f"{folder}: --fresh would remove files that are not records; give another --out")
+    for name in _OURS:
+        entry = folder / name
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _difference(found: Plan, wanted: Plan) -> str:
+    """The first key in which two plans differ, for a message."""
+    for name in Plan.model_fields:
+        one, other = getattr(found, name), getattr(wanted, name)
+        if one == other:
+            continue
+        if isinstance(one, pydantic.BaseModel):
+            inner = next(key for key in type(one).model_fields if getattr(one, key) != getattr(other, key))
+            return f"{name}.{inner}"
+        return name
+    return "the spelling of a value"

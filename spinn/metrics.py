@@ -1,0 +1,41 @@
+"""Errors of predictions against measurements: R², MAE, RMSE."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from spinn.record import Metric
+
+
+def r_squared(measured: np.ndarray, predicted: np.ndarray) -> float | None:
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)²; None where the measured values do not vary, and so explain nothing."""
+    total = float(((measured - measured.mean()) ** 2).sum()) if measured.size else 0.0
+    return None if total == 0.0 else 1.0 - float(((measured - predicted) ** 2).sum()) / total
+
+
+def metrics_of(predictions: pd.DataFrame) -> tuple[Metric, ...]:
+    """One metric for each stage, split and target with at least one label.
+
+    Args:
+        predictions: Rows with the columns of `spinn.record.PREDICTION_COLUMNS`; `measured` NaN where there is no label.
+    """
+    labelled = predictions[predictions["measured"].notna()]
+    found = []
+    for (stage, split, target), rows in labelled.groupby(["stage", "split", "target"], sort=True):
+        measured, predicted = rows["measured"].to_numpy(), rows["prediction"].to_numpy()
+        error = predicted - measured
+        found.append(
+            Metric(
+                stage=int(stage),
+                split=split,
+                target=target,
+                n=len(rows),
+                r2=r_squared(measured, predicted),
+                mae=float(np.abs(error).mean()),
+                rmse=math.sqrt(float((error**2).mean())),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,72 @@
+"""Where the cohorts of a plan execute, one after another in this process, and the progress one sees meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from spinn.cohort import Cohort
+from spinn.data.dataset import Dataset
+from spinn.record import Plan
+
+
+def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, from_stage: int | None = None) -> None:
+    """Bring every planned run to its record; what is finished already is left as it is.
+
+    Args:
+        plan: The plan whose runs to execute.
+        dataset: The data the plan was made from.
+        folder: The folder of runs.
+        device: Where to train.
+        from_stage: Roll finished and unfinished runs back to the end of this stage first.
+    """
+    names = tuple(dict.fromkeys(run.cohort for run in plan.runs))
+    with _Display() as display:
+        for name in names:
+            Cohort(plan, name, dataset, folder, device, display.phase).execute(from_stage)
+
+
+class _Display:
+    """Progress of the phase at work: a bar on a terminal, a line at each phase's end elsewhere."""
+
+    def __init__(self) -> None:
+        console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.description:<32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs, loss {task.fields[loss]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def phase(self, label: str, epochs: int) -> _Phase:
+        return _Phase(self._bar, label, epochs)
+
+
+class _Phase:
+    def __init__(self, bar: Progress, label: str, epochs: int) -> None:
+        self._bar, self._label = bar, label
+        self._task = bar.add_task(label, total=epochs, loss="…")
+
+    def epoch(self, epoch: int, loss: float) -> None:
+        """One epoch is over; `loss` is the mean over the runs."""
+        self._bar.update(self._task, completed=epoch, loss=f"{loss:.4f}")
+
+    def end(self, seconds: float, epochs: int) -> None:
+        """The phase is over."""
+        self._bar.update(self._task, total=epochs, completed=epochs)
+        if self._bar.disable:
+            print(f"{self._label}: {epochs} epochs in {seconds:.1f} s", file=sys.stderr, flush=True)
