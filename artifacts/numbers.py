@@ -1,0 +1,210 @@
+"""One number, formatted once: its value, its text, its unit, where it comes from, and its LaTeX macro.
+
+Tables, figures, report and paper all print `Number.text`; nothing formats a value a second time. Knows nothing of what
+the numbers mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from spinn.errors import InputError
+
+_DIGITS = dict(zip("0123456789", "Zero One Two Three Four Five Six Seven Eight Nine".split(), strict=True))
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",
+    "]": "{]}",
+    "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
+    "°": r"\textdegree{}",
+    "µ": r"\textmu{}",
+    "μ": r"\textmu{}",
+    "±": r"\textpm{}",
+    "×": r"\texttimes{}",
+    "÷": r"\textdiv{}",
+    "·": r"\textperiodcentered{}",
+    "−": r"$-$",
+    "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "→": r"$\rightarrow$",
+    "∞": r"$\infty$",
+    "Σ": r"$\Sigma$",
+    "Δ": r"$\Delta$",
+    "α": r"$\alpha$",
+    "δ": r"$\delta$",
+    "η": r"$\eta$",
+    "θ": r"$\theta$",
+    "τ": r"$\tau$",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "\u00a0": "~",
+}
+_NUMBER = re.compile(r"-(?=[\d.])")
+
+
+def latex_escape(text: str) -> str:
+    """`text` so that LaTeX (pdflatex, T1, textcomp) prints it and runs nothing of it.
+
+    Letters of western alphabets stay; what pdflatex has no glyph for is spelled by its code point, `[U+6F22]`.
+    """
+    out = []
+    for character in unicodedata.normalize("NFC", text):
+        if character in _LATEX:
+            out.append(_LATEX[character])
+        elif " " <= character <= "~" or _western(character):
+            out.append(character)
+        elif character.isspace() or unicodedata.category(character) in {"Cc", "Cf", "Zs"}:
+            out.append(" ")
+        else:
+            out.append(f"{{[}}U+{ord(character):04X}{{]}}")
+    return "".join(out)
+
+
+def _western(character: str) -> bool:
+    base = unicodedata.normalize("NFD", character)[0]
+    accented = "\u00c0" <= character <= "\u017e" and base.isascii() and base.isalpha()
+    return accented or character in "ßæÆøØœŒłŁ"
+
+
+def latex_number(text: str) -> str:
+    """A formatted number, or several, as LaTeX prints it: a true minus sign."""
+    return _NUMBER.sub("$-$", latex_escape(text))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a value becomes text: digits after the point, thousands separated; `unit` is the one the value is in.
+
+    A float whose text would be all zeros is given in scientific notation instead of as 0.
+    """
+
+    digits: int = 3
+    unit: str = ""
+    missing: str = "–"
+
+    def text(self, value: float | int | None) -> str:
+        """The text of `value`; `missing` for None."""
+        if value is None:
+            return self.missing
+        shown = f"{value:,.{self.digits}f}"
+        if value and not re.search("[1-9]", shown):
+            return f"{value:.1e}"
+        return shown.removeprefix("-") if not re.search("[1-9]", shown) else shown
+
+
+@dataclass(frozen=True)
+class Number:
+    """One value that is printed somewhere; `cells` names each table cell that shows it, as table, row and column."""
+
+    name: str
+    value: float | int
+    text: str
+    unit: str
+    digits: int
+    source: tuple[str, ...]
+    expression: str
+    cells: tuple[tuple[str, int, str], ...] = field(default=())
+
+    def as_json(self) -> dict[str, object]:
+        """What numbers.json says about it."""
+        return {
+            "value": self.value,
+            "text": self.text,
+            "unit": self.unit,
+            "digits": self.digits,
+            "source": list(self.source),
+            "expression": self.expression,
+            "cells": [list(cell) for cell in self.cells],
+        }
+
+
+def slug(text: str) -> str:
+    """`text` as part of a number's name: lower-case letters, digits, hyphens; what has no letter is spelled by code."""
+    plain = unicodedata.normalize("NFKD", text.replace("÷", " over ").replace("%", " percent ").replace("|", " abs "))
+    kept = "".join(c if c.isascii() and c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    words = "-".join(kept.lower().split())
+    return words or "-".join(f"u{ord(c):x}" for c in text) or "none"
+
+
+def macro(name: str) -> str:
+    r"""Letters-only LaTeX macro name of a number: `accuracy.vb.r2` → `SpinnAccuracyVbRTwo`."""
+    words = re.findall(r"[a-z]+|\d", name.lower())
+    return "Spinn" + "".join(_DIGITS.get(word, word.capitalize()) for word in words)
+
+
+def macros(names: Iterable[str]) -> dict[str, str]:
+    """A macro for each name; names that would share one are told apart by a letter, in their sorted order."""
+    out: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(names):
+        candidate, count = macro(name), 0
+        while candidate in taken:
+            count += 1
+            candidate = macro(name) + "X" + "".join(chr(ord("a") + int(digit)) for digit in str(count))
+        taken.add(candidate)
+        out[name] = candidate
+    return out
+
+
+def encode_json(numbers: Mapping[str, Number]) -> bytes:
+    """The bytes of numbers.json."""
+    content = {name: numbers[name].as_json() for name in sorted(numbers)}
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def encode_tex(texts: Mapping[str, str]) -> bytes:
+    r"""The bytes of numbers.tex: a `\newcommand` for each number's text."""
+    named = macros(texts)
+    lines = [f"\\newcommand{{\\{named[name]}}}{{{latex_number(texts[name])}}}  % {name}" for name in sorted(texts)]
+    return ("% Written by spinn-artifacts build; one macro for each number in numbers.json.\n" + "\n".join(lines) + "\n").encode()
+
+
+def decode_json(content: bytes, path: str) -> dict[str, Number]:
+    """Read numbers.json back.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        return {
+            name: Number(
+                name,
+                entry["value"],
+                entry["text"],
+                entry["unit"],
+                entry["digits"],
+                tuple(entry["source"]),
+                entry["expression"],
+                tuple((cell[0], cell[1], cell[2]) for cell in entry["cells"]),
+            )
+            for name, entry in json.loads(content).items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: not a numbers file ({error!r}); run `spinn-artifacts build` again") from None

@@ -1,0 +1,188 @@
+"""A table of raw values, and the same table as CSV, LaTeX, Markdown, HTML cells and plain text.
+
+A `Table` holds values, never texts of numbers. Columns `X low` and `X high` are the interval of column `X`: the CSV
+has all three, every other form folds them into one cell. Knows nothing of records.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOW, HIGH = " low", " high"
+_Kept = TypeVar("_Kept")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is printed.
+
+    `frame` holds str (labels), int, float or None (not measured, not defined). The columns in `labels` name a row;
+    they are text. `formats`, `expressions` and `sources` are keyed by a column (without ` low`/` high`) or by a row's
+    last label, which goes first; the key "" is what holds for everything else. `expressions` say what was computed.
+    """
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    formats: Mapping[str, Format] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    expressions: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def pick(self, options: Mapping[str, _Kept], row: int, column: str, default: _Kept) -> _Kept:
+        """What `options` says about one cell: by the row's labels, then by the column, then in general."""
+        keys = [self.frame.iat[row, self.frame.columns.get_loc(label)] for label in reversed(self.labels)]
+        for key in (*keys, plain(column), ""):
+            if key in options:
+                return options[key]
+        return default
+
+    def numbers(self) -> dict[str, Number]:
+        """Every numeric cell as a number, named `<table>.<row labels>.<column>`."""
+        out: dict[str, Number] = {}
+        for row in range(len(self.frame)):
+            parts = [slug(str(self.frame.iat[row, self.frame.columns.get_loc(label)])) for label in self.labels]
+            for position, column in enumerate(self.frame.columns):
+                value = clean(self.frame.iat[row, position])
+                if column in self.labels or value is None or isinstance(value, str):
+                    continue
+                how = self.pick(self.formats, row, column, Format())
+                name = base = ".".join([self.name, *parts, slug(column)])
+                count = 1
+                while name in out:
+                    count += 1
+                    name = f"{base}.{count}"
+                expression = self.pick(self.expressions, row, column, "")
+                source = self.pick(self.sources, row, column, ())
+                cell = ((self.name, row, str(column)),)
+                out[name] = Number(name, value, how.text(value), how.unit, how.digits, source, expression, cell)
+        return out
+
+    def shown(self) -> list[list[str]]:
+        """The printed table: header, then rows, intervals folded; the only place where a cell's text is made."""
+        texts = {(number.cells[0][1], number.cells[0][2]): number.text for number in self.numbers().values()}
+        columns = displayed([str(column) for column in self.frame.columns])
+        rows = [columns]
+        for row in range(len(self.frame)):
+            line = []
+            for column in columns:
+                value = clean(self.frame.iat[row, self.frame.columns.get_loc(column)])
+                if value is None:
+                    line.append(self.pick(self.formats, row, column, Format()).missing)
+                elif isinstance(value, str):
+                    line.append(" ".join(value.split()))
+                else:
+                    line.append(fold(texts[row, column], texts.get((row, column + LOW)), texts.get((row, column + HIGH))))
+            rows.append(line)
+        return rows
+
+    def csv(self) -> bytes:
+        """All values, unrounded, one line a row; an empty cell is a value that does not exist."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.frame.columns)
+        for row in self.frame.itertuples(index=False):
+            writer.writerow(["" if clean(value) is None else spell(clean(value)) for value in row])
+        return stream.getvalue().encode()
+
+    def markdown(self) -> bytes:
+        """A Markdown table with its caption and notes."""
+        header, *rows = [[_markdown(cell) for cell in line] for line in self.shown()]
+        rule = ["---" if column in self.labels else "---:" for column in self.shown()[0]]
+        lines = [f"**{_markdown(self.caption)}**", "", *("| " + " | ".join(line) + " |" for line in (header, rule, *rows))]
+        lines += [line for note in self.notes for line in ("", _markdown(note))]
+        return ("\n".join(lines) + "\n").encode()
+
+    def latex(self) -> bytes:
+        """A booktabs table float; needs booktabs and, for accented letters, T1 fonts."""
+        import pandas as pd
+
+        header, *rows = self.shown()
+        number = [column not in self.labels and not self._is_text(column) for column in header]
+        cells = [[latex_number(c) if n else latex_escape(c) for c, n in zip(row, number, strict=True)] for row in rows]
+        frame = pd.DataFrame(cells, columns=pd.Index([latex_escape(column) for column in header]), dtype=object)
+        body = frame.style.hide(axis="index").to_latex(
+            hrules=True,
+            position="tbp",
+            position_float="centering",
+            column_format="".join("r" if right else "l" for right in number),
+            caption=latex_escape(self.caption),
+            label=f"tab:{self.name}",
+        )
+        notes = "".join(f"\\par\\smallskip\\footnotesize {latex_escape(note)}\n" for note in self.notes)
+        return body.replace("\\end{table}", notes + "\\end{table}").encode()
+
+    def text(self) -> str:
+        """The table as aligned plain text, for a terminal."""
+        header, *rows = self.shown()
+        widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
+        left = [column in self.labels or self._is_text(column) for column in header]
+
+        def line(cells: list[str]) -> str:
+            pairs = zip(cells, widths, left, strict=True)
+            return "  ".join(c.ljust(width) if to_left else c.rjust(width) for c, width, to_left in pairs).rstrip()
+
+        return "\n".join([self.caption, line(header), line(["-" * width for width in widths]), *map(line, rows), *self.notes])
+
+    def _is_text(self, column: str) -> bool:
+        values = [clean(value) for value in self.frame[column]]
+        return any(isinstance(value, str) for value in values) and not any(isinstance(v, int | float) for v in values)
+
+
+def plain(column: str) -> str:
+    """The column an interval's end belongs to, or the column itself."""
+    return str(column).removesuffix(LOW).removesuffix(HIGH)
+
+
+def displayed(columns: list[str]) -> list[str]:
+    """The columns that are printed: ends of intervals stand in the cell of their column."""
+    return [column for column in columns if plain(column) == column or plain(column) not in columns]
+
+
+def fold(text: str, low: str | None, high: str | None) -> str:
+    """A value with its interval in one cell; an interval that has no width as printed is left out."""
+    if low is None or high is None or low == text == high:
+        return text
+    return f"{text} [{low}, {high}]"
+
+
+def clean(value: Any) -> str | int | float | None:
+    """A cell as a Python value; NaN and None are None.
+
+    Raises:
+        ValueError: an infinite number: no table prints one.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return None
+        raise ValueError(f"cell = {value}: a finite number expected; what was it divided by?")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+def spell(value: str | int | float | None) -> str:
+    """The shortest exact spelling of a value in a CSV file."""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _markdown(text: str) -> str:
+    out = " ".join(text.split())
+    for character in "\\`*_{}[]<>#|$":
+        out = out.replace(character, "\\" + character)
+    return out
