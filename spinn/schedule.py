@@ -315,8 +315,8 @@ def solve(
     start, free = _kept(prunable_weights(layers), fixed), stages - len(fixed)
     if start < low:
         raise ScheduleError(
-            f"fix-first = {','.join(map(_written, fix_first))}: leaves {start:,} weights, fewer than the {low:,} wanted at the end; "
-            "fix smaller ratios"
+            f"fix-first = {','.join(map(_written, fix_first))}: leaves {start:,} weights, "
+            f"fewer than the {low:,} wanted at the end; fix smaller ratios"
         )
     best: list[Fraction] | None = None
     for digits in _DIGITS if shape == "uniform" else _DIGITS[1:]:
@@ -325,7 +325,7 @@ def solve(
         if close or (best is not None and digits >= 4):
             break
     if best is None:
-        raise ScheduleError(f"criteria = {_wanted(criteria)}: not met by {free} {shape} stages; allow more stages")
+        raise ScheduleError(f"criteria = {_wanted(criteria)}: not met by {free} {shape} stages; take the uniform shape")
     return (*map(_written, fix_first), *map(decimal, best))
 
 
@@ -381,7 +381,12 @@ def suggest(layers: Sequence[int], ratios: Sequence[str | Fraction], criteria: C
         nearest = [*fixed, *tail]
         if max(abs(a - b) for a, b in zip(nearest, exact, strict=True)) <= _LARGEST_SHIFT:
             break
-    return None if nearest is None else tuple(map(decimal, nearest))
+    if nearest is not None:
+        return tuple(map(decimal, nearest))
+    try:  # counts so small that no even shift ends inside the range
+        return solve(layers, criteria, stages=len(ratios))
+    except ScheduleError:
+        return None
 
 
 def _last_run(ratios: Sequence[Fraction]) -> int:

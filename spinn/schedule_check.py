@@ -1,0 +1,283 @@
+"""A schedule check: the ledger, the verdicts and the advice, as text and as JSON; for ratios or an experiment file.
+
+Knows how a check is put together and looks; the arithmetic is `spinn.schedule`'s. Loads the standard library only,
+so that the check answers at once: the few keys it needs of an experiment file are read by hand, not by the schema.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from spinn.errors import InputError, ScheduleError
+from spinn.schedule import (
+    Criteria,
+    CriterionVerdict,
+    Stage,
+    check_layers,
+    judge,
+    parse_ratio,
+    parse_reduction,
+    percent,
+    plan,
+    prunable_weights,
+    solve,
+    suggest,
+    total_parameters,
+)
+
+MISSES = "schedule-reaches-target"  # the finding a variant declares when it is meant to miss its target
+
+# Keys of an experiment file (schema: `spinn.record.Experiment`), so that a misspelt one is refused here too.
+EXPERIMENT_KEYS = frozenset(("name", "data", "claims", "seeds", "layers", "stack", "keep", "split", "dense", "physics"))
+EXPERIMENT_KEYS |= {"target", "variants", "baselines"}
+TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
+VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings"))
+STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A schedule, what comes of it, and what would hold instead.
+
+    `declared`: the experiment says that this schedule is meant to miss. `suggestion` is None where nothing needs
+    mending, or where nothing holds, which `why_none` then explains.
+    """
+
+    layers: tuple[int, ...]
+    stages: tuple[Stage, ...]
+    verdicts: tuple[CriterionVerdict, ...]
+    suggestion: tuple[str, ...] | None = None
+    why_none: str = ""
+    declared: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """True if every criterion does."""
+        return all(verdict.holds for verdict in self.verdicts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The check as `--json` prints it."""
+        return {
+            "stages": [
+                {
+                    "stage": stage.stage,
+                    "ratio": stage.ratio_text,
+                    "active": stage.active,
+                    "pruned": stage.pruned,
+                    "kept_weights": stage.kept_weights,
+                    "parameters": stage.parameters,
+                    "weight_sparsity": _number(stage.weight_sparsity),
+                    "reduction": _number(stage.reduction),
+                }
+                for stage in self.stages
+            ],
+            "criteria": [
+                {"name": v.name, "holds": v.holds, "value": _number(v.value), "required": _number(v.required)}
+                for v in self.verdicts
+            ],
+            "holds": self.holds,
+            "suggestion": None if self.suggestion is None else {"ratios": list(self.suggestion)},
+        }
+
+    def as_text(self) -> str:
+        """The ledger, a line for each criterion, and the advice, aligned, without a line end."""
+        lines = [
+            f"{'-'.join(map(str, self.layers))}: {prunable_weights(self.layers):,} prunable weights and "
+            f"{sum(self.layers[1:]):,} biases, {total_parameters(self.layers):,} parameters",
+            "",
+            *_table(
+                ("stage", "ratio", "active", "pruned", "kept", "parameters", "weight sparsity", "reduction"),
+                [
+                    (
+                        str(stage.stage),
+                        stage.ratio_text,
+                        f"{stage.active:,}",
+                        f"{stage.pruned:,}",
+                        f"{stage.kept_weights:,}",
+                        f"{stage.parameters:,}",
+                        percent(stage.weight_sparsity),
+                        percent(stage.reduction),
+                    )
+                    for stage in self.stages
+                ],
+            ),
+        ]
+        if self.verdicts:
+            rows = [_criterion_row(verdict) for verdict in self.verdicts]
+            lines += ["", *_table(("criterion", "", "value", "required", ""), rows, left=(0, 1, 3, 4))]
+        if self.declared or not self.holds:
+            lines += ["", self._advice()]
+        return "\n".join(lines)
+
+    def _advice(self) -> str:
+        if self.declared and self.holds:
+            return f"declared to miss, but every criterion holds: take {MISSES!r} out of its expected_findings"
+        if self.declared:
+            return f"declared to miss: {MISSES!r} is among its expected_findings"
+        if self.suggestion is None:
+            return f"no schedule holds: {self.why_none}"
+        last = plan(self.layers, self.suggestion)[-1]
+        ratios = ",".join(self.suggestion)
+        return (
+            f"nearest schedule that holds: {ratios}  ({last.parameters:,} parameters, {percent(last.reduction)} fewer)"
+        )
+
+
+def check(layers: Sequence[int], ratios: Sequence[str], criteria: Criteria, *, declared: bool = False) -> Check:
+    """Judge a schedule, and look for the nearest one that holds if it does not and is not `declared` to miss.
+
+    Raises:
+        ScheduleError: a width or ratio without meaning.
+    """
+    widths, stages = check_layers(layers), plan(layers, ratios)
+    found = Check(widths, stages, judge(widths, stages, criteria), declared=declared)
+    if found.holds or declared:
+        return found
+    nearest = suggest(widths, ratios, criteria)
+    if nearest is not None:
+        return replace(found, suggestion=nearest)
+    try:
+        solve(widths, criteria, stages=len(ratios))
+    except ScheduleError as error:
+        return replace(found, why_none=str(error))
+    return found
+
+
+def check_experiment(path: Path, asked: Criteria) -> dict[str, Check]:
+    """Judge every variant of an experiment file; a criterion `asked` for takes the place of the file's own.
+
+    Raises:
+        InputError: the file is missing, is not TOML, or lacks or misspells something that a check needs.
+    """
+    layers, target, variants = _read_experiment(path)
+    criteria = Criteria(
+        target.reduction if asked.reduction is None else asked.reduction,
+        target.parameter_range if asked.parameter_range is None else asked.parameter_range,
+        target.size_bytes if asked.size_bytes is None else asked.size_bytes,
+    )
+    return {name: check(layers, ratios, criteria, declared=declared) for name, (ratios, declared) in variants.items()}
+
+
+def _number(value: Fraction | int | tuple[int, int]) -> float | int | list[int]:
+    """For JSON, where a share is a number: rounded once, here, after all arithmetic."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value if isinstance(value, int) else float(value)
+
+
+def _criterion_row(verdict: CriterionVerdict) -> tuple[str, ...]:
+    value, required = verdict.value, verdict.required
+    if isinstance(required, tuple):
+        shown, wanted = f"{value:,}", "{:,} to {:,}".format(*required)
+    elif isinstance(required, int):
+        shown, wanted = f"{value:,}", f"at most {required:,} bytes"
+    else:
+        share, decimals = Fraction(value), 2
+        while not verdict.holds and percent(share, decimals) == percent(required, decimals) and decimals < 9:
+            decimals += 1  # a miss must not look like a hit
+        shown, wanted = percent(share, decimals), f"at least {percent(required, decimals)}"
+    return verdict.name, "holds" if verdict.holds else "fails", shown, wanted, verdict.shortfall
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> list[str]:
+    """Aligned plain text; columns in `left` to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
+
+
+# --- the experiment file, as far as a check needs it ------------------------------------------------------------------
+
+
+def _read_experiment(path: Path) -> tuple[tuple[int, ...], Criteria, dict[str, tuple[tuple[str, ...], bool]]]:
+    """Layers, criteria, and of each variant its ratios and whether it is declared to miss; nothing else is judged.
+
+    By hand, because the schema's library alone would take longer to load than the whole check may.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; experiments are in paper/experiments") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; give an experiment file, such as paper/experiments/quick.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+    try:
+        _known(content, EXPERIMENT_KEYS, "")
+        layers = check_layers(_typed(content, "layers", list, ""))
+        target = _read_target(content)
+        variants = {}
+        for index, variant in enumerate(_typed(content, "variants", list, "")):
+            where = f"variants[{index}]."
+            name = _typed(_table_of(variant, where), "name", str, where)
+            if name in variants:
+                raise InputError(f"{where}name = {name!r}: names are unique")
+            variants[name] = _read_variant(variant, where)
+        if not variants:
+            raise InputError("variants = []: at least one")
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from None
+    return layers, target, variants
+
+
+def _read_target(content: dict[str, Any]) -> Criteria:
+    target = _table_of(content.get("target", {}), "target.")
+    _known(target, TARGET_KEYS, "target.")
+    reduction, bounds, size = (target.get(key) for key in ("reduction", "parameter_range", "size_bytes"))
+    if bounds is not None and not (isinstance(bounds, list) and len(bounds) == 2 and all(map(_whole, bounds))):
+        raise InputError(f"target.parameter_range = {bounds!r}: two whole numbers, such as [180000, 210000]")
+    if size is not None and not _whole(size):
+        raise InputError(f"target.size_bytes = {size!r}: a whole number")
+    return Criteria(
+        None if reduction is None else parse_reduction(reduction, "target.reduction"),
+        None if bounds is None else (bounds[0], bounds[1]),
+        size,
+    )
+
+
+def _read_variant(variant: dict[str, Any], where: str) -> tuple[tuple[str, ...], bool]:
+    _known(variant, VARIANT_KEYS, where)
+    ratios = []
+    for index, stage in enumerate(_typed(variant, "stages", list, where)):
+        place = f"{where}stages[{index}]."
+        _known(_table_of(stage, place), STAGE_KEYS, place)
+        ratios.append(_typed(stage, "ratio", str, place))
+        parse_ratio(ratios[-1], f"{place}ratio")
+    if not ratios:
+        raise InputError(f"{where}stages = []: at least one")
+    return tuple(ratios), "expected_findings" in variant and MISSES in _typed(variant, "expected_findings", list, where)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _table_of(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where.rstrip('.')} = {value!r}: a table")
+    return value
+
+
+def _known(table: dict[str, Any], keys: frozenset[str], where: str) -> None:
+    for key in table:
+        if key not in keys:
+            raise InputError(f"{where}{key}: no such key; there are {', '.join(sorted(keys))}")
+
+
+def _typed(table: dict[str, Any], key: str, kind: type, where: str) -> Any:
+    if key not in table:
+        raise InputError(f"{where}{key}: is missing")
+    if not isinstance(table[key], kind):
+        expected = {str: "a string, such as '0.30'" if key == "ratio" else "a string", list: "a list"}[kind]
+        raise InputError(f"{where}{key} = {table[key]!r}: {expected}")
+    return table[key]
