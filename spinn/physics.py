@@ -25,7 +25,7 @@ HEAT = ("k", "tau")
 POSITIVE = ("g", "k", "tau")  # learned as logarithms
 COEFFICIENT_UNITS = {"a": "ln(mm/min)", "b": "1", "c": "1", "d": "1", "g": "1/mm", "k": "µm/(W·min)", "tau": "min"}
 
-Values = Mapping[str, Float[Tensor, "runs"]]
+Values = Mapping[str, Float[Tensor, " runs"]]
 
 
 class Guess(Protocol):
@@ -90,7 +90,7 @@ class Coefficients:
         """The one leaf tensor, or nothing where there is nothing to learn."""
         return [self.raw] if self.names else []
 
-    def values(self) -> dict[str, Float[Tensor, "runs"]]:
+    def values(self) -> dict[str, Float[Tensor, " runs"]]:
         """Each coefficient in its physical unit, differentiable."""
         columns = zip(self.names, self.raw.unbind(1), strict=True)
         return {name: column.exp() if name in POSITIVE else column for name, column in columns}
@@ -114,9 +114,7 @@ class Conditions:
     power: Float[Tensor, "runs rows"]
 
 
-def wear_rate(
-    vb: Float[Tensor, "runs rows"], conditions: Conditions, values: Values
-) -> Float[Tensor, "runs rows"]:
+def wear_rate(vb: Float[Tensor, "runs rows"], conditions: Conditions, values: Values) -> Float[Tensor, "runs rows"]:
     """Rate of flank wear in mm/min: r·(1 + g·VB), ln r = a + b·ln(DOC/0.75) + c·ln(feed/0.25) + d·steel.
 
     Archard (1953, J. Appl. Phys. 24, 981): worn volume = K·F·s/H, so at constant speed the rate grows with the force.
@@ -177,7 +175,7 @@ class Scales:
     rate: Float[Tensor, "runs 2"]
 
 
-def mean_over(values: Float[Tensor, "runs rows"], weight: Float[Tensor, "runs rows"]) -> Float[Tensor, "runs"]:
+def mean_over(values: Float[Tensor, "runs rows"], weight: Float[Tensor, "runs rows"]) -> Float[Tensor, " runs"]:
     """Weighted mean over the rows of each run; 0 where a run has no weight at all."""
     total = weight.sum(1)
     return (values * weight).sum(1) / torch.where(total > 0, total, torch.ones_like(total))
@@ -197,7 +195,7 @@ def heat_residual(motion: Motion, scales: Scales, values: Values) -> Float[Tenso
 
 def initial_loss(
     start: Float[Tensor, "runs cases 2"], measured: Float[Tensor, "runs cases 2"], scales: Scales
-) -> Float[Tensor, "runs"]:
+) -> Float[Tensor, " runs"]:
     """A new, cold tool has no wear and no displacement: mean square of both at time 0, over the measured targets.
 
     Args:
@@ -211,7 +209,7 @@ def initial_loss(
 
 def motion_losses(
     terms: Sequence[PhysicsTerm], motion: Motion, scales: Scales, values: Values
-) -> dict[PhysicsTerm, Float[Tensor, "runs"]]:
+) -> dict[PhysicsTerm, Float[Tensor, " runs"]]:
     """The terms that live on collocation points, each a mean square per run.
 
     wear_rate and heat: of their residuals. monotone: of max(0, −dVB/dt), wear does not heal. nonnegative: of
