@@ -30,7 +30,7 @@ from spinn.record import (
 DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev: the law's coefficient a is ln of the rate at these
 
 
-def wear_law(frame: pd.DataFrame, coefficients: Sequence[float]) -> np.ndarray:
+def wear_law(frame: pd.DataFrame, coefficients: Sequence[float] | np.ndarray) -> np.ndarray:
     """Flank wear (mm) by VB = t · exp(a + b·ln(DOC/0.75) + c·ln(f/0.25) + d·steel), t in minutes, VB = 0 at t = 0.
 
     A power law of depth of cut and feed, as in extended Taylor equations, at a constant rate for each tool.
@@ -51,7 +51,11 @@ def fit_wear_law(frame: pd.DataFrame) -> np.ndarray:
     measured = rows["VB"].to_numpy()
     rate = max(measured.sum(), 1e-12) / max(rows["time"].sum(), 1e-12)
     start = np.array([np.log(rate), 0.0, 0.0, 0.0])
-    return least_squares(lambda coefficients: wear_law(rows, coefficients) - measured, start, method="trf").x
+
+    def residuals(coefficients: np.ndarray) -> np.ndarray:
+        return wear_law(rows, coefficients) - measured
+
+    return least_squares(residuals, start, xtol=1e-12, ftol=1e-12, gtol=1e-12).x
 
 
 def evaluate(plan: Plan, dataset: Dataset, out: Path) -> None:

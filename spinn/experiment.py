@@ -11,12 +11,12 @@ import shutil
 import tomllib
 from collections.abc import Sequence
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
-import spinn
 from spinn import record, schedule
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, ScheduleError
@@ -112,10 +112,11 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
         )
     if experiment.layers[-1] != len(TARGETS):
         raise InputError(f"layers[-1] = {experiment.layers[-1]}: the network has {len(TARGETS)} outputs, {TARGETS}")
+    unlabelled = splits.unlabelled_cases(dataset)
     units = [
         (seed, fold, split)
         for seed in experiment.seeds
-        for fold, split in enumerate(splits.folds(dataset.cases, experiment.split, seed))
+        for fold, split in enumerate(splits.folds(dataset.cases, experiment.split, seed, unlabelled))
     ]
     runs = tuple(
         record.PlannedRun(
@@ -147,7 +148,7 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
     }
     names = tuple(str(claim["name"]) for claim in claims)
     return Plan(
-        spinn_version=spinn.__version__,
+        spinn_version=version("spinn"),
         experiment=experiment,
         dataset=dataset.planned(),
         ledger=ledger,
@@ -187,9 +188,9 @@ def run(
     _refuse_stage(experiment, from_stage)
     claims = load_claims(path, experiment)
 
-    import spinn.data  # pandas, and later torch: seconds that a refused schedule does not have to wait for
+    from spinn import data as sources  # pandas, and later torch: a refused schedule does not have to wait for them
 
-    dataset = spinn.data.load(experiment.data)
+    dataset = sources.load(experiment.data)
     experiment = experiment.model_copy(update={"data": dataset.source})
     plan = make_plan(experiment, dataset, claims)
     folder = Path(out) if out is not None else Path("build/runs") / f"{experiment.name}-{dataset.source}"
@@ -223,8 +224,10 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[s
         )
     if folder.is_dir() and any(folder.iterdir()) and not _only_ours(folder):
         raise InputError(f"{folder}: holds files but no plan.json; give an empty or new folder to --out")
+    from spinn.data import card_rows
+
     card = {
-        "rows": [list(row) for row in spinn.data.card_rows(dataset)],
+        "rows": [list(row) for row in card_rows(dataset)],
         "exclusions": [vars(exclusion) for exclusion in dataset.exclusions],
         "notes": list(dataset.notes),
     }

@@ -138,7 +138,7 @@ class Journal:
 
 def _read_until(path: Path, stage: int) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"case": str}, float_precision="round_trip")
+        table = pd.read_csv(path, dtype={"case": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file; give --fresh to run it again") from None
     return table[table["stage"] <= stage].reset_index(drop=True)

@@ -86,7 +86,7 @@ def read_canonical(path: Path, planned: PlannedDataset) -> Dataset:
         DataError: the file is missing, or its columns are not the planned ones. (Its digest is the audit's business.)
     """
     try:
-        frame = pd.read_csv(path, dtype={"case": str}, float_precision="round_trip")
+        frame = pd.read_csv(path, dtype={"case": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it is written beside plan.json before any training") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

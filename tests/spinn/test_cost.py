@@ -1,0 +1,55 @@
+"""Cost: FLOPs against torch's own counter, and meters that read what happened."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from spinn import cost
+from spinn.model import Network
+
+LAYERS = (5, 7, 6, 2)
+
+
+def _counted(rows: int, tangent_rows: int) -> int:
+    network = Network.initialise(LAYERS, [0])
+    with FlopCounterMode(display=False) as counter:
+        loss = network(torch.randn(1, rows, 5)).square().sum()
+        if tangent_rows:
+            x = torch.randn(1, tangent_rows, 5)
+            value, rate = network.with_tangent(x, torch.randn_like(x))
+            loss = loss + value.square().sum() + rate.square().sum()
+        loss.backward()
+    return counter.get_total_flops()
+
+
+def test_forward_flops_are_those_that_torch_counts():
+    """The analytic count of a forward pass is exactly the counted one."""
+    network = Network.initialise(LAYERS, [0])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.randn(1, 11, 5))
+    weights = 5 * 7 + 7 * 6 + 6 * 2
+    assert counter.get_total_flops() == cost.forward_flops(weights, 11)
+
+
+def test_training_flops_differ_from_the_counted_ones_by_the_input_gradient_alone():
+    """Backward costs twice forward, but for the gradient of the inputs, which no step needs."""
+    for rows, tangent_rows in ((11, 0), (11, 9)):
+        not_needed = cost.forward_flops(5 * 7, rows + 2 * tangent_rows)
+        assert cost.training_flops(LAYERS, rows, tangent_rows, 1) - _counted(rows, tangent_rows) == not_needed
+
+
+def test_a_meter_reads_time_and_memory_of_its_block():
+    """Sleeping takes at least that long, and memory that the block touched is in its peak."""
+    with cost.measure(torch.device("cpu")) as empty:
+        pass
+    with cost.measure(torch.device("cpu")) as meter:
+        time.sleep(0.05)
+        block = torch.ones(50_000_000)
+        del block
+    assert meter.seconds >= 0.05
+    assert meter.peak_memory_bytes >= empty.peak_memory_bytes
+    assert meter.peak_memory_bytes >= 200_000_000
+    assert meter.energy_joules is None or meter.energy_joules >= 0

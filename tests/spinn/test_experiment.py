@@ -1,0 +1,140 @@
+"""Experiments: what a file may say, what a plan fixes, and when a run is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from spinn import experiment, record
+from spinn.errors import InputError, RecordError, ScheduleError
+
+FILE = """
+name = "tiny"
+seeds = [0, 1]
+layers = [18, 8, 6, 2]
+[split]
+kind = "leave-one-case-out"
+[dense]
+epochs = 2
+[target]
+reduction = "{target}"
+[[variants]]
+name = "sparse"
+pruner = "global-magnitude"
+stages = [{{ ratio = "0.50", epochs = 1, learning_rate = 1e-3 }}]
+{extra}
+"""
+
+
+def _write(tmp_path: Path, target: str = "0.30", extra: str = "") -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(FILE.format(target=target, extra=extra))
+    return path
+
+
+def test_the_project_s_own_experiments_can_be_read_and_reach_their_targets(root):
+    """Every file in paper/experiments follows the schema, and its sound variants end at 190,030 parameters."""
+    paths = sorted((root / "paper" / "experiments").glob("*.toml"))
+    assert {path.stem for path in paths} >= {"smoke", "quick"}
+    for path in paths:
+        loaded = experiment.load(path)
+        experiment.refuse_unreachable(loaded)
+        assert loaded.name == path.stem
+        assert experiment.ledgers(loaded)["sparse"][-1].parameters == 190_030
+
+
+def test_a_plan_names_every_run_once_and_pairs_the_variants():
+    """Folds × seeds × variants, each with its cases; the variants of a fold and seed have the same cases."""
+    import spinn.data
+
+    dataset = spinn.data.load("simulator")
+    loaded = experiment.load(Path(__file__).parents[2] / "paper" / "experiments" / "quick.toml")
+    plan = experiment.make_plan(loaded, dataset, [])
+    assert len({run.run_id for run in plan.runs}) == len(plan.runs) == 16 * 2 * 2
+    for run in plan.runs:
+        assert set(run.train) | set(run.validation) | set(run.test) == set(dataset.cases)
+    units = {name: [run for run in plan.runs if run.variant == name] for name in ("sparse", "first-version")}
+    for one, other in zip(units["sparse"], units["first-version"], strict=True):
+        for key in ("fold", "seed", "cohort", "train", "validation", "test"):
+            assert getattr(one, key) == getattr(other, key)
+    assert max(Counter(run.cohort for run in units["sparse"]).values()) <= loaded.stack
+
+
+def _variant(name: str, pruner: str, ratio: str) -> str:
+    stages = f'[{{ ratio = "{ratio}", epochs = 1, learning_rate = 1e-3 }}]'
+    return f'[[variants]]\nname = "{name}"\npruner = "{pruner}"\nstages = {stages}'
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("colour = 3", r"variants\.0\.colour = 3: extra inputs are not permitted"),
+        (_variant("sparse", "global-magnitude", "0.1"), "names are unique"),
+        (_variant("x", "magic", "0.1"), "pruner = 'magic'"),
+        (_variant("x", "global-magnitude", "1.2"), r"1\.2"),
+    ],
+)
+def test_a_wrong_experiment_file_is_refused_by_name(tmp_path, extra, message):
+    """An unknown key, a double name, an unknown pruner and an impossible ratio are each named."""
+    with pytest.raises((InputError, ScheduleError), match=message):
+        experiment.load(_write(tmp_path, extra=extra))
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path):
+    """A path without a file, and a file that is not TOML, are bad input."""
+    with pytest.raises(InputError, match="no such file"):
+        experiment.load(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(InputError, match="not a TOML file"):
+        experiment.load(tmp_path / "broken.toml")
+
+
+def test_a_schedule_that_misses_its_target_is_refused_before_anything_is_written(tmp_path):
+    """A 50 % stage cannot give 70 %: no folder appears, and the message offers a schedule that holds."""
+    with pytest.raises(ScheduleError, match=r"variant sparse: target-reduction .* use ratios 0?\.\d+"):
+        experiment.run(_write(tmp_path, target="0.70"), out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_declared_miss_may_start(tmp_path):
+    """The variant that is there to be measured says so, and is let through."""
+    path = _write(tmp_path, target="0.70")
+    text = path.read_text().replace(
+        'pruner = "global', 'expected_findings = ["schedule-reaches-target"]\npruner = "global'
+    )
+    path.write_text(text)
+    experiment.refuse_unreachable(experiment.load(path))
+
+
+def test_a_folder_of_another_plan_is_left_alone(tmp_path, monkeypatch):
+    """Runs of one plan are never mixed with those of another: the difference is named, nothing is touched."""
+    monkeypatch.setattr("spinn.sweep.execute", lambda *_: None)
+    path = _write(tmp_path)
+    folder = experiment.run(path, out=tmp_path / "runs")
+    before = {entry: entry.read_bytes() for entry in folder.rglob("*") if entry.is_file()}
+    path.write_text(path.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
+    with pytest.raises(RecordError, match=r"another plan \(experiment\.seeds differs\); give --fresh"):
+        experiment.run(path, out=tmp_path / "runs")
+    assert before == {entry: entry.read_bytes() for entry in folder.rglob("*") if entry.is_file()}
+    experiment.run(path, out=tmp_path / "runs", fresh=True)
+    assert record.read_model(folder / record.PLAN, record.Plan).experiment.seeds == (0,)
+
+
+def test_fresh_never_removes_what_is_not_a_record(tmp_path):
+    """--fresh on a folder with somebody's thesis in it refuses, and the thesis stays."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years of work")
+    for fresh in (True, False):
+        with pytest.raises(InputError, match="give"):
+            experiment.run(_write(tmp_path), out=tmp_path / "home", fresh=fresh)
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_network_that_does_not_fit_the_data_is_refused(tmp_path):
+    """The first width is the number of features."""
+    path = _write(tmp_path)
+    path.write_text(path.read_text().replace("[18, 8, 6, 2]", "[17, 8, 6, 2]"))
+    with pytest.raises(InputError, match=r"layers\[0\] = 17: simulator has 18 features"):
+        experiment.run(path, out=tmp_path / "runs")
