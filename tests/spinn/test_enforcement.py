@@ -1,0 +1,299 @@
+"""Pruned weights stay at +0.0 under every optimizer of torch.optim, and the rest trains as if they did not exist.
+
+The optimizers are the classes that this torch has, whichever they are: one that is new is tried as an element-wise
+one with its defaults, and fails here if it is not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinn.masks import Enforcer, Masks
+from spinn.model import Network
+
+LAYERS = (3, 5, 4, 2)
+ALL = {
+    name: value
+    for name, value in vars(torch.optim).items()
+    if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+}
+NOT_PER_WEIGHT = {"Adafactor", "LBFGS", "Muon"}  # their state belongs to a matrix or the whole network
+SPARSE_GRADIENTS = {"SparseAdam"}  # refuses the dense gradients that a network has
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "SGD": [
+        {"lr": 0.05},
+        {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1},
+        {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+        {"lr": 0.05, "momentum": 0.9, "dampening": 0.5, "maximize": True},
+    ],
+    "Adam": [{}, {"weight_decay": 0.1, "amsgrad": True}, {"foreach": False}, {"fused": True}],
+    "AdamW": [{}, {"weight_decay": 0.1, "amsgrad": True}],
+    "NAdam": [{}, {"weight_decay": 0.1, "decoupled_weight_decay": True}],
+    "RAdam": [{}, {"weight_decay": 0.1}],
+    "Adamax": [{}, {"weight_decay": 0.1}],
+    "Adagrad": [{}, {"weight_decay": 0.1, "initial_accumulator_value": 0.5, "lr_decay": 0.1}],
+    "Adadelta": [{}, {"weight_decay": 0.1}],
+    "RMSprop": [{}, {"centered": True, "momentum": 0.9, "weight_decay": 0.1}],
+    "Rprop": [{}, {"lr": 0.1, "etas": (0.4, 1.3)}],
+    "ASGD": [{}, {"t0": 0.0, "weight_decay": 0.1}],
+}
+ELEMENT_WISE = [
+    pytest.param(ALL[name], settings, id=f"{name}-{settings}")
+    for name in sorted(ALL.keys() - NOT_PER_WEIGHT - SPARSE_GRADIENTS)
+    for settings in SETTINGS.get(name, [{}])
+]
+POISONS = (torch.nan, torch.inf, -torch.inf, -0.0, 3e38)
+
+
+def stack(runs: int = 2) -> tuple[Network, Masks]:
+    """A small stack and masks that keep about half of its weights."""
+    network = Network.initialise(LAYERS, range(runs))
+    generator = torch.Generator().manual_seed(7)
+    return network, Masks(tuple(torch.rand(w.shape, generator=generator) < 0.5 for w in network.weights))
+
+
+def poison(tensors: list[torch.Tensor], masks: Masks, value: float) -> None:
+    """Write `value` into every pruned position."""
+    with torch.no_grad():
+        for tensor, mask in zip(tensors, masks.layers, strict=True):
+            tensor.masked_fill_(~mask, value)
+
+
+def backward(network: Network, step: int) -> None:
+    """The gradients of a loss that differs from step to step."""
+    for parameter in network.parameters():
+        parameter.grad = None
+    x = torch.randn((network.runs, 6, LAYERS[0]), generator=torch.Generator().manual_seed(step))
+    (network(x) - x[..., :2]).square().mean().backward()
+
+
+def gradients(network: Network) -> list[torch.Tensor]:
+    """The gradients of the weights, which must be there."""
+    grads = [weight.grad for weight in network.weights if weight.grad is not None]
+    assert len(grads) == len(network.weights)
+    return grads
+
+
+def state_of(optimizer: torch.optim.Optimizer, weight: torch.Tensor) -> list[torch.Tensor]:
+    """What the optimizer keeps per weight."""
+    values = optimizer.state.get(weight, {}).values()
+    return [value for value in values if isinstance(value, torch.Tensor) and value.shape == weight.shape]
+
+
+def assert_held(network: Network, masks: Masks) -> None:
+    """Every pruned weight is +0.0, sign included, and every kept one is finite."""
+    for weight, mask in zip(network.weights, masks.layers, strict=True):
+        pruned = weight.detach()[~mask]
+        assert torch.equal(pruned, torch.zeros_like(pruned)), "a pruned weight is not 0"
+        assert not torch.signbit(pruned).any(), "a pruned weight is not +0.0 but -0.0"
+        assert torch.isfinite(weight[mask]).all()
+
+
+def train(optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any], value: float | None) -> Network:
+    """Five enforced steps; with a `value`, that is written into pruned weights, gradients and state all along."""
+    network, masks = stack()
+    optimizer = optimizer_class(network.parameters(), **settings)  # type: ignore[call-arg]
+    enforcer = Enforcer(network, masks, optimizer)
+    if value is not None:
+        poison(network.weights, masks, value)
+    enforcer.weights()
+    for step in range(5):
+        backward(network, step)
+        if value is not None:
+            poison(gradients(network), masks, value)
+        enforcer.gradients()
+        assert all(not grad[~mask].any() for grad, mask in zip(gradients(network), masks.layers, strict=True))
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+        if value is not None:
+            poison(network.weights, masks, value)
+            for weight, mask in zip(network.weights, masks.layers, strict=True):
+                for kept in state_of(optimizer, weight):
+                    kept.masked_fill_(~mask, value)
+        enforcer.weights()
+        enforcer.state()
+        assert_held(network, masks)
+        for weight, mask in zip(network.weights, masks.layers, strict=True):
+            for kept in state_of(optimizer, weight):
+                assert not kept[~mask].any()
+                assert torch.isfinite(kept[mask]).all()
+    return network
+
+
+def test_every_setting_is_for_an_optimizer_that_exists():
+    """A misspelt name would test nothing. (Muon is younger than the oldest torch that the project allows.)"""
+    assert SETTINGS.keys() | NOT_PER_WEIGHT | SPARSE_GRADIENTS <= ALL.keys() | {"Muon"}
+
+
+@pytest.mark.parametrize(("optimizer_class", "settings"), ELEMENT_WISE)
+def test_pruned_weights_gradients_and_state_are_zero_after_every_step(
+    optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any]
+):
+    """Held at +0.0 in each step, and the kept weights move: training is not simply switched off."""
+    network = train(optimizer_class, settings, None)
+    start, masks = stack()
+    for weight, before, mask in zip(network.weights, start.weights, masks.layers, strict=True):
+        assert (weight[mask] != before[mask]).any()
+
+
+@pytest.mark.parametrize(("optimizer_class", "settings"), ELEMENT_WISE)
+def test_whatever_stands_in_a_pruned_position_reaches_no_kept_weight(
+    optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any]
+):
+    """inf, NaN, −0.0 or a huge value in pruned weights, gradients and state: the kept ones end bitwise the same."""
+    clean = train(optimizer_class, settings, None)
+    for value in POISONS:
+        poisoned = train(optimizer_class, settings, value)
+        for a, b in zip(clean.parameters(), poisoned.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("optimizer_class", "settings"), ELEMENT_WISE)
+def test_kept_weights_train_as_if_the_pruned_ones_did_not_exist(
+    optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any]
+):
+    """The same optimizer over the kept weights alone, as one flat vector a layer, takes the same steps."""
+    network, masks = stack()
+    optimizer = optimizer_class(network.weights, **settings)  # type: ignore[call-arg]
+    enforcer = Enforcer(network, masks, optimizer)
+    enforcer.weights()
+    alone = [w.detach()[mask].clone().requires_grad_() for w, mask in zip(network.weights, masks.layers, strict=True)]
+    reference = optimizer_class(alone, **settings)  # type: ignore[call-arg]
+    for step in range(5):
+        backward(network, step)
+        enforcer.gradients()
+        for vector, grad, mask in zip(alone, gradients(network), masks.layers, strict=True):
+            vector.grad = grad[mask].clone()
+        optimizer.step()
+        enforcer.weights()
+        enforcer.state()
+        reference.step()
+        for vector, weight, mask in zip(alone, network.weights, masks.layers, strict=True):
+            torch.testing.assert_close(vector, weight[mask])
+
+
+@given(seed=st.integers(0, 10_000), density=st.floats(0, 1), value=st.floats(width=32), momentum=st.floats(0, 0.99))
+def test_any_masks_hold_with_momentum_and_weight_decay(seed: int, density: float, value: float, momentum: float):
+    """Whatever the masks, the momentum, and the value that stands where a weight was pruned."""
+    network = Network.initialise(LAYERS, [0, 1, 2])
+    generator = torch.Generator().manual_seed(seed)
+    masks = Masks(tuple(torch.rand(w.shape, generator=generator) < density for w in network.weights))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum, weight_decay=0.1)
+    enforcer = Enforcer(network, masks, optimizer)
+    for step in range(3):
+        poison(network.weights, masks, value)
+        enforcer.weights()
+        backward(network, step)
+        poison(gradients(network), masks, value)
+        enforcer.gradients()
+        optimizer.step()
+        enforcer.weights()
+        enforcer.state()
+        assert_held(network, masks)
+
+
+def test_the_clip_norm_is_that_of_the_kept_weights():
+    """Gradients of pruned weights are gone before clipping; left in, they would make the norm larger."""
+    network, masks = stack()
+    backward(network, 0)
+    kept = [grad[mask] for grad, mask in zip(gradients(network), masks.layers, strict=True)]
+    biases = [bias.grad.flatten() for bias in network.biases if bias.grad is not None]
+    expected = torch.cat([*kept, *biases]).norm()
+    before = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    Enforcer(network, masks).gradients()
+    after = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    torch.testing.assert_close(after, expected)
+    assert before > 1.05 * after
+
+
+def test_without_an_enforcer_pruned_weights_come_back():
+    """The first version's second fault: zeroed once, they return with the first gradients."""
+    network, masks = stack()
+    Enforcer(network, masks).weights()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    backward(network, 0)
+    optimizer.step()
+    with pytest.raises(AssertionError, match="a pruned weight is not 0"):
+        assert_held(network, masks)
+
+
+def test_multiplying_by_the_mask_does_not_hold_it():
+    """Why entries are overwritten: inf · 0 is NaN and −w · 0 is −0.0, and either is seen here."""
+    for value in (torch.inf, -1.0):
+        network, masks = stack()
+        poison(network.weights, masks, value)
+        with torch.no_grad():
+            for weight, mask in zip(network.weights, masks.layers, strict=True):
+                weight *= mask
+        with pytest.raises(AssertionError, match="a pruned weight is not"):
+            assert_held(network, masks)
+
+
+def test_nothing_happens_before_the_first_backward():
+    """No gradient and no state yet is not an error, and biases are never touched."""
+    network, masks = stack()
+    with torch.no_grad():
+        for bias in network.biases:
+            bias.fill_(-1.0)
+    enforcer = Enforcer(network, masks, torch.optim.Adam(network.parameters()))
+    enforcer.gradients()
+    enforcer.weights()
+    enforcer.state()
+    Enforcer(network, masks).state()
+    assert_held(network, masks)
+    assert all((bias == -1.0).all() for bias in network.biases)
+
+
+def test_adafactor_and_lbfgs_leave_the_weights_held():
+    """State that is not per weight cannot be held; the weights are, for one run."""
+    for name in ("Adafactor", "LBFGS"):
+        network, masks = stack(runs=1)
+        optimizer = ALL[name](network.parameters(), lr=0.05)  # type: ignore[call-arg]
+        enforcer = Enforcer(network, masks, optimizer)
+        enforcer.weights()
+
+        def closure(network: Network = network, enforcer: Enforcer = enforcer) -> torch.Tensor:
+            enforcer.weights()  # LBFGS evaluates the loss several times within a step
+            backward(network, 0)
+            enforcer.gradients()
+            return network(torch.ones((1, 1, 3))).square().mean()
+
+        for _ in range(3):
+            optimizer.step(closure)
+            enforcer.weights()
+            enforcer.state()
+            assert_held(network, masks)
+
+
+@pytest.mark.skipif("Muon" not in ALL, reason="this torch has no Muon")
+def test_muon_leaves_the_weights_held():
+    """Muon takes matrices, so one run's weights are given to it as such; they share memory with the stack."""
+    network, masks = stack(runs=1)
+    matrices = [weight.detach()[0].requires_grad_() for weight in network.weights]
+    optimizer = ALL["Muon"](matrices, lr=0.05)  # type: ignore[call-arg]
+    enforcer = Enforcer(network, masks, optimizer)
+    enforcer.weights()
+    for step in range(3):
+        backward(network, step)
+        enforcer.gradients()
+        for matrix, grad in zip(matrices, gradients(network), strict=True):
+            matrix.grad = grad[0]
+        optimizer.step()
+        assert any((w[~mask] != 0).any() for w, mask in zip(network.weights, masks.layers, strict=True))
+        enforcer.weights()
+        assert_held(network, masks)
+
+
+def test_sparse_adam_refuses_the_gradients_of_a_network():
+    """It is left out because it cannot train a network at all, held or not."""
+    network, _ = stack()
+    optimizer = torch.optim.SparseAdam(network.parameters())
+    backward(network, 0)
+    with pytest.raises(RuntimeError, match="does not support dense gradients"):
+        optimizer.step()

@@ -1,0 +1,288 @@
+"""Selection removes exactly what was planned, whatever the weights; the first version's fault is measured."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinn import schedule
+from spinn.errors import InputError, NonFiniteError
+from spinn.masks import Masks
+from spinn.model import Network
+from spinn.pruning import PRUNERS, first_version, global_magnitude, layer_statistics
+
+LAYERS = (3, 5, 4, 2)
+WEIGHTS = 43
+REAL = (18, 512, 512, 512, 256, 2)
+SUBNORMAL, HUGE = 1e-45, 3.4e38
+AWKWARD = st.sampled_from([0.0, -0.0, SUBNORMAL, -SUBNORMAL, 1e-3, -1e-3, 0.5, -0.5, HUGE, -HUGE])
+
+
+def network_of(values: list[list[float]], layers: tuple[int, ...] = LAYERS) -> Network:
+    """A network whose weights, run by run and in flat order, are `values`."""
+    network = Network.initialise(layers, range(len(values)))
+    sizes = [weight[0].numel() for weight in network.weights]
+    with torch.no_grad():
+        for run, row in enumerate(values):
+            for weight, part in zip(network.weights, torch.tensor(row).split(sizes), strict=True):
+                weight[run] = part.view(weight.shape[1:])
+    return network
+
+
+def constant(value: float, layers: tuple[int, ...] = LAYERS, runs: int = 1) -> Network:
+    """A stack in which every weight is `value`."""
+    network = Network.initialise(layers, range(runs))
+    with torch.no_grad():
+        for weight in network.weights:
+            weight.fill_(value)
+    return network
+
+
+def flat(tensors: list[torch.Tensor] | tuple[torch.Tensor, ...], run: int) -> torch.Tensor:
+    """One run of a stack, all layers in flat order."""
+    return torch.cat([tensor[run].detach().flatten() for tensor in tensors])
+
+
+def one_run(network: Network, masks: Masks, run: int) -> tuple[Network, Masks]:
+    """Run `run` as a stack of its own."""
+    part = slice(run, run + 1)
+    alone = Network([w[part] for w in network.weights], [b[part] for b in network.biases])
+    return alone, Masks(tuple(mask[part] for mask in masks.layers))
+
+
+weights_of_runs = st.integers(1, 3).flatmap(
+    lambda runs: st.lists(st.lists(AWKWARD, min_size=WEIGHTS, max_size=WEIGHTS), min_size=runs, max_size=runs)
+)
+
+
+@given(values=weights_of_runs, data=st.data())
+def test_exactly_the_planned_count_goes_and_it_is_the_smallest(values: list[list[float]], data: st.DataObject):
+    """Two stages with a count for each run: exact, smallest first, only active weights; ties, zeros, extremes."""
+    network = network_of(values)
+    masks = Masks.ones_like(network)
+    for _ in range(2):
+        counts = [data.draw(st.integers(0, kept)) for kept in masks.kept()]
+        refined = global_magnitude(network, masks, counts, allow_empty_layer=True)
+        assert refined.kept() == [kept - count for kept, count in zip(masks.kept(), counts, strict=True)]
+        for run in range(network.runs):
+            magnitudes, before, after = (
+                flat(network.weights, run).abs(),
+                flat(masks.layers, run),
+                flat(refined.layers, run),
+            )
+            pruned, kept = magnitudes[before & ~after], magnitudes[after]
+            if pruned.numel() and kept.numel():
+                assert pruned.max() <= kept.min()
+            assert not (after & ~before).any()
+        masks = refined
+
+
+@given(values=weights_of_runs, prune=st.integers(0, WEIGHTS))
+def test_a_run_is_pruned_as_if_it_were_alone(values: list[list[float]], prune: int):
+    """Stacked selection equals selection one by one, bit for bit: neighbours have no say, in ties neither."""
+    network = network_of(values)
+    masks = Masks.ones_like(network)
+    stacked = global_magnitude(network, masks, prune, allow_empty_layer=True)
+    for run in range(network.runs):
+        alone = global_magnitude(*one_run(network, masks, run), prune, allow_empty_layer=True)
+        assert torch.equal(flat(stacked.layers, run), flat(alone.layers, 0))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, SUBNORMAL, 1.0, -HUGE])
+def test_equal_weights_are_pruned_alike_in_every_layer(value: float):
+    """With all weights equal each layer keeps its share over four stages, within sampling error (four sigma)."""
+    network = constant(value, (18, 64, 64, 32, 2))
+    sizes = [weight.numel() for weight in network.weights]
+    masks = Masks.ones_like(network)
+    for ratio in (0.3, 0.3, 0.24, 0.24):
+        masks = global_magnitude(network, masks, round(ratio * masks.kept()[0]))
+        density = masks.kept()[0] / sum(sizes)
+        for kept, size in zip(masks.kept_by_layer()[0], sizes, strict=True):
+            # the variance of a sample without replacement (hypergeometric)
+            sigma = math.sqrt(size * density * (1 - density) * (sum(sizes) - size) / (sum(sizes) - 1))
+            assert abs(kept - size * density) <= 4 * sigma
+
+
+def test_equal_weights_are_scattered_within_a_layer():
+    """A tie does not empty rows or columns first: each neuron of a square layer keeps about its share."""
+    network = constant(1.0, (64, 64, 2))
+    masks = global_magnitude(network, Masks.ones_like(network), 64 * 33)
+    square = masks.layers[0][0].double()
+    for share in (square.mean(dim=0), square.mean(dim=1)):
+        assert (share - 0.5).abs().max() < 5 * 0.5 / math.sqrt(64)
+
+
+def test_selection_is_repeatable_and_leaves_the_weights_alone():
+    """The same weights give the same masks, and ranking changes neither weights nor masks."""
+    network = Network.initialise(LAYERS, [4, 5])
+    before, masks = network.clone(), Masks.ones_like(network)
+    first, second = (global_magnitude(network, masks, 11) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.layers, second.layers, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(network.weights, before.weights, strict=True))
+    assert masks.kept() == [WEIGHTS] * 2
+
+
+def test_the_ranking_crosses_layers():
+    """One threshold for the whole network: a layer of small weights gives more than one of large weights."""
+    network = constant(1.0)
+    with torch.no_grad():
+        network.weights[1].fill_(0.1)
+    masks = global_magnitude(network, Masks.ones_like(network), 19)
+    assert masks.kept_by_layer() == [[15, 1, 8]]
+
+
+def test_what_is_pruned_already_is_not_ranked():
+    """Zeros of earlier stages do not use up the count, and NaN in a pruned position is nobody's business."""
+    network = Network.initialise(LAYERS, [0], dtype=torch.float64)
+    masks = global_magnitude(network, Masks.ones_like(network), 20)
+    for poison in (0.0, torch.nan, torch.inf):
+        with torch.no_grad():
+            for weight, mask in zip(network.weights, masks.layers, strict=True):
+                weight.masked_fill_(~mask, poison)
+        assert global_magnitude(network, masks, 10).kept() == [13]
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
+def test_a_non_finite_active_weight_is_refused_by_name(poison: float):
+    """NaN has no rank: the layer and the run that hold it are named."""
+    network = Network.initialise(LAYERS, [0, 1])
+    with torch.no_grad():
+        network.weights[1][1, 0, 0] = poison
+    with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
+        global_magnitude(network, Masks.ones_like(network), 3)
+    with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
+        first_version(network, Fraction(1, 10))
+    with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
+        layer_statistics(network, Masks.ones_like(network), 1)
+
+
+def test_an_emptied_layer_is_refused_unless_asked_for():
+    """A layer without weights cuts the network in two; it takes a flag to want that."""
+    network = constant(1.0)
+    with torch.no_grad():
+        network.weights[2].fill_(0.1)
+    masks = Masks.ones_like(network)
+    with pytest.raises(InputError, match=r"layers\.2\.weight of run 0 = 8 active weights, all pruned"):
+        global_magnitude(network, masks, 8)
+    emptied = global_magnitude(network, masks, 8, allow_empty_layer=True)
+    assert emptied.kept_by_layer() == [[15, 20, 0]]
+    assert global_magnitude(network, emptied, 1).kept() == [34]  # it is not emptied a second time
+
+
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        (-1, r"prune, run 0 = -1: expected 0 to 43"),
+        (44, r"prune, run 0 = 44: expected 0 to 43"),
+        ([0, 44], r"prune, run 1 = 44: expected 0 to 43"),
+        ([1], r"prune = \[1\]: expected one count for each of 2 runs"),
+    ],
+)
+def test_an_impossible_count_is_refused(prune: int | list[int], message: str):
+    """A count that is negative, too large, or not one for each run never reaches the selection."""
+    network = Network.initialise(LAYERS, [0, 1])
+    with pytest.raises(InputError, match=message):
+        global_magnitude(network, Masks.ones_like(network), prune)
+
+
+def test_the_default_schedule_ends_at_190_030_parameters():
+    """Real widths, the default four stages through the named pruner: achieved counts equal the ledger, exactly."""
+    network = Network.initialise(REAL, [0])
+    masks = Masks.ones_like(network)
+    stages = schedule.plan(REAL, ("0.30", "0.30", "0.24", "0.24"))
+    pruner = PRUNERS["global-magnitude"]
+    for stage in stages:
+        assert masks.kept() == [stage.active]
+        masks = pruner.select(network, masks, stage)
+        assert masks.kept() == [stage.kept_weights]
+    assert masks.kept() == [188_236]
+    assert pruner.enforced
+    assert pruner.reported(stages, REAL) == pytest.approx(1 - 190_030 / 666_882)
+    assert pruner.reported((), REAL) == 0.0
+
+
+def test_the_first_version_reports_seventy_percent_and_keeps_eighty_five():
+    """After stage 4 its masks keep 85 % of all weights, 567,119 of 666,882 parameters, whatever it pruned before."""
+    network = Network.initialise(REAL, [0])
+    masks = Masks.ones_like(network)
+    stages = schedule.plan(REAL, ("0.20", "0.20", "0.15", "0.15"))
+    pruner = PRUNERS["first-version"]
+    for stage in stages:
+        masks = pruner.select(network, masks, stage)
+    biases = sum(bias.numel() for bias in network.biases)
+    assert masks.kept()[0] + biases == 567_119
+    assert not pruner.enforced
+    assert pruner.reported(stages, REAL) == 0.70
+    assert stages[-1].parameters == 309_331  # what the schedule would have reached if stages had added up
+
+
+def test_the_first_version_forgets_its_masks():
+    """Stage after stage it starts over: weights pruned before are kept again, and a smaller ratio keeps more."""
+    network = Network.initialise(LAYERS, [0, 1])
+    first = first_version(network, Fraction(1, 2))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # fine-tuning without enforcement brings every weight back
+        for weight in network.weights:
+            weight += torch.randn(weight.shape, generator=generator)
+    second = first_version(network, Fraction(1, 4))
+    assert second.kept() == [WEIGHTS - round(Fraction(WEIGHTS, 4))] * 2
+    with pytest.raises(InputError, match="pruned weights kept again"):
+        first.refine(second)
+
+
+def test_the_first_version_zeroes_once_what_it_prunes():
+    """Below its threshold weights become +0.0 at that moment; the ones above are untouched."""
+    network = Network.initialise(LAYERS, [0])
+    before = network.clone()
+    masks = first_version(network, Fraction(3, 10))
+    for weight, old, mask in zip(network.weights, before.weights, masks.layers, strict=True):
+        assert torch.equal(weight[mask], old[mask])
+        assert not torch.signbit(weight[~mask]).any()
+        assert not weight[~mask].any()
+
+
+def test_layer_statistics_are_those_of_the_kept_weights():
+    """Magnitudes over kept weights in closed form; a weight that came back shows in nonzero."""
+    network = constant(0.0, (2, 2, 1), runs=2)
+    masks = Masks.ones_like(network)
+    with torch.no_grad():
+        network.weights[0][1] = torch.tensor([[1.0, -3.0], [5.0, 0.0]])
+    masks.layers[0][1, 1, 0] = False  # the 5 is pruned, and yet not zero
+    first, second = layer_statistics(network, masks, 1)
+    assert (first.name, first.weights, first.kept, first.nonzero) == ("layers.0.weight", 4, 3, 3)
+    assert first.mean_abs == pytest.approx(4 / 3)
+    assert first.std == pytest.approx(math.sqrt(10 / 3 - 4 / 9))
+    assert (first.min_abs, first.max_abs) == (0.0, 3.0)
+    assert (second.name, second.kept, second.nonzero, second.max_abs) == ("layers.1.weight", 2, 0, 0.0)
+
+
+def test_a_layer_that_keeps_nothing_has_statistics_without_nan():
+    """No mean of nothing: all magnitudes are 0."""
+    network = constant(1.0, (2, 2, 1))
+    masks = Masks.ones_like(network)
+    masks.layers[1].fill_(False)
+    row = layer_statistics(network, masks, 0)[1]
+    assert (row.kept, row.nonzero) == (0, 2)
+    assert (row.mean_abs, row.std, row.min_abs, row.max_abs) == (0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_selects_the_same_weights():
+    """Selection on a GPU, deterministic kernels demanded, equals selection on the CPU, ties included."""
+    network = Network.initialise((18, 64, 32, 2), range(3))
+    with torch.no_grad():
+        network.weights[1].mul_(8).round_()
+    masks = Masks.ones_like(network)
+    there = Network([w.cuda() for w in network.weights], [b.cuda() for b in network.biases])
+    torch.use_deterministic_algorithms(True)
+    try:
+        on_gpu = global_magnitude(there, Masks.ones_like(there), 1500)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    on_cpu = global_magnitude(network, masks, 1500)
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(on_gpu.layers, on_cpu.layers, strict=True))
