@@ -1,0 +1,159 @@
+"""Brings the original mill.mat onto this machine: one download, checked, out of a zip within a zip, into a cache.
+
+Knows where the file is published and what it must hash to; nothing of what is in it. Nothing is unpacked but the one
+member that is wanted, and it is kept only if its sha256 is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from spinn.errors import DataError
+from spinn.record import digest_file, write_atomic
+
+URL = "https://phm-datasets.s3.amazonaws.com/NASA/3.+Milling.zip"
+ZIP_HASH = "md5:4da3afb0aa50cb3dcdd8e20ed1ed1c7c"  # as PyPHM lists it
+MAT_HASH = "71486a857939d1416c86c7cf0c469d5e69c7c30495e01ec8a0e13aafd2a313cb"  # sha256, as two public loaders list it
+CACHE_VARIABLE = "SPINN_CACHE"
+INNER, MEMBER = "mill.zip", "mill.mat"
+
+
+def cache() -> Path:
+    """The folder downloads are kept in: the environment's SPINN_CACHE, or the user's cache folder."""
+    import pooch
+
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("spinn"))
+
+
+def fetched() -> Path:
+    """Path of the mill.mat that was fetched earlier.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = cache() / MEMBER
+    if not path.is_file():
+        raise DataError(f"data = 'nasa': not downloaded yet ({path}); run `spinn data fetch nasa`, or give a .mat file")
+    return path
+
+
+def fetch(url: str = URL, zip_hash: str = ZIP_HASH, mat_hash: str = MAT_HASH, folder: Path | None = None) -> Path:
+    """Download the NASA milling data, unless it is there already; shows progress on standard error.
+
+    Args:
+        url: where the zip is.
+        zip_hash: what the zip must hash to, as 'algorithm:hex'.
+        mat_hash: sha256 of the mill.mat in it.
+        folder: where to keep it; None for `cache()`.
+
+    Returns:
+        Path of mill.mat.
+
+    Raises:
+        DataError: the download failed, a checksum is wrong, or the zip does not hold mill.mat.
+    """
+    folder = cache() if folder is None else folder
+    target = folder / MEMBER
+    if target.is_file() and digest_file(target) == mat_hash:
+        return target
+    archive = _download(url, zip_hash, folder)
+    try:
+        content = _member(archive)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{url}: not a readable zip ({error}); download it by hand and give the .mat file") from None
+    finally:
+        archive.unlink(missing_ok=True)
+    found = hashlib.sha256(content).hexdigest()
+    if found != mat_hash:
+        raise DataError(f"{url}: {MEMBER} has sha256 {found}, expected {mat_hash}; it is not the published file")
+    write_atomic(target, content)
+    return target
+
+
+def _download(url: str, zip_hash: str, folder: Path) -> Path:
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        with _Progress(url.rsplit("/", 1)[-1]) as progress:
+            downloader: Any = pooch.HTTPDownloader(progressbar=progress)  # pyright: ignore[reportArgumentType]
+            path = pooch.retrieve(url, zip_hash, fname="milling.zip", path=folder, downloader=downloader)
+    except requests.exceptions.RequestException as error:
+        raise DataError(f"{url}: the download failed ({_reason(error)}); try again, or give a .mat file") from None
+    except ValueError as error:
+        if "hash" not in str(error):
+            raise DataError(f"{url}: not an address that can be downloaded ({error})") from None
+        raise DataError(
+            f"{url}: what was downloaded does not have the checksum {zip_hash}; it was cut short or changed, and "
+            "nothing was kept; try again, or give a .mat file"
+        ) from None
+    return Path(path)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, without the nested representations that urllib3 prints."""
+    while (cause := error.__cause__ or error.__context__) is not None and isinstance(cause, Exception):
+        error = cause
+    return str(error) or type(error).__name__
+
+
+def _member(archive: Path) -> bytes:
+    """The bytes of mill.mat in a zip, itself in a zip or directly there."""
+    with zipfile.ZipFile(archive) as outer:
+        direct = _named(outer, MEMBER)
+        if direct:
+            return outer.read(direct)
+        nested = _named(outer, INNER)
+        if not nested:
+            raise DataError(f"{archive.name}: holds neither {INNER} nor {MEMBER}, but {_shown(outer.namelist())}")
+        with zipfile.ZipFile(io.BytesIO(outer.read(nested))) as inner:
+            wanted = _named(inner, MEMBER)
+            if not wanted:
+                raise DataError(f"{archive.name}: {INNER} in it holds no {MEMBER}, but {_shown(inner.namelist())}")
+            return inner.read(wanted)
+
+
+def _named(archive: zipfile.ZipFile, name: str) -> str | None:
+    return next((entry for entry in archive.namelist() if entry.rsplit("/", 1)[-1] == name), None)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "") if names else "nothing"
+
+
+class _Progress:
+    """The object pooch wants as a progress bar, drawn by rich on standard error."""
+
+    def __init__(self, what: str):
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._task = self._bar.add_task(what, total=None)
+        self.total = 0
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def update(self, count: int) -> None:
+        """Advance by `count` bytes."""
+        self._bar.update(self._task, advance=count, total=self.total or None)
+
+    def reset(self) -> None:
+        """Go back to nothing downloaded."""
+        self._bar.update(self._task, completed=0)
+
+    def close(self) -> None:
+        """Nothing to do: the bar ends with its context."""

@@ -1,0 +1,44 @@
+"""From the name of a source to its data: the simulator, the fetched NASA file, or a path ending in .mat or .csv.
+
+Knows which loader reads what; the loaders know the formats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spinn.data.dataset import Dataset
+from spinn.errors import DataError
+
+
+def load(source: str) -> Dataset:
+    """Read the data called `source`.
+
+    Args:
+        source: 'simulator', 'nasa' (the file that `spinn data fetch nasa` put into the cache), or the path of a .mat
+            file in the NASA layout or of a tidy .csv file.
+
+    Returns:
+        The data, one row per cut; the same source gives the same data, bit by bit.
+
+    Raises:
+        DataError: there is no such source or file, or it cannot be read as one.
+    """
+    if source == "simulator":
+        from spinn.data import simulator
+
+        return simulator.simulate()
+    if source == "nasa":
+        from spinn.data import download, nasa
+
+        return nasa.read(download.fetched())
+    path = Path(source)
+    if path.suffix.lower() == ".mat":
+        from spinn.data import nasa
+
+        return nasa.read(path)
+    if path.suffix.lower() == ".csv":
+        from spinn.data import tidy
+
+        return tidy.read(path)
+    raise DataError(f"data = {source!r}: expected 'simulator', 'nasa', or a path that ends in .mat or .csv")
