@@ -127,7 +127,7 @@ def train(optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any]
 
 
 def test_every_setting_is_for_an_optimizer_that_exists():
-    """A misspelt name would test nothing. (Muon is younger than the oldest torch that the project allows.)"""
+    """A misspelt name would test nothing. Muon is younger than the oldest torch that the project allows."""
     assert SETTINGS.keys() | NOT_PER_WEIGHT | SPARSE_GRADIENTS <= ALL.keys() | {"Muon"}
 
 
