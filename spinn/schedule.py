@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement, pairwise
+from math import isqrt
 from typing import Literal
 
 from spinn.errors import ScheduleError
@@ -363,7 +364,8 @@ def suggest(layers: Sequence[int], ratios: Sequence[str | Fraction], criteria: C
 
     Leading stages are kept: what moves is the last run of equal ratios, and one stage more at a time while some ratio
     would have to move by more than 0.10. Among those, nearest is the smallest sum of squared shifts, in steps of 0.01
-    (finer ones only where no schedule on the coarser grid holds), later stages never moving less than earlier ones.
+    (finer ones only where no schedule on the coarser grid holds), later stages never moving less than earlier ones,
+    and more than four of them only by nearly the same.
     """
     stages = plan(layers, ratios)
     exact = [stage.ratio for stage in stages]
@@ -413,8 +415,9 @@ def _nearest(start: int, ratios: Sequence[Fraction], wanted: tuple[int, int], di
         return kept <= high if step > 0 else kept >= low
 
     together = _first(10**digits, passes)
-    below = 2 if len(ratios) <= 10 else 1  # a long schedule has too many combinations to try
-    around = range(max(together - below, 0), together + below)
+    # An uneven shift that is nearer stays within the root of the even one; a long schedule has too many to try.
+    spread = min(isqrt(together), 5) + 1 if len(ratios) <= 4 else 1
+    around = range(max(together - spread, 0), together + spread)
     candidates = sorted(
         combinations_with_replacement(around, len(ratios)), key=lambda steps: (sum(n * n for n in steps), sum(steps))
     )
