@@ -265,7 +265,7 @@ def test_adafactor_and_lbfgs_leave_the_weights_held():
             return network(torch.ones((1, 1, 3))).square().mean()
 
         for _ in range(3):
-            optimizer.step(closure)
+            optimizer.step(closure)  # type: ignore[arg-type]
             enforcer.weights()
             enforcer.state()
             assert_held(network, masks)
