@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 
 from spinn.errors import InputError
 
-_DIGITS = dict(zip("0123456789", "Zero One Two Three Four Five Six Seven Eight Nine".split(), strict=True))
+_DIGITS = {
+    "0": "Zero",
+    "1": "One",
+    "2": "Two",
+    "3": "Three",
+    "4": "Four",
+    "5": "Five",
+    "6": "Six",
+    "7": "Seven",
+    "8": "Eight",
+    "9": "Nine",
+}
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -155,7 +166,7 @@ def slug(text: str) -> str:
 
 def macro(name: str) -> str:
     r"""Letters-only LaTeX macro name of a number: `accuracy.vb.r2` → `SpinnAccuracyVbRTwo`."""
-    words = re.findall(r"[a-z]+|\d", name.lower())
+    words: list[str] = re.findall(r"[a-z]+|\d", name.lower())
     return "Spinn" + "".join(_DIGITS.get(word, word.capitalize()) for word in words)
 
 
@@ -183,7 +194,9 @@ def encode_tex(texts: Mapping[str, str]) -> bytes:
     r"""The bytes of numbers.tex: a `\newcommand` for each number's text."""
     named = macros(texts)
     lines = [f"\\newcommand{{\\{named[name]}}}{{{latex_number(texts[name])}}}  % {name}" for name in sorted(texts)]
-    return ("% Written by spinn-artifacts build; one macro for each number in numbers.json.\n" + "\n".join(lines) + "\n").encode()
+    return (
+        "% Written by spinn-artifacts build; one macro for each number in numbers.json.\n" + "\n".join(lines) + "\n"
+    ).encode()
 
 
 def decode_json(content: bytes, path: str) -> dict[str, Number]:

@@ -11,13 +11,11 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+Frame: TypeAlias = Any  # a pandas DataFrame: its annotations say "Series | ndarray | bool" where code knows better
 LOW, HIGH = " low", " high"
 _Kept = TypeVar("_Kept")
 
@@ -27,13 +25,13 @@ class Table:
     """A table before it is printed.
 
     `frame` holds str (labels), int, float or None (not measured, not defined). The columns in `labels` name a row;
-    they are text. `formats`, `expressions` and `sources` are keyed by a column (without ` low`/` high`) or by a row's
-    last label, which goes first; the key "" is what holds for everything else. `expressions` say what was computed.
+    they are text. `formats`, `expressions` and `sources` are keyed by a column (without ` low`/` high`), which goes
+    first, or by a row's label; the key "" is what holds for everything else. `expressions` say what was computed.
     """
 
     name: str
     caption: str
-    frame: pd.DataFrame
+    frame: Frame
     notes: tuple[str, ...] = ()
     formats: Mapping[str, Format] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
@@ -41,9 +39,9 @@ class Table:
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pick(self, options: Mapping[str, _Kept], row: int, column: str, default: _Kept) -> _Kept:
-        """What `options` says about one cell: by the row's labels, then by the column, then in general."""
+        """What `options` says about one cell: by the column, then by the row's labels, then in general."""
         keys = [self.frame.iat[row, self.frame.columns.get_loc(label)] for label in reversed(self.labels)]
-        for key in (*keys, plain(column), ""):
+        for key in (plain(column), *keys, ""):
             if key in options:
                 return options[key]
         return default
@@ -83,7 +81,9 @@ class Table:
                 elif isinstance(value, str):
                     line.append(" ".join(value.split()))
                 else:
-                    line.append(fold(texts[row, column], texts.get((row, column + LOW)), texts.get((row, column + HIGH))))
+                    line.append(
+                        fold(texts[row, column], texts.get((row, column + LOW)), texts.get((row, column + HIGH)))
+                    )
             rows.append(line)
         return rows
 
@@ -98,10 +98,14 @@ class Table:
 
     def markdown(self) -> bytes:
         """A Markdown table with its caption and notes."""
-        header, *rows = [[_markdown(cell) for cell in line] for line in self.shown()]
-        rule = ["---" if column in self.labels else "---:" for column in self.shown()[0]]
-        lines = [f"**{_markdown(self.caption)}**", "", *("| " + " | ".join(line) + " |" for line in (header, rule, *rows))]
-        lines += [line for note in self.notes for line in ("", _markdown(note))]
+        header, *rows = [[escape_markdown(cell) for cell in line] for line in self.shown()]
+        rule = ["---" if left else "---:" for left in self.left_aligned()]
+        lines = [
+            f"**{escape_markdown(self.caption)}**",
+            "",
+            *("| " + " | ".join(line) + " |" for line in (header, rule, *rows)),
+        ]
+        lines += [line for note in self.notes for line in ("", escape_markdown(note))]
         return ("\n".join(lines) + "\n").encode()
 
     def latex(self) -> bytes:
@@ -109,7 +113,7 @@ class Table:
         import pandas as pd
 
         header, *rows = self.shown()
-        number = [column not in self.labels and not self._is_text(column) for column in header]
+        number = [not left for left in self.left_aligned()]
         cells = [[latex_number(c) if n else latex_escape(c) for c, n in zip(row, number, strict=True)] for row in rows]
         frame = pd.DataFrame(cells, columns=pd.Index([latex_escape(column) for column in header]), dtype=object)
         body = frame.style.hide(axis="index").to_latex(
@@ -127,13 +131,19 @@ class Table:
         """The table as aligned plain text, for a terminal."""
         header, *rows = self.shown()
         widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
-        left = [column in self.labels or self._is_text(column) for column in header]
+        left = self.left_aligned()
 
         def line(cells: list[str]) -> str:
             pairs = zip(cells, widths, left, strict=True)
             return "  ".join(c.ljust(width) if to_left else c.rjust(width) for c, width, to_left in pairs).rstrip()
 
-        return "\n".join([self.caption, line(header), line(["-" * width for width in widths]), *map(line, rows), *self.notes])
+        return "\n".join(
+            [self.caption, line(header), line(["-" * width for width in widths]), *map(line, rows), *self.notes]
+        )
+
+    def left_aligned(self) -> list[bool]:
+        """For each printed column, whether it is text (left) or numbers (right)."""
+        return [column in self.labels or self._is_text(column) for column in displayed(list(self.frame.columns))]
 
     def _is_text(self, column: str) -> bool:
         values = [clean(value) for value in self.frame[column]]
@@ -181,7 +191,8 @@ def spell(value: str | int | float | None) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """`text` so that Markdown prints it as it is, on one line."""
     out = " ".join(text.split())
     for character in "\\`*_{}[]<>#|$":
         out = out.replace(character, "\\" + character)

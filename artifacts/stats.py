@@ -69,7 +69,7 @@ def measured_range(held: Held) -> float:
 
 @dataclass(frozen=True)
 class _CaseSums:
-    """Per case: number of cuts, Σy, Σy² `[cases]` (y centred, so that nothing cancels), Σ(y − ŷ)² and Σ|y − ŷ| `[cases, seeds]`."""
+    """Sums per case: cuts, Σy, Σy² `[cases]` (y centred: nothing cancels); Σ(y − ŷ)², Σ|y − ŷ| `[cases, seeds]`."""
 
     cuts: np.ndarray
     total: np.ndarray

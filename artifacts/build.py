@@ -1,0 +1,226 @@
+"""What depends on what, and the build: audited records in, tables, figures, numbers and the report out.
+
+`build.json` in the output folder holds the digest of every input and output. When no input changed and every output is
+as it was written, nothing is done, and nothing heavy is imported. Checkpoints are the audit's to read: here only their
+size and time of change are looked at, to know whether an audit is due.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spinn.errors import RecordError
+from spinn.record import (
+    BASELINES,
+    CLAIMS,
+    DATACARD,
+    DATASET,
+    HISTORY,
+    PLAN,
+    PREDICTIONS,
+    RECORD,
+    RUNS,
+    digest_file,
+    write_atomic,
+)
+
+if TYPE_CHECKING:
+    from artifacts.numbers import Number
+    from artifacts.render import Table
+    from artifacts.results import Results
+    from verify.findings import Verdict
+
+MANIFEST, REPORT, NUMBERS, MACROS, SUMMARY = "build.json", "report.html", "numbers.json", "numbers.tex", "summary.txt"
+TABLE_FORMATS, FIGURE_FORMATS = ("tex", "csv", "md"), ("pdf", "png")
+IN_BRIEF = ("schedule", "before-after", "accuracy", "training-cost", "inference-cost", "claims")
+_ROOT = Path(__file__).parent.parent
+_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic")
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did: paths (relative to `out`) that it wrote and removed; none where nothing had changed.
+
+    `holds` is the audit's verdict; `summary` the main tables, or the findings that stood in the way, as text.
+    """
+
+    out: Path
+    holds: bool
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+    summary: str
+
+    @property
+    def exit_status(self) -> int:
+        """0 built from records that hold, 1 refused."""
+        return 0 if self.holds else 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
+        return {
+            "holds": self.holds,
+            "report": str(self.out / REPORT),
+            "written": list(self.written),
+            "removed": list(self.removed),
+        }
+
+
+def build(runs: Path, out: Path) -> BuildReport:
+    """Bring `out` up to date with the folder of runs; a second call with nothing changed does nothing.
+
+    Raises:
+        InputError: `runs` is not a folder of runs.
+        RecordError: a file in it cannot be read as what it should be.
+    """
+    if not (runs / PLAN).is_file():
+        raise RecordError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
+    inputs = _inputs(runs)
+    previous = _manifest(out)
+    if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
+        return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"))
+
+    from verify.audit import audit
+
+    verdict = audit(runs)
+    if verdict.holds:
+        outputs, sources = _outputs(runs, verdict)
+    else:
+        outputs, sources = _refused(runs, verdict), {}
+    removed = _remove(out, keep=outputs)
+    written = _write(out, outputs)
+    manifest = {
+        "holds": verdict.holds,
+        "inputs": inputs,
+        "outputs": {name: _sha256(content) for name, content in sorted(outputs.items())},
+        "sources": sources,
+    }
+    write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    return BuildReport(out, verdict.holds, written, removed, outputs[SUMMARY].decode())
+
+
+# --- what everything depends on -------------------------------------------------------------------------------------
+
+
+def _inputs(runs: Path) -> dict[str, Any]:
+    """Digest of each record file, source and template; size and time of each checkpoint; versions."""
+    names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
+    names += sorted((runs / BASELINES).glob("*"))
+    folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
+    names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
+    code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
+    code += [_ROOT / "spinn" / "record.py", _ROOT / "paper" / "report.html.j2"]
+    return {
+        "records": {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()},
+        "checkpoints": {
+            path.relative_to(runs).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns]
+            for folder in folders
+            for path in sorted(folder.glob("*.safetensors"))
+        },
+        "code": {path.relative_to(_ROOT).as_posix(): digest_file(path) for path in code if path.is_file()},
+        "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in _LIBRARIES}},
+    }
+
+
+def _manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest of the last build; None where there is none that can be used."""
+    try:
+        content = json.loads((out / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    usable = isinstance(content, dict) and isinstance(content.get("outputs"), dict) and "holds" in content
+    return content if usable and SUMMARY in content["outputs"] else None
+
+
+def _intact(out: Path, outputs: dict[str, str]) -> bool:
+    return all((out / name).is_file() and digest_file(out / name) == digest for name, digest in outputs.items())
+
+
+# --- what is made ---------------------------------------------------------------------------------------------------
+
+
+def _outputs(runs: Path, verdict: Verdict) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+    """Every output file by its path, and the sources that its numbers name."""
+    from artifacts import claims, figures, numbers, report, results, tables
+
+    found = results.read(runs, verdict)
+    made = tables.all_tables(found)
+    outcomes = claims.evaluate(found)
+    if outcomes:
+        made.insert(0, claims.table(found, outcomes))
+    by_name = {table.name: table for table in made}
+    drawn = figures.all_figures(found, by_name["progression"])
+    known: dict[str, Number] = {}
+    for table in made:
+        known |= table.numbers()
+    outputs = {
+        NUMBERS: numbers.encode_json(known),
+        MACROS: numbers.encode_tex({name: number.text for name, number in known.items()}),
+        SUMMARY: _summary(found, by_name).encode(),
+        REPORT: report.report(found, made, drawn),
+    }
+    for table in made:
+        contents = (table.latex(), table.csv(), table.markdown())
+        outputs |= {f"tables/{table.name}.{end}": c for end, c in zip(TABLE_FORMATS, contents, strict=True)}
+    for name, files in drawn.items():
+        outputs |= {f"figures/{name}.{ending}": content for ending, content in files.items()}
+    return outputs, found.sources()
+
+
+def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:
+    """The report of an audit that failed, and nothing that could be mistaken for a result."""
+    from artifacts import report
+    from spinn.record import Plan, read_model
+
+    plan = read_model(runs / PLAN, Plan)
+    errors = [finding for finding in verdict.findings if finding.severity == "error"]
+    lines = [f"The audit fails with {len(errors)} error(s); no table, figure or number was written."]
+    lines += [f"  {finding.check} ({finding.run_id or 'all runs'}): {finding.message}" for finding in errors[:20]]
+    lines += [f"  … and {len(errors) - 20} more, in the report"] if len(errors) > 20 else []
+    page = report.refused(report.title(plan.experiment.name, plan.dataset.source), verdict)
+    return {SUMMARY: ("\n".join(lines) + "\n").encode(), REPORT: page}
+
+
+def _summary(results: Results, tables: dict[str, Table]) -> str:
+    expected = len(results.verdict.expected)
+    first = "The audit holds" + (f"; {expected} declared findings were found, as they should be." if expected else ".")
+    return "\n\n".join([first, *(tables[name].text() for name in IN_BRIEF if name in tables)]) + "\n"
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _write(out: Path, outputs: dict[str, bytes]) -> tuple[str, ...]:
+    """Write what is not there as it should be; a file whose bytes are right keeps its time."""
+    changed = [
+        name
+        for name, content in sorted(outputs.items())
+        if not (out / name).is_file() or digest_file(out / name) != _sha256(content)
+    ]
+    for name in changed:
+        write_atomic(out / name, outputs[name])
+    return tuple(changed)
+
+
+def _remove(out: Path, keep: dict[str, bytes]) -> tuple[str, ...]:
+    """Remove what an earlier build wrote and this one does not: a stale number must not lie beside a new report."""
+    from artifacts.figures import CAPTIONS
+    from artifacts.tables import NAMES
+
+    ours = [NUMBERS, MACROS, SUMMARY, REPORT]
+    ours += [f"tables/{name}.{ending}" for name in NAMES for ending in TABLE_FORMATS]
+    ours += [f"figures/{name}.{ending}" for name in CAPTIONS for ending in FIGURE_FORMATS]
+    stale = [name for name in ours if name not in keep and (out / name).is_file()]
+    for name in stale:
+        (out / name).unlink()
+    return tuple(stale)
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()

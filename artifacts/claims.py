@@ -1,0 +1,193 @@
+"""The success criteria, as they were fixed before the runs, against what was measured.
+
+Knows how to compute each `value` that a claim can name, and nothing of how it is printed. The verdict here compares the
+measured value (of the worst run, where the claim is about each run) with the threshold; the test that the claim names
+is the business of a later reader of the same file, so its interval is shown beside the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from artifacts.numbers import Format
+from artifacts.render import Table
+from artifacts.results import Results, spread, target_label
+from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
+from spinn.errors import InputError
+from spinn.record import CLAIMS
+
+Holds = Literal["holds", "fails", "not evaluated"]
+_SIGNS = {"above": ">", "at-least": "≥", "below": "<", "at-most": "≤"}
+_CHECKS: dict[str, Callable[[float, Any], bool]] = {
+    "above": lambda value, bound: value > bound,
+    "at-least": lambda value, bound: value >= bound,
+    "below": lambda value, bound: value < bound,
+    "at-most": lambda value, bound: value <= bound,
+    "within": lambda value, bound: bound[0] <= value <= bound[1],
+}
+REQUIRED = ("name", "statement", "value", "comparison", "threshold", "unit", "test", "margin", "applies_to")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a claim is about: `low`, `high` are an interval, or the extreme runs; `reason`: why there is no value."""
+
+    value: float | int | None
+    low: float | int | None = None
+    high: float | int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim with what was measured and whether it holds."""
+
+    claim: dict[str, Any]
+    measured: Measured
+    verdict: Holds
+
+
+def evaluate(results: Results) -> tuple[Outcome, ...]:
+    """Every planned claim, in the order of the file.
+
+    Raises:
+        InputError: a claim lacks a key or names a comparison that does not exist.
+    """
+    return tuple(_evaluate(results, claim) for claim in results.claims)
+
+
+def _evaluate(results: Results, claim: dict[str, Any]) -> Outcome:
+    name = claim.get("name")
+    missing = [key for key in REQUIRED if key not in claim]
+    if missing:
+        raise InputError(f"claim {name}: {missing[0]} is missing; paper/claims.toml says what each claim states")
+    if claim["comparison"] not in _CHECKS:
+        raise InputError(f"claim {name}: comparison = {claim['comparison']!r}: one of {', '.join(_CHECKS)} expected")
+    where = claim["applies_to"].get("data", ["any"])
+    if "any" not in where and results.plan.dataset.source not in where:
+        return Outcome(claim, Measured(None, reason="not claimed for this data"), "not evaluated")
+    measured = measure(results, str(claim["value"]))
+    if measured.value is None:
+        return Outcome(claim, measured, "not evaluated")
+    compared = [measured.value]
+    if claim["test"] == "exact":
+        compared += [value for value in (measured.low, measured.high) if value is not None]
+    holds = all(_CHECKS[claim["comparison"]](value, claim["threshold"]) for value in compared)
+    return Outcome(claim, measured, "holds" if holds else "fails")
+
+
+def measure(results: Results, value: str) -> Measured:
+    """The value that a claim names, of the variant this work stands for, in the claim's unit.
+
+    Known are `parameters`, `reduction` (%), `file-bytes`, `latency-p95` (ms), and, for a target or `overall`,
+    `r2.<target>`, `r2-loss.<target>` (% of the dense network's), `mae-share.<target>` (% of the measured range),
+    `r2-gain-over-<baseline>.<target>`. Anything else is not evaluated, with the reason.
+    """
+    kind, _, target = value.partition(".")
+    if kind in ("parameters", "reduction", "file-bytes"):
+        return _counts(results, kind)
+    if kind == "latency-p95":
+        return _latency(results)
+    if not target:
+        return Measured(None, reason="no record of these runs measures it")
+    chosen = results.targets if target == "overall" else (target,)
+    last = results.last_stage(results.primary)
+    sparse = [results.held(results.primary, last, name) for name in chosen if name in results.targets]
+    known = [held for held in sparse if held is not None]
+    if len(known) < len(chosen):
+        return Measured(None, reason=f"{target} has no label in this data")
+    return _errors(results, kind, chosen, known)
+
+
+def _errors(results: Results, kind: str, targets: tuple[str, ...], sparse: list[Held]) -> Measured:
+    if kind == "r2":
+        return _measured(bootstrap_r2(sparse), 1.0, "R² is not defined: the measured values do not vary")
+    if kind == "mae-share" and len(sparse) == 1:
+        reach = measured_range(sparse[0])
+        scale = 100 / reach if reach > 0 else None
+        return _measured(bootstrap_mae(sparse[0]), scale, "the measured values do not vary")
+    if kind == "r2-loss":
+        dense = [results.held(results.primary, 0, name) for name in targets]
+        change = paired_r2(sparse, [held for held in dense if held is not None], relative=True)
+        return _measured(change, -100.0, "a share has no meaning: the dense network's R² is not above 0")
+    if kind.startswith("r2-gain-over-"):
+        name = kind.removeprefix("r2-gain-over-")
+        others = [held for held in (results.held_baseline(name, target) for target in targets) if held is not None]
+        if len(others) < len(sparse):
+            return Measured(None, reason=f"no baseline {name} for it in these runs")
+        return _measured(paired_r2(sparse, others), 1.0, "R² is not defined: the measured values do not vary")
+    return Measured(None, reason="no record of these runs measures it")
+
+
+def _measured(estimate: Estimate, scale: float | None, reason: str) -> Measured:
+    if estimate.value is None or scale is None:
+        return Measured(None, reason=reason)
+    if estimate.low is None or estimate.high is None:
+        return Measured(estimate.value * scale)
+    low, high = sorted((estimate.low * scale, estimate.high * scale))
+    return Measured(estimate.value * scale, low, high)
+
+
+def _counts(results: Results, kind: str) -> Measured:
+    stages = results.stages
+    at = stages[(stages["variant"] == results.primary) & (stages["stage"] == results.last_stage(results.primary))]
+    values = {
+        "parameters": at["parameters"],
+        "reduction": 100 * (1 - at["parameters"] / results.total_parameters()),
+        "file-bytes": at["checkpoint_bytes"],
+    }[kind]
+    return Measured(*spread(values))
+
+
+def _latency(results: Results) -> Measured:
+    frame = results.latency
+    if frame.empty:
+        return Measured(None, reason="these runs timed no prediction")
+    return Measured(*spread(frame[(frame["variant"] == results.primary) & (frame["model"] == "sparse")]["p95_ms"]))
+
+
+def threshold_text(claim: dict[str, Any]) -> str:
+    """The threshold with its comparison, as a table prints it."""
+    bound, unit = claim["threshold"], f" {claim['unit']}" if claim["unit"] else ""
+    if claim["comparison"] == "within":
+        return f"{bound[0]:,} – {bound[1]:,}{unit}"
+    return f"{_SIGNS[claim['comparison']]} {bound:,}{unit}"
+
+
+def _format(claim: dict[str, Any]) -> Format:
+    digits = {"": 3, "%": 2, "ms": 3, "bytes": 0}.get(claim["unit"], 3)
+    return Format(0 if claim["value"] == "parameters" else digits, claim["unit"])
+
+
+def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
+    """The claims as a table."""
+    columns = ["claim", "statement", "value", "value low", "value high", "threshold", "verdict"]
+    rows = [
+        [
+            outcome.claim["name"],
+            outcome.claim["statement"],
+            outcome.measured.value,
+            outcome.measured.low,
+            outcome.measured.high,
+            threshold_text(outcome.claim),
+            outcome.verdict + (f": {outcome.measured.reason}" if outcome.measured.reason else ""),
+        ]
+        for outcome in outcomes
+    ]
+    frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    measured = ", ".join(target_label(target) for target in results.targets)
+    notes = (
+        "The criteria as they stood in the plan before any run. A claim about counts, sizes and times has to hold in "
+        "every run (in brackets: smallest and largest run); for errors the measured value is compared, and the "
+        "brackets give its 95 % interval by case bootstrap. A loss is a share of the dense network's R².",
+        f"Variant: {results.label(results.primary)}. Measured targets: {measured}; overall is the mean of their R².",
+    )
+    by_claim = {outcome.claim["name"]: outcome for outcome in outcomes}
+    formats = {name: _format(outcome.claim) for name, outcome in by_claim.items()}
+    expressions = {name: str(outcome.claim["value"]) for name, outcome in by_claim.items()}
+    sources = {"": results.source(CLAIMS, results.primary)}
+    return Table("claims", "Success criteria.", frame, notes, formats, ("claim",), expressions, sources)

@@ -1,0 +1,67 @@
+"""`spinn-artifacts`: parsing and printing only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from spinn.errors import InputError, run_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Turn audited records into everything the paper shows."""
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for tables, figures and report.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def build(runs: Path, out: Path, as_json: bool) -> int:
+    """Build tables, figures, numbers and report.html from RUNS. Status 0: built; 1: the audit refused the records."""
+    from artifacts.build import REPORT
+    from artifacts.build import build as build_all
+
+    report = build_all(runs, out)
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=1))
+        return report.exit_status
+    click.echo(report.summary)
+    done = f"{len(report.written)} files written" if report.written or report.removed else "nothing had changed"
+    removed = f", {len(report.removed)} removed" if report.removed else ""
+    click.echo(f"{done}{removed}; the report is {out / REPORT}")
+    return report.exit_status
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
+def check(folder: Path, as_json: bool) -> int:
+    """Check that FOLDER still holds what was built. Status 0: it does; 1: a file was changed, and which."""
+    from artifacts.check import check as check_all
+
+    problems = check_all(folder)
+    if as_json:
+        found = {"holds": not problems, "problems": [problem.as_json() for problem in problems]}
+        click.echo(json.dumps(found, indent=1))
+    else:
+        for problem in problems:
+            click.echo(f"{folder / problem.file}: {problem.message}")
+        if not problems:
+            click.echo(f"{folder}: every file is as it was built, and every number agrees with numbers.json")
+    return 1 if problems else 0
+
+
+def main() -> NoReturn:
+    """Entry point of `spinn-artifacts`."""
+
+    def command() -> object:
+        try:
+            return cli.main(standalone_mode=False)
+        except click.ClickException as error:
+            raise InputError(error.format_message()) from None
+
+    run_command(command, "spinn-artifacts")

@@ -1,0 +1,118 @@
+"""The report: one self-contained HTML page with the audit's verdict on top, then everything that was built.
+
+Knows the page's parts; the page itself is `paper/report.html.j2`. Nothing in it is loaded from elsewhere, and every
+text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from artifacts.figures import CAPTIONS
+from artifacts.render import Table
+from artifacts.results import Results
+from spinn.errors import InputError
+from verify.findings import Finding, Verdict
+
+TEMPLATE = Path(__file__).parent.parent / "paper" / "report.html.j2"
+_SHOWN = 3  # runs named for each check
+_COSTS = ("training-cost", "inference-cost")
+_APART = ("claims", "environment", *_COSTS)
+
+
+def _page(**parts: Any) -> bytes:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    try:
+        source = TEMPLATE.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{TEMPLATE}: no such file; the report's template belongs to a checkout of this project"
+        ) from None
+    return (environment.from_string(source).render(**parts).strip() + "\n").encode()
+
+
+def _sorted(verdict: Verdict) -> dict[str, Any]:
+    errors = [finding for finding in verdict.findings if finding.severity == "error"]
+    others = [finding for finding in verdict.findings if finding.severity != "error"]
+    return {
+        "holds": verdict.holds,
+        "count": len(errors),
+        "errors": _grouped(errors),
+        "others": _grouped(others),
+        "expected": _grouped(verdict.expected),
+    }
+
+
+def _grouped(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """One row for all findings of a check and severity: the first message, and which runs say the like."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.check, finding.severity), []).append(finding)
+    rows = []
+    for (check, severity), alike in groups.items():
+        ids = [finding.run_id or "the whole folder" for finding in alike]
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        message = alike[0].message if len(alike) == 1 else f"{ids[0]}: {alike[0].message}"
+        rows.append({"check": check, "severity": severity, "runs": ", ".join(ids[:_SHOWN]) + more, "message": message})
+    return rows
+
+
+def refused(title: str, verdict: Verdict) -> bytes:
+    """The page for records that the audit refused: verdict and findings, no number."""
+    empty: dict[str, Any] = {"summary": "", "tables": [], "claims": None, "figures": [], "costs": []}
+    return _page(title=title, warnings=[], machine=None, **empty, **_sorted(verdict))
+
+
+def report(results: Results, tables: Sequence[Table], figures: Mapping[str, Mapping[str, bytes]]) -> bytes:
+    """The page for audited records.
+
+    Args:
+        results: for the verdict, warnings and the summary line.
+        tables: in their order; claims, costs and environment have places of their own.
+        figures: name → ending → bytes; the PNG is embedded.
+    """
+    shown = {table.name: _shown(table) for table in tables}
+    plan = results.plan
+    seeds, cases = len(plan.experiment.seeds), len(plan.dataset.cases)
+    summary = (
+        f"Experiment {plan.experiment.name} on {plan.dataset.source}: {len(results.records)} runs, {cases} cases, "
+        f"{seeds} seed{'' if seeds == 1 else 's'}, network {'-'.join(map(str, plan.experiment.layers))}. "
+        "Every number stands in numbers.json with its source, every table in tables/ as LaTeX, CSV and Markdown."
+    )
+    return _page(
+        title=title(plan.experiment.name, plan.dataset.source),
+        summary=summary,
+        claims=shown.get("claims"),
+        tables=[table for name, table in shown.items() if name not in _APART],
+        costs=[shown[name] for name in _COSTS if name in shown],
+        machine=shown.get("environment"),
+        figures=[
+            {"caption": CAPTIONS[name], "png": base64.b64encode(files["png"]).decode()}
+            for name, files in figures.items()
+        ],
+        warnings=[(record.run_id, text) for record in results.records for text in record.warnings],
+        **_sorted(results.verdict),
+    )
+
+
+def title(experiment: str, source: str) -> str:
+    """The page's title."""
+    return f"Sparse physics-informed network, experiment {experiment} on {source}"
+
+
+def _shown(table: Table) -> dict[str, Any]:
+    header, *rows = table.shown()
+    classes = ["text" if left else "number" for left in table.left_aligned()]
+    return {
+        "name": table.name,
+        "caption": table.caption,
+        "header": header,
+        "rows": rows,
+        "classes": classes,
+        "notes": table.notes,
+    }

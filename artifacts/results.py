@@ -1,0 +1,322 @@
+"""Audited records as tidy frames; a folder whose audit fails gives none.
+
+Reads plan.json, datacard.json, claims.json, record.json, history.csv, predictions.csv and baselines/, never a
+checkpoint. Knows what a row is, nothing of tables or figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from artifacts.render import Frame
+from artifacts.stats import Held
+from spinn.errors import RecordError, SpinnError, TamperedError
+from spinn.record import (
+    BASELINE_COLUMNS,
+    BASELINES,
+    CLAIMS,
+    DATACARD,
+    HISTORY,
+    PLAN,
+    PREDICTION_COLUMNS,
+    PREDICTIONS,
+    RECORD,
+    BaselineRecord,
+    Plan,
+    Record,
+    digest_file,
+    digest_of,
+    read_model,
+    run_folder,
+)
+from verify.findings import Verdict
+
+MARK = "†"
+UNITS = {"VB": "mm", "thermal": "µm"}
+_NAMES = {"VB": "flank wear VB", "thermal": "thermal displacement"}
+
+
+class RefusedError(SpinnError):
+    """A number was asked for from records that the audit refused."""
+
+    exit_status = 1
+
+
+def target_label(target: str) -> str:
+    """A target with its unit, as tables and figures name it."""
+    return f"{_NAMES[target]} ({UNITS[target]})"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that tables, figures and claims are made of.
+
+    `baseline_frames` maps a baseline to its held-out predictions, `digests` each file read (relative to the folder)
+    to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`.
+    """
+
+    plan: Plan
+    records: tuple[Record, ...]
+    verdict: Verdict
+    datacard: dict[str, Any]
+    claims: tuple[dict[str, Any], ...]
+    baselines: tuple[BaselineRecord, ...]
+    baseline_frames: dict[str, Frame]
+    predictions: Frame
+    history: Frame
+    digests: dict[str, str]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that are measured in this data."""
+        return self.plan.dataset.targets
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants, as planned."""
+        return tuple(variant.name for variant in self.plan.experiment.variants)
+
+    @property
+    def primary(self) -> str:
+        """The variant that the work stands for: the first that declares no finding, or simply the first."""
+        sound = [variant.name for variant in self.plan.experiment.variants if not variant.expected_findings]
+        return (sound or list(self.variants))[0]
+
+    @cached_property
+    def marked(self) -> dict[str, tuple[str, ...]]:
+        """The declared checks that did find something, for each variant with any."""
+        variant_of = {record.run_id: record.variant for record in self.records}
+        found: dict[str, list[str]] = {}
+        for finding in self.verdict.expected:
+            variant = variant_of.get(finding.run_id or "", str(finding.data.get("variant", "")))
+            if variant in self.variants and finding.check not in found.setdefault(variant, []):
+                found[variant].append(finding.check)
+        return {name: tuple(checks) for name, checks in found.items()}
+
+    def label(self, variant: str) -> str:
+        """The variant as tables print it: marked where the audit found what it declares."""
+        return f"{variant} {MARK}" if variant in self.marked else variant
+
+    @cached_property
+    def footnotes(self) -> tuple[str, ...]:
+        """What the mark means, one note a marked variant; empty where no variant is marked."""
+        return tuple(
+            f"{MARK} {variant}: declared in the plan and found by the audit: {', '.join(checks)}. "
+            "Its numbers are those of a faulty method."
+            for variant, checks in self.marked.items()
+        )
+
+    def total_parameters(self) -> int:
+        """Weights and biases of the dense network."""
+        return self.total_weights() + sum(self.plan.experiment.layers[1:])
+
+    def total_weights(self) -> int:
+        """Prunable weights: entries of the weight matrices."""
+        widths = self.plan.experiment.layers
+        return sum(a * b for a, b in pairwise(widths))
+
+    @cached_property
+    def stages(self) -> Frame:
+        """One row a run and stage: the counts of the record, and who they belong to."""
+        rows = [
+            {
+                "run_id": record.run_id,
+                "variant": record.variant,
+                "fold": record.fold,
+                "seed": record.seed,
+                **stage.model_dump(exclude={"layers", "coefficients"}),
+            }
+            for record in self.records
+            for stage in record.stages
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def layers(self) -> Frame:
+        """One row a run, stage and weight matrix."""
+        rows = [
+            {
+                "run_id": record.run_id,
+                "variant": record.variant,
+                "stage": stage.stage,
+                "position": position,
+                **layer.model_dump(),
+            }
+            for record in self.records
+            for stage in record.stages
+            for position, layer in enumerate(stage.layers)
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def costs(self) -> Frame:
+        """One row a phase of a cohort, each counted once (`key`), with the variants it served, in `variants`."""
+        rows: dict[str, dict[str, Any]] = {}
+        for record in self.records:
+            for cost in record.cost:
+                row = rows.setdefault(cost.key, {**cost.model_dump(), "served": []})
+                if record.variant not in row["served"]:
+                    row["served"].append(record.variant)
+        for row in rows.values():
+            served = row.pop("served")
+            row["variants"] = tuple(name for name in self.variants if name in served)
+        return pd.DataFrame(list(rows.values()))
+
+    @cached_property
+    def latency(self) -> Frame:
+        """One row a run and timed network."""
+        rows = [
+            {"run_id": record.run_id, "variant": record.variant, **latency.model_dump()}
+            for record in self.records
+            for latency in record.latency
+        ]
+        return pd.DataFrame(rows)
+
+    def last_stage(self, variant: str) -> int:
+        """The number of the variant's last stage."""
+        return len(self.plan.variant(variant).stages)
+
+    def held(self, variant: str, stage: int, target: str) -> Held | None:
+        """Held-out predictions of a variant after a stage, a column a seed; None without any label.
+
+        Raises:
+            RecordError: a seed lacks a labelled cut that another seed has, or predicts one twice.
+        """
+        frame = self.predictions
+        chosen = frame[
+            (frame["variant"] == variant)
+            & (frame["stage"] == stage)
+            & (frame["target"] == target)
+            & (frame["split"] == "test")
+        ]
+        return _held(chosen, "seed", f"variant {variant}, stage {stage}, {target}")
+
+    def held_baseline(self, name: str, target: str) -> Held | None:
+        """Held-out predictions of a baseline; None where it does not predict `target`."""
+        frame = self.baseline_frames.get(name)
+        if frame is None or not (frame["target"] == target).any():
+            return None
+        return _held(frame[frame["target"] == target].assign(seed=0), "seed", f"baseline {name}, {target}")
+
+    def source(self, *groups: str) -> tuple[str, ...]:
+        """Where a number comes from: each group (a variant, `baselines/<name>`, a file), with its files' digest."""
+        return tuple(f"{group} sha256:{digest_of(self.files(group))}" for group in groups)
+
+    def files(self, group: str) -> dict[str, str]:
+        """The files of a group and their digests; of a variant: those of its runs."""
+        ids = {record.run_id for record in self.records if record.variant == group}
+        if ids:
+            return {
+                path: sha for path, sha in self.digests.items() if path.split("/")[1:2] and path.split("/")[1] in ids
+            }
+        return {path: sha for path, sha in self.digests.items() if path == group or path.startswith(group + ".")}
+
+    def sources(self) -> dict[str, dict[str, str]]:
+        """Every group that a number can name, with the digests of its files."""
+        groups = [*self.variants, *(f"{BASELINES}/{record.name}" for record in self.baselines), PLAN, DATACARD, CLAIMS]
+        return {group: self.files(group) for group in groups}
+
+
+def _held(rows: Frame, column: str, who: str) -> Held | None:
+    labelled = rows[rows["measured"].notna()]
+    if labelled.empty:
+        return None
+    keys = ["case", "run", "time"]
+    if labelled.duplicated([*keys, column]).any():
+        raise RecordError(f"{who}: a cut is predicted twice by one seed; each case is held out in exactly one fold")
+    table = labelled.pivot(index=keys, columns=column, values="prediction")
+    if table.isna().to_numpy().any():
+        raise RecordError(f"{who}: a cut is held out for one seed and not for another; pooled R² needs the same cuts")
+    measured = labelled.drop_duplicates(keys).set_index(keys)["measured"].loc[table.index]
+    case = table.index.get_level_values("case").to_numpy(dtype=str)
+    return Held(case, measured.to_numpy(dtype=float), table.to_numpy(dtype=float))
+
+
+def read(runs: Path, verdict: Verdict) -> Results:
+    """Read a folder of runs that its audit let through.
+
+    Raises:
+        RefusedError: the audit found an error; says how many, and the first.
+        RecordError: a file is missing or is not what its schema says.
+        TamperedError: claims.json is not what the plan was made with.
+    """
+    errors = [finding for finding in verdict.findings if finding.severity == "error"]
+    if errors:
+        raise RefusedError(
+            f"{runs}: the audit found {len(errors)} error(s), the first {errors[0].check}: {errors[0].message}; "
+            "no number is printed from such records"
+        )
+    plan = read_model(runs / PLAN, Plan)
+    claims = _read_json(runs / CLAIMS) if (runs / CLAIMS).exists() else []
+    if digest_of(claims) != plan.claims.digest:
+        raise TamperedError(f"{runs / CLAIMS}: not the claims that the plan was made with; restore it, or run afresh")
+    folders = {run.run_id: run_folder(runs, run.run_id) for run in plan.runs}
+    records = tuple(read_model(folder / RECORD, Record) for folder in folders.values())
+    baselines, frames = [], {}
+    for name in plan.experiment.baselines:
+        baselines.append(read_model(runs / BASELINES / f"{name}.json", BaselineRecord))
+        frames[name] = _read_csv(runs / BASELINES / f"{name}.csv", BASELINE_COLUMNS)
+    files = [runs / name for name in (PLAN, DATACARD, CLAIMS)]
+    files += [folder / name for folder in folders.values() for name in (RECORD, HISTORY, PREDICTIONS)]
+    files += [runs / BASELINES / f"{name}.{ending}" for name in plan.experiment.baselines for ending in ("json", "csv")]
+    return Results(
+        plan=plan,
+        records=records,
+        verdict=verdict,
+        datacard=_read_json(runs / DATACARD),
+        claims=tuple(claims),
+        baselines=tuple(baselines),
+        baseline_frames=frames,
+        predictions=_gather(records, folders.values(), PREDICTIONS, PREDICTION_COLUMNS),
+        history=_gather(records, folders.values(), HISTORY, ("stage", "epoch", "loss")),
+        digests={path.relative_to(runs).as_posix(): digest_file(path) for path in files if path.exists()},
+    )
+
+
+def _gather(records: Sequence[Record], folders: Iterable[Path], name: str, columns: Sequence[str]) -> Frame:
+    frames = [
+        _read_csv(folder / name, columns).assign(run_id=record.run_id, variant=record.variant, seed=record.seed)
+        for record, folder in zip(records, folders, strict=True)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> Frame:
+    try:
+        frame = pd.read_csv(path, dtype={"case": str}, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file; run `spinn run` again to complete the records") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not a CSV file ({error}); the run that wrote it must be repeated") from None
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise RecordError(f"{path}: column {missing[0]!r} is missing; the run that wrote it must be repeated")
+    return frame
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file; it is written beside plan.json before any training") from None
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON ({error}); the runs must be repeated") from None
+
+
+def spread(values: Iterable[float | int | None]) -> tuple[float | int | None, float | int | None, float | int | None]:
+    """Mean, smallest and largest of some values; None where there is none. Equal integers stay integers."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if not known:
+        return None, None, None
+    low, high = min(known), max(known)
+    mean = low if low == high else float(np.mean(known))
+    return tuple(v.item() if hasattr(v, "item") else v for v in (mean, low, high))  # type: ignore[return-value]

@@ -1,0 +1,503 @@
+"""The paper's tables: which rows and columns each has, in which unit, computed how, from which records.
+
+Every function takes the results and returns a `Table` of raw values (`render.py` prints it). Percentages, MB and
+MFLOP are computed here once, so that a number's value is in the unit that its text is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from artifacts.numbers import Format
+from artifacts.render import HIGH, LOW, Frame, Table
+from artifacts.results import Results, spread, target_label
+from artifacts.stats import (
+    LEVEL,
+    RESAMPLES,
+    SEED,
+    Estimate,
+    Held,
+    bootstrap_mae,
+    bootstrap_r2,
+    measured_range,
+    seed_r2,
+)
+from spinn.record import BASELINES, DATACARD, PLAN
+
+NAMES = (
+    "claims",
+    "data",
+    "exclusions",
+    "schedule",
+    "layers",
+    "layers-by-stage",
+    "before-after",
+    "accuracy",
+    "by-case",
+    "progression",
+    "training-cost",
+    "inference-cost",
+    "environment",
+)
+COUNT = Format(0)
+PERCENT = Format(2, "%")
+NOT_MEASURED = "not measured"
+INTERVAL = (
+    f"In brackets: {LEVEL:.0%} interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
+    f"seed {SEED})."
+)
+POOLED = (
+    "R² is pooled over all labelled held-out cuts, one prediction a cut; with several seeds it is the mean of the "
+    "seeds' pooled R²."
+)
+NO_SAVING = (
+    "Unstructured masks alone save nothing in memory and compute: the masked network keeps and multiplies all its "
+    "weights, zeros included. They save file size, where only kept values and the packed mask are stored."
+)
+
+
+def _frame(rows: Iterable[dict[str, Any]]) -> Frame:
+    listed = list(rows)
+    columns = list(dict.fromkeys(key for row in listed for key in row))
+    return pd.DataFrame([[row.get(key) for key in columns] for row in listed], columns=columns, dtype=object)
+
+
+def _spread(column: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Mean over runs with smallest and largest, as the three columns of an interval."""
+    mean, low, high = spread(values)
+    return {column: mean, column + LOW: low, column + HIGH: high}
+
+
+def _estimate(column: str, estimate: Estimate | None, scale: float = 1.0) -> dict[str, Any]:
+    estimate = estimate or Estimate(None)
+    values = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (None if v is None else v * scale for v in values)
+    return {column: value, column + LOW: low, column + HIGH: high}
+
+
+def data_card(results: Results) -> Table:
+    """What data it is, how many cuts and cases, what was left out: as the loader stated it."""
+    rows = [{"": str(label), "value": str(value)} for label, value in results.datacard["rows"]]
+    notes = tuple(str(note) for note in results.datacard.get("notes", ()))
+    return Table("data", "Data.", _frame(rows), notes, labels=("",), sources={"": results.source(DATACARD)})
+
+
+def exclusions(results: Results) -> Table | None:
+    """Every cut, signal or label that was left out, with its reason; None where nothing was."""
+    rows = [
+        {
+            "case": str(item["case"]),
+            "run": str(item["run"]),
+            "left out": str(item["what"]),
+            "reason": str(item["reason"]),
+        }
+        for item in results.datacard.get("exclusions", ())
+    ]
+    labels = ("case", "run", "left out", "reason")
+    return Table("exclusions", "What was left out of the data, and why.", _frame(rows), labels=labels) if rows else None
+
+
+def schedule(results: Results) -> Table:
+    """Planned and achieved counts of every stage."""
+    weights, total, rows = results.total_weights(), results.total_parameters(), []
+    for variant in results.variants:
+        ours = results.stages[results.stages["variant"] == variant]
+        for planned in results.plan.ledger[variant]:
+            at = ours[ours["stage"] == planned.stage]
+            counts = ("active", "pruned", "kept_weights", "parameters")
+            same = (at[list(counts)] == [getattr(planned, name) for name in counts]).all(axis=1)
+            rows.append(
+                {
+                    "variant": results.label(variant),
+                    "stage": str(planned.stage),
+                    "ratio": planned.ratio,
+                    "pruned, planned": planned.pruned,
+                    **_spread("pruned", at["pruned"]),
+                    "parameters, planned": planned.parameters,
+                    **_spread("parameters", at["parameters"]),
+                    **_spread("weight sparsity (%)", 100 * (1 - at["kept_weights"] / weights)),
+                    **_spread("reduction (%)", 100 * (1 - at["parameters"] / total)),
+                    "runs": len(at),
+                    "runs as planned": int(same.sum()),
+                }
+            )
+    notes = (
+        f"Weight sparsity is over the {weights:,} prunable weights, reduction over all {total:,} parameters. Achieved "
+        "counts are read off the masks; in brackets: smallest and largest run, where runs differ.",
+        *results.footnotes,
+    )
+    formats = {"": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
+    expressions = {
+        "": "planned ledger and masks of every run after the stage",
+        "pruned": "weights that the stage removed, mean over runs",
+        "parameters": "kept weights and biases by the mask, mean over runs",
+        "weight sparsity (%)": "100 (1 - kept weights / prunable weights), mean over runs",
+        "reduction (%)": "100 (1 - parameters / parameters of the dense network), mean over runs",
+        "runs as planned": "runs whose counts all equal the plan's",
+    }
+    sources = {results.label(name): results.source(PLAN, name) for name in results.variants}
+    caption = "Pruning schedule, planned and achieved."
+    labels = ("variant", "stage", "ratio")
+    return Table("schedule", caption, _frame(rows), notes, formats, labels, expressions, _by_row(sources, rows))
+
+
+def _by_row(sources: dict[str, tuple[str, ...]], rows: Sequence[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Sources by variant label; where every row belongs to one variant, that one's in general."""
+    only = {str(row.get("variant")) for row in rows}
+    return {**sources, "": sources[only.pop()]} if len(only) == 1 else sources
+
+
+def layers(results: Results, *, all_stages: bool = False) -> Table:
+    """Statistics of each weight matrix after the last stage of each variant, or after every stage."""
+    rows = []
+    for variant in results.variants:
+        last = results.last_stage(variant)
+        frame = results.layers[results.layers["variant"] == variant]
+        for (stage, _), at in frame.groupby(["stage", "position"], sort=True):
+            if not all_stages and stage != last:
+                continue
+            weights = int(at["weights"].iloc[0])
+            rows.append(
+                {
+                    "variant": results.label(variant),
+                    "stage": str(stage),
+                    "layer": str(at["name"].iloc[0]),
+                    "weights": weights,
+                    **_spread("kept", at["kept"]),
+                    **_spread("sparsity (%)", 100 * (1 - at["kept"] / weights)),
+                    "not zero": spread(at["nonzero"])[0],
+                    "mean |w|": spread(at["mean_abs"])[0],
+                    "std w": spread(at["std"])[0],
+                    "min |w|": spread(at["min_abs"])[0],
+                    "max |w|": spread(at["max_abs"])[0],
+                }
+            )
+    formats = {"": Format(4), "weights": COUNT, "kept": COUNT, "not zero": COUNT, "sparsity (%)": PERCENT}
+    notes = (
+        "Mean over runs; in brackets: smallest and largest run, where runs differ. |w| and std are over kept weights, "
+        "'not zero' counts every weight that is not 0, masked or not.",
+        *results.footnotes,
+    )
+    sources = _by_row({results.label(name): results.source(name) for name in results.variants}, rows)
+    when = "after every stage" if all_stages else "after the last stage"
+    name = "layers-by-stage" if all_stages else "layers"
+    expressions = {"": "per-layer statistics of the records, mean over runs"}
+    labels = ("variant", "stage", "layer")
+    return Table(name, f"Weight matrices {when}.", _frame(rows), notes, formats, labels, expressions, sources)
+
+
+def before_after(results: Results) -> Table:
+    """Each variant at its end, measured: what it claims, what its mask says, what its weights say."""
+    weights, total = results.total_weights(), results.total_parameters()
+    biases = total - weights
+    columns: dict[str, dict[tuple[str, str], Any]] = {}
+    for variant in results.variants:
+        stages = results.stages[results.stages["variant"] == variant]
+        at = stages[stages["stage"] == results.last_stage(variant)]
+        quantities = {
+            "reduction claimed by the pruner (%)": 100 * at["reported_reduction"],
+            "reduction by the mask (%)": 100 * (1 - at["parameters"] / total),
+            "reduction in the weights (%)": 100 * (1 - (at["nonzero_weights"] + biases) / total),
+            "parameters by the mask": at["parameters"],
+            "weights not zero at the end": at["nonzero_weights"],
+            "pruned weights revived": (at["nonzero_weights"] - at["kept_weights"]).clip(lower=0),
+            "checkpoint (bytes)": at["checkpoint_bytes"],
+        }
+        column: dict[tuple[str, str], Any] = {}
+        for label, values in quantities.items():
+            column |= {(label, part): value for part, value in zip(("", LOW, HIGH), spread(values), strict=True)}
+        for target in results.targets:
+            held = results.held(variant, results.last_stage(variant), target)
+            estimate = bootstrap_r2([held]) if held else Estimate(None)
+            label = f"R², {target_label(target)}"
+            column |= {(label, ""): estimate.value, (label, LOW): estimate.low, (label, HIGH): estimate.high}
+        columns[results.label(variant)] = column
+    quantities = list(dict.fromkeys(label for column in columns.values() for label, _ in column))
+    rows = [
+        {"": label, **{name + part: columns[name][label, part] for name in columns for part in ("", LOW, HIGH)}}
+        for label in quantities
+    ]
+    formats = {label: PERCENT if "%" in label else Format(3) if "R²" in label else COUNT for label in quantities}
+    expressions = {
+        "reduction claimed by the pruner (%)": "100 reported reduction after the last stage, mean over runs",
+        "reduction by the mask (%)": "100 (1 - (kept weights + biases) / parameters), mean over runs",
+        "reduction in the weights (%)": "100 (1 - (weights that are not 0 + biases) / parameters), mean over runs",
+        "pruned weights revived": "weights that are not 0 minus kept weights, at least 0, mean over runs",
+        "": "read off the records after the last stage: mean over runs, R² as in table accuracy",
+    }
+    notes = (
+        "All measured on the runs of this folder: mean over runs, in brackets smallest and largest run where runs "
+        f"differ. R²: {INTERVAL[0].lower()}{INTERVAL[1:]} 'Revived' are weights outside the final mask that are not 0.",
+        *results.footnotes,
+    )
+    sources = {results.label(name): results.source(name) for name in results.variants}
+    return Table(
+        "before-after",
+        "Each way of pruning, measured at its end.",
+        _frame(rows),
+        notes,
+        formats,
+        ("",),
+        expressions,
+        sources,
+    )
+
+
+Predictor = tuple[str, tuple[str, ...], dict[str, Held]]
+
+
+def predictors(results: Results) -> list[Predictor]:
+    """Label, sources and held-out predictions by target of everything that predicts; dense first, baselines last."""
+    out: list[Predictor] = [("dense", results.source(results.primary), _helds(results, results.primary, 0))]
+    for variant in results.variants:
+        held = _helds(results, variant, results.last_stage(variant))
+        out.append((results.label(variant), results.source(variant), held))
+    for baseline in results.baselines:
+        found = {target: results.held_baseline(baseline.name, target) for target in results.targets}
+        known = {target: held for target, held in found.items() if held is not None}
+        out.append((baseline.name, results.source(f"{BASELINES}/{baseline.name}"), known))
+    return out
+
+
+def _helds(results: Results, variant: str, stage: int) -> dict[str, Held]:
+    found = {target: results.held(variant, stage, target) for target in results.targets}
+    return {target: held for target, held in found.items() if held is not None}
+
+
+def accuracy(results: Results) -> Table:
+    """Held-out error of networks and baselines, for each target and overall."""
+    rows, sources = [], {}
+    for target in (*results.targets, "overall"):
+        chosen = results.targets if target == "overall" else (target,)
+        for label, source, held in predictors(results):
+            sources[label] = source
+            whole = all(name in held for name in chosen)
+            row = {
+                "target": "overall" if target == "overall" else target_label(target),
+                "predictor": label,
+                **_estimate("R²", bootstrap_r2([held[name] for name in chosen]) if whole else None),
+            }
+            one = held.get(target)
+            mae = bootstrap_mae(one) if one else None
+            reach = measured_range(one) if one else 0.0
+            row |= _estimate("MAE", mae) | _estimate("MAE ÷ range (%)", mae if reach > 0 else None, 100 / (reach or 1))
+            row |= {"cuts": len(one.measured) if one else None, "seeds": one.prediction.shape[1] if one else None}
+            rows.append(row)
+    formats = {"R²": Format(3), "MAE": Format(4), "MAE ÷ range (%)": PERCENT, "": COUNT}
+    measured = " and ".join(target_label(target) for target in results.targets)
+    unmeasured = "" if len(results.targets) > 1 else "; the other target has no label in this data and is not reported"
+    notes = (
+        f"{POOLED} MAE is in the target's unit. {INTERVAL}",
+        f"'Overall' is the mean R² of the measured targets, here {measured}{unmeasured}.",
+        "A baseline with '–' does not predict that target.",
+        *results.footnotes,
+    )
+    expressions = {
+        "R²": "1 - SS_res / SS_tot over all labelled held-out cuts, mean over seeds",
+        "MAE": "mean absolute error over all labelled held-out cuts, mean over seeds",
+        "MAE ÷ range (%)": "100 MAE / (largest - smallest measured value)",
+        "cuts": "labelled held-out cuts",
+        "seeds": "networks that predict each cut",
+    }
+    labels = ("target", "predictor")
+    return Table("accuracy", "Accuracy on held-out cases.", _frame(rows), notes, formats, labels, expressions, sources)
+
+
+def by_case(results: Results) -> Table:
+    """Held-out error of each case: the dense network, the variant this work stands for, and the wear law."""
+    wanted = ("dense", results.label(results.primary), "wear-law")
+    chosen = [(label, held) for label, _, held in predictors(results) if label in wanted]
+    rows = []
+    for target in results.targets:
+        known = {label: held[target] for label, held in chosen if target in held}
+        first = next(iter(known.values()), None)
+        if first is None:
+            continue
+        for case in dict.fromkeys(first.case):
+            parts = {label: _of_case(held, case) for label, held in known.items()}
+            row: dict[str, Any] = {
+                "target": target_label(target),
+                "case": str(case),
+                "cuts": int((first.case == case).sum()),
+            }
+            row |= {f"R² {label}": _mean(seed_r2(parts[label])) if label in parts else None for label, _ in chosen}
+            row |= {
+                f"MAE {label}": float(abs(parts[label].prediction - parts[label].measured[:, None]).mean())
+                if label in parts
+                else None
+                for label, _ in chosen
+            }
+            rows.append(row)
+    formats = {"cuts": COUNT}
+    for label in wanted:
+        formats |= {f"R² {label}": Format(2), f"MAE {label}": Format(4)}
+    notes = (
+        "Each case when it is held out; mean over seeds, MAE in the target's unit. R² within one case is against that "
+        "case's own mean and can be far below zero where wear hardly varies; '–': fewer than two distinct values.",
+        *results.footnotes,
+    )
+    baselines = [f"{BASELINES}/{baseline.name}" for baseline in results.baselines if baseline.name in wanted]
+    sources = {"": results.source(results.primary, *baselines)}
+    expressions = {"": "over the labelled cuts of the case, when held out; mean over seeds"}
+    labels = ("target", "case")
+    return Table("by-case", "Accuracy by held-out case.", _frame(rows), notes, formats, labels, expressions, sources)
+
+
+def _of_case(held: Held, case: str) -> Held:
+    here = held.case == case
+    return Held(held.case[here], held.measured[here], held.prediction[here])
+
+
+def _mean(values: Any) -> float | None:
+    return None if values is None else float(values.mean())
+
+
+def progression(results: Results) -> Table:
+    """Parameters and accuracy from the dense network to the last stage, for each variant."""
+    total, weights, rows = results.total_parameters(), results.total_weights(), []
+    for variant in results.variants:
+        stages = results.stages[results.stages["variant"] == variant]
+        for stage in range(results.last_stage(variant) + 1):
+            at = stages[stages["stage"] == stage]
+            row = {
+                "variant": results.label(variant),
+                "stage": "dense" if stage == 0 else str(stage),
+                **_spread("parameters", at["parameters"]),
+                **_spread("weight sparsity (%)", 100 * (1 - at["kept_weights"] / weights)),
+                **_spread("reduction (%)", 100 * (1 - at["parameters"] / total)),
+            }
+            for target in results.targets:
+                held = results.held(variant, stage, target)
+                row |= _estimate(f"R², {target_label(target)}", bootstrap_r2([held]) if held else None)
+            rows.append(row)
+    formats = {"": Format(3), "parameters": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
+    notes = (f"Parameters are those of the mask. {POOLED} {INTERVAL}", *results.footnotes)
+    sources = _by_row({results.label(name): results.source(name) for name in results.variants}, rows)
+    expressions = {"": "R² as in table accuracy, after this stage", "parameters": "by the mask, mean over runs"}
+    labels = ("variant", "stage")
+    caption = "Pruning progression."
+    return Table("progression", caption, _frame(rows), notes, formats, labels, expressions, sources)
+
+
+def training_cost(results: Results) -> Table:
+    """Time, compute, memory and energy of each phase; a phase that several runs share is counted once."""
+    rows, costs = [], results.costs
+    for (phase, variants), at in costs.groupby(["phase", "variants"], sort=False):
+        seconds, networks = float(at["seconds"].sum()), int(at["runs"].sum())
+        energy = None if at["energy_joules"].isna().any() else float(at["energy_joules"].sum())
+        rows.append(
+            {
+                "phase": phase,
+                "variants": ", ".join(results.label(name) for name in variants),
+                "networks": networks,
+                "seconds": seconds,
+                "seconds a network": seconds / networks,
+                "GFLOP a network": float((at["flops"] * at["runs"]).sum()) / networks / 1e9,
+                "peak memory (MB)": float(at["peak_memory_bytes"].max()) / 1e6,
+                "energy (J)": energy,
+            }
+        )
+    energy = None if costs["energy_joules"].isna().any() else float(costs["energy_joules"].sum())
+    rows.append(
+        {
+            "phase": "total",
+            "variants": "all",
+            "networks": None,
+            "seconds": float(costs["seconds"].sum()),
+            "seconds a network": None,
+            "GFLOP a network": None,
+            "peak memory (MB)": float(costs["peak_memory_bytes"].max()) / 1e6,
+            "energy (J)": energy,
+        }
+    )
+    formats = {
+        "networks": COUNT,
+        "seconds": Format(1, "s"),
+        "seconds a network": Format(2, "s"),
+        "GFLOP a network": Format(2, "GFLOP"),
+        "peak memory (MB)": Format(0, "MB"),
+        "energy (J)": Format(0, "J", NOT_MEASURED),
+    }
+    notes = (
+        "Networks of a cohort train together: seconds are those of the whole phase, divided by its networks in the "
+        "next column. FLOPs are counted analytically (forward and backward matrix products). MB are 10⁶ bytes. "
+        f"Energy is '{NOT_MEASURED}' where this machine does not report it.",
+        NO_SAVING,
+        *results.footnotes,
+    )
+    expressions = {"": "sum over phases of all cohorts, each key once", "peak memory (MB)": "largest of all cohorts"}
+    sources = {"": results.source(*results.variants)}
+    labels = ("phase", "variants")
+    return Table("training-cost", "Cost of training.", _frame(rows), notes, formats, labels, expressions, sources)
+
+
+def inference_cost(results: Results) -> Table:
+    """Size, memory, compute and time of one prediction: the dense network and each variant's last one."""
+    frame, rows = results.latency, []
+    wanted = [("dense", results.primary, "dense"), *((results.label(v), v, "sparse") for v in results.variants)]
+    for label, variant, model in wanted:
+        at = frame[(frame["variant"] == variant) & (frame["model"] == model)] if len(frame) else frame
+        if at.empty:
+            continue
+        rows.append(
+            {
+                "network": label,
+                **_spread("file (MB)", at["file_bytes"] / 1e6),
+                **_spread("memory (MB)", at["memory_bytes"] / 1e6),
+                **_spread("MFLOP of active weights", at["flops"] / 1e6),
+                **_spread("median (ms)", at["median_ms"]),
+                **_spread("95th percentile (ms)", at["p95_ms"]),
+                "networks": len(at),
+            }
+        )
+    formats = {
+        "": Format(3, "ms"),
+        "file (MB)": Format(3, "MB"),
+        "memory (MB)": Format(3, "MB"),
+        "MFLOP of active weights": Format(3, "MFLOP"),
+        "networks": COUNT,
+    }
+    notes = (
+        "One prediction (batch 1) on one thread of the CPU; mean over networks, in brackets the smallest and largest. "
+        "FLOPs are those of the active weights, which a masked network does not save: it executes the dense network's.",
+        NO_SAVING,
+        *results.footnotes,
+    )
+    sources = {"": results.source(results.primary), **{results.label(v): results.source(v) for v in results.variants}}
+    expressions = {"": "latency records, mean over networks"}
+    caption = "Size and cost of one prediction."
+    return Table("inference-cost", caption, _frame(rows), notes, formats, ("network",), expressions, sources)
+
+
+def environment(results: Results) -> Table:
+    """The machine and libraries of the runs, as recorded; several values where runs differ."""
+    seen: dict[str, dict[str, None]] = {}
+    for record in results.records:
+        known = record.environment.model_dump()
+        packages = known.pop("packages")
+        for key, value in {**known, **{f"package {name}": version for name, version in packages.items()}}.items():
+            seen.setdefault(key.replace("_", " "), {})[str(value)] = None
+    rows = [{"": key, "value": ", ".join(values)} for key, values in seen.items()]
+    return Table("environment", "Machine and libraries of the runs.", _frame(rows), labels=("",))
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Every table of the paper but the claims, in the order of the report."""
+    tables = [
+        data_card(results),
+        exclusions(results),
+        schedule(results),
+        layers(results),
+        layers(results, all_stages=True),
+        before_after(results),
+        accuracy(results),
+        by_case(results),
+        progression(results),
+        training_cost(results),
+        inference_cost(results),
+        environment(results),
+    ]
+    return [table for table in tables if table is not None and len(table.frame)]
