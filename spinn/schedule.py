@@ -215,8 +215,10 @@ def judge(layers: Sequence[int], stages: Sequence[Stage], criteria: Criteria) ->
     verdicts = []
     if criteria.reduction is not None:
         excess = last.parameters - _most_parameters(layers, criteria.reduction)
-        short = f"{percent(criteria.reduction - last.reduction)} short, {excess:,} parameters too many"
-        holds = last.reduction >= criteria.reduction
+        missing = criteria.reduction - last.reduction
+        decimals = next((count for count in (2, 4, 6) if round(missing * 10 ** (count + 2))), 9)
+        short = f"{percent(missing, decimals)} short, {excess:,} parameters too many"
+        holds = missing <= 0
         verdicts.append(
             CriterionVerdict("target-reduction", holds, last.reduction, criteria.reduction, "" if holds else short)
         )

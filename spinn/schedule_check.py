@@ -33,8 +33,10 @@ from spinn.schedule import (
 MISSES = "schedule-reaches-target"  # the finding a variant declares when it is meant to miss its target
 
 # Keys of an experiment file (schema: `spinn.record.Experiment`), so that a misspelt one is refused here too.
-EXPERIMENT_KEYS = frozenset(("name", "data", "claims", "seeds", "layers", "stack", "keep", "split", "dense", "physics"))
-EXPERIMENT_KEYS |= {"target", "variants", "baselines"}
+EXPERIMENT_KEYS = frozenset(
+    ("name", "data", "claims", "seeds", "layers", "stack", "split", "dense", "physics", "target")
+)
+EXPERIMENT_KEYS |= {"variants", "baselines"}
 TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
 VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings"))
 STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))
