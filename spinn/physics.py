@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ COEFFICIENT_UNITS = {"a": "ln(mm/min)", "b": "1", "c": "1", "d": "1", "g": "1/mm
 Values = Mapping[str, Float[Tensor, " runs"]]
 
 
+@runtime_checkable
 class Guess(Protocol):
     """Where learning of the coefficients starts: what `spinn.task.Task` knows of its training cases."""
 

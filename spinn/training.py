@@ -20,9 +20,9 @@ from spinn.determinism import generator
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
-from spinn.physics import Coefficients, Conditions, Motion, initial_loss, motion_losses
+from spinn.physics import Coefficients, Motion, initial_loss, motion_losses
 from spinn.record import PhysicsConfig, history_columns
-from spinn.task import COLLOCATION_POINTS, Rows, Task
+from spinn.task import COLLOCATION_POINTS, Rows, Task, gather
 
 COEFFICIENT_RATE = 5.0
 """Learning rate of the physics coefficients, as a multiple of the network's: they are few and of order one, and have
@@ -189,9 +189,9 @@ class _Step:
         for number in range(self.batches):
             chosen = [order[number :: self.batches] for order in orders]
             index, weight = self._stacked(chosen)
-            measured = _gather(train.measured, index) * weight[..., None]
+            measured = gather(train.measured, index) * weight[..., None]
             counts = tuple(len(rows) for rows in chosen)
-            batches.append(Rows(_gather(train.x, index), _gather(train.y, index), measured, counts))
+            batches.append(Rows(gather(train.x, index), gather(train.y, index), measured, counts))
         return batches
 
     def _losses(self, rows: Rows, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
@@ -202,7 +202,7 @@ class _Step:
         data = _data_loss(y[:, : rows.x.shape[1]], rows)
         losses = {}
         if "initial" in terms:
-            losses["initial"] = initial_loss(self._physical(y[:, rows.x.shape[1] :]), task.starts_measured, task.scales)
+            losses["initial"] = initial_loss(task.physical(y[:, rows.x.shape[1] :]), task.starts_measured, task.scales)
         if set(terms) - {"initial"}:
             losses |= motion_losses(terms, self._motion(draws), task.scales, self.coefficients.values())
         weighted = [weight * losses[term] for weight, term in zip(self.weights, terms, strict=True)]
@@ -210,21 +210,10 @@ class _Step:
 
     def _motion(self, draws: Sequence[torch.Generator]) -> Motion:
         """The network at fresh collocation points: at most one on a segment, at a random place of it."""
-        segments = self.task.segments
-        points = [self._points(count, draw) for count, draw in zip(segments.counts, draws, strict=True)]
+        points = [self._points(count, draw) for count, draw in zip(self.task.segments.counts, draws, strict=True)]
         index, weight = self._stacked([chosen for chosen, _ in points])
-        along = _stack([place for _, place in points]).to(index.device, segments.x.dtype)
-        dx = _gather(segments.dx, index)
-        x = _gather(segments.x, index) + along[..., None] * dx
-        y, rate = self.network.with_tangent(x, dx * segments.per_minute.gather(1, index)[..., None])
-        at = _gather(segments.conditions, index) + along[..., None] * _gather(segments.dconditions, index)
-        return Motion(
-            state=self._physical(y),
-            rate=rate * self.task.scales.target[:, None],
-            conditions=Conditions(*at.unbind(-1)),
-            weight=weight,
-            powered=segments.powered.gather(1, index) * weight,
-        )
+        place = _stack([place for _, place in points]).to(weight.device, weight.dtype)
+        return self.task.motion(self.network, index, place, weight)
 
     @staticmethod
     def _points(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -236,9 +225,6 @@ class _Step:
         train = self.task.train.x
         weight = _stack([torch.ones(len(rows)) for rows in chosen])
         return _stack(chosen).to(train.device), weight.to(train.device, train.dtype)
-
-    def _physical(self, y: Float[Tensor, "runs rows 2"]) -> Float[Tensor, "runs rows 2"]:
-        return y * self.task.scales.target[:, None] + self.task.target_mean[:, None]
 
     @torch.no_grad()
     def _clip(self) -> Float[Tensor, " runs"]:
@@ -259,10 +245,6 @@ def _data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " r
     labels = rows.measured.sum(1)
     error = ((y - rows.y).square() * rows.measured).sum(1) / labels.clamp(min=1)
     return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
-
-
-def _gather(values: Float[Tensor, "runs rows _"], index: Int[Tensor, "runs chosen"]) -> Float[Tensor, "runs chosen _"]:
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
 
 
 def _stack(parts: Sequence[Tensor]) -> Tensor:
