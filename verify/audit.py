@@ -1,0 +1,186 @@
+"""All checks over a folder of runs, in the order of their table, and the verdict kept by digest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
+from verify import baselines, masks, physics, records, replay, schedules, science
+from verify.findings import Finding, Severity, Verdict
+from verify.folder import Check, Fault, Folder, FolderCheck, Run, UnavailableError, digest_all, read_folder
+
+FOLDER_CHECKS: tuple[tuple[str, FolderCheck], ...] = (
+    ("planned-runs-present", records.planned_runs),
+    ("plan-unchanged", records.plan_unchanged),
+    ("ledger-arithmetic", schedules.ledger_arithmetic),
+    ("groups-disjoint", science.every_case_tested_once),
+    ("identifier-features", science.identifier_features),
+    ("single-seed", science.single_seed),
+    ("baselines-recomputed", baselines.recomputed),
+)
+RUN_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("planned-runs-present", records.run_present),
+    ("digests", records.digests),
+    ("plan-unchanged", records.plan_of_record),
+    ("schedule-reaches-target", schedules.reaches_target),
+    ("ledger-achieved", masks.ledger_achieved),
+    ("masks-monotone", masks.monotone),
+    ("resurrection", masks.resurrection),
+    ("non-finite", records.non_finite),
+    ("metrics-recomputed", records.metrics),
+    ("metrics-recomputed", masks.layer_statistics),
+    ("predictions-replayed", replay.replayed),
+    ("groups-disjoint", science.groups_disjoint),
+    ("identifier-features", science.features_of_record),
+    ("scaler-on-train-only", science.scaler),
+    ("selection-not-on-test", science.selection),
+    ("physics-alive", physics.alive),
+)
+UNEXPECTED_ABSENT = "unexpected-absent"
+NOTES = ("single-seed",)  # worth knowing, change no verdict
+WITHOUT_RECORD = ("planned-runs-present", "schedule-reaches-target")
+CHECKS = (*dict.fromkeys(name for name, _ in (*FOLDER_CHECKS, *RUN_CHECKS)), UNEXPECTED_ABSENT)
+
+
+def audit(runs: Path, *, replay: bool = False) -> Verdict:
+    """Judge a folder of runs; a verdict reached earlier on the same bytes is read back from audit.json.
+
+    Args:
+        runs: The folder of runs.
+        replay: Also compute every prediction again from weights and data.
+
+    Raises:
+        InputError: `runs` is not a folder of runs, or its plan cannot be read.
+    """
+    runs = Path(runs)
+    digests = digest_all(runs)
+    key = digest_of({"files": digests, "folders": _empty_folders(runs), "checks": _own_digest()})
+    kept = _recall(runs / AUDIT, key, replay)
+    if kept is not None:
+        return kept
+    verdict = judge(read_folder(runs, digests), replay=replay)
+    _keep(runs / AUDIT, key, replay, verdict)
+    return verdict
+
+
+def judge(folder: Folder, *, replay: bool) -> Verdict:
+    """All checks over `folder`; no cache."""
+    findings: list[Finding] = []
+    for name, check in FOLDER_CHECKS:
+        findings.extend(_findings(name, None, lambda check=check: check(folder)))
+    expected: list[Finding] = []
+    for run in folder.runs:
+        found = list(_judge_run(folder, run, replay))
+        declared = _declared(folder, run)
+        expected.extend(finding for finding in found if finding.severity == "error" and finding.check in declared)
+        findings.extend(finding for finding in found if finding.severity != "error" or finding.check not in declared)
+        findings.extend(_absent(run, found, declared))
+        run.forget()
+    return Verdict(tuple(findings), tuple(expected))
+
+
+def _judge_run(folder: Folder, run: Run, replay: bool) -> Iterator[Finding]:
+    for name, check in RUN_CHECKS:
+        if name == "predictions-replayed" and not replay:
+            continue
+        if run.record is None and name not in WITHOUT_RECORD:
+            continue  # `planned-runs-present` says so
+        yield from _findings(name, run.planned.run_id, lambda check=check: check(folder, run))
+
+
+def _findings(name: str, run_id: str | None, check: Callable[[], Iterator[Fault]]) -> Iterator[Finding]:
+    """The faults of one check as one finding; and an unchecked one where a file could not be looked at."""
+    faults: list[Fault] = []
+    reason = ""
+    try:
+        for fault in check():
+            faults.append(fault)
+    except UnavailableError as error:
+        reason = str(error)
+    if faults:
+        first, more = faults[0], len(faults) - 1
+        message = first.message + (f" (and {more} more)" if more else "")
+        severity: Severity = "note" if name in NOTES else "error"
+        listed = [_plain({"message": fault.message, **fault.data}) for fault in faults[:20]]
+        yield Finding(name, severity, message, run_id, {"count": len(faults), "faults": listed})
+    if reason:
+        yield Finding(name, "unchecked", reason, run_id)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can spell it: numbers of Python's own, inf and NaN as text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _declared(folder: Folder, run: Run) -> frozenset[str]:
+    return frozenset(folder.plan.variant(run.planned.variant).expected_findings)
+
+
+def _absent(run: Run, found: list[Finding], declared: frozenset[str]) -> Iterator[Finding]:
+    """An error for each declared finding that a complete look at the run did not show."""
+    if run.record is None:
+        return
+    seen = {finding.check for finding in found if finding.severity in ("error", "unchecked")}
+    for check in sorted(declared - seen):
+        message = f"{check} is declared in the plan, and was not found"
+        yield Finding(UNEXPECTED_ABSENT, "error", message, run.planned.run_id, {"declared": check})
+
+
+# --- the verdict that is kept ---------------------------------------------------------------------------------------
+
+
+def _own_digest() -> str:
+    """Digest of the checks themselves: a verdict of other checks is not this one's."""
+    return digest_of({path.name: digest_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))})
+
+
+def _empty_folders(runs: Path) -> list[str]:
+    return sorted(path.relative_to(runs).as_posix() for path in (runs / "runs").glob("*") if path.is_dir())
+
+
+def _slot(replay: bool) -> str:
+    return "replayed" if replay else "read"
+
+
+def _recall(path: Path, key: str, replay: bool) -> Verdict | None:
+    entry = _stored(path).get(_slot(replay))
+    if not isinstance(entry, dict) or entry.get("key") != key or entry.get("digest") != _seal(entry):
+        return None
+    verdict = entry["verdict"]
+    return Verdict(
+        tuple(Finding(**finding) for finding in verdict["findings"]),
+        tuple(Finding(**finding) for finding in verdict["expected"]),
+    )
+
+
+def _keep(path: Path, key: str, replay: bool, verdict: Verdict) -> None:
+    entry: dict[str, Any] = {"key": key, "verdict": json.loads(canonical_json(verdict.as_json()))}
+    stored = {slot: kept for slot, kept in _stored(path).items() if isinstance(kept, dict) and kept.get("key") == key}
+    stored[_slot(replay)] = {**entry, "digest": _seal(entry)}
+    try:
+        write_atomic(path, (json.dumps(stored, indent=1) + "\n").encode())
+    except OSError:
+        return  # a folder that cannot be written to is judged again next time
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _seal(entry: dict[str, Any]) -> str:
+    """Guards the stored verdict against an edit by accident."""
+    return digest_of([entry.get("key"), entry.get("verdict")])

@@ -1,0 +1,112 @@
+"""`spinn-verify`: parsing and printing only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from spinn.errors import InputError, run_command
+from verify.findings import Finding, Verdict
+
+SHOWN_RUNS = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Judge records of runs, and prove that the judge sees faults."""
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--replay", is_flag=True, help="Also compute every prediction again from weights and data.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+def records(runs: Path, replay: bool, as_json: bool) -> int:
+    """Audit RUNS, a folder that `spinn run` wrote. Status 0: it holds; 1: it does not."""
+    from verify.audit import audit
+
+    verdict = audit(runs, replay=replay)
+    if as_json:
+        click.echo(json.dumps(verdict.as_json(), indent=1))
+    else:
+        _print(verdict, replay)
+    return verdict.exit_status
+
+
+def _print(verdict: Verdict, replay: bool) -> None:
+    from verify.audit import CHECKS
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table("check", "result", "runs")
+    for check in CHECKS:
+        if check == "predictions-replayed" and not replay:
+            table.add_row(check, "not asked for (--replay)", "")
+            continue
+        parts = [
+            ("[red]failed[/red]", _of(verdict.findings, check, "error")),
+            ("expected", _of(verdict.expected, check, "error")),
+            ("[yellow]unchecked[/yellow]", _of(verdict.findings, check, "unchecked")),
+            ("note", _of(verdict.findings, check, "note")),
+        ]
+        found = [(word, _count(findings)) for word, findings in parts if findings]
+        table.add_row(check, ", ".join(word for word, _ in found) or "ok", ", ".join(count for _, count in found))
+    console.print(table)
+    for word, findings in (("expected", verdict.expected), ("", verdict.findings)):
+        for line in _grouped(findings):
+            console.print(f"{word or line[0]}: {line[1]}", markup=False, soft_wrap=True)
+    errors = sum(finding.severity == "error" for finding in verdict.findings)
+    unchecked = sum(finding.severity == "unchecked" for finding in verdict.findings)
+    tail = f", {unchecked} unchecked" if unchecked else ""
+    declared = f", {len(verdict.expected)} declared findings" if verdict.expected else ""
+    click.echo(f"the audit {'holds' if verdict.holds else 'FAILS'}: {errors} errors{tail}{declared}")
+
+
+def _of(findings: Iterable[Finding], check: str, severity: str) -> list[Finding]:
+    return [finding for finding in findings if finding.check == check and finding.severity == severity]
+
+
+def _count(findings: list[Finding]) -> str:
+    runs = {finding.run_id for finding in findings if finding.run_id}
+    return str(len(runs)) if runs else "folder"
+
+
+def _grouped(findings: Iterable[Finding]) -> Iterable[tuple[str, str]]:
+    """One line for all findings of a check and severity: the first message, and how many runs say the like."""
+    groups: dict[tuple[str, str, bool], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.check, finding.run_id is None), []).append(finding)
+    for (severity, check, whole), group in groups.items():
+        if whole:
+            for finding in group:
+                yield severity, f"{check}: {finding.message}"
+            continue
+        runs = list(dict.fromkeys(finding.run_id for finding in group))
+        named = ", ".join(str(run) for run in runs[:SHOWN_RUNS]) + (", …" if len(runs) > SHOWN_RUNS else "")
+        which = f"{len(runs)} runs ({named}), the first" if len(runs) > 1 else named
+        yield severity, f"{check}: {which}: {group[0].message}"
+
+
+def main() -> NoReturn:
+    """Entry point of `spinn-verify`."""
+    run_command(_invoke(cli), "spinn-verify")
+
+
+def _invoke(command: click.Command) -> Callable[[], object]:
+    def body() -> object:
+        try:
+            return command.main(standalone_mode=False, prog_name="spinn-verify")
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return 2
+        except click.ClickException as error:
+            raise InputError(f"{error.format_message()} (spinn-verify --help shows the call)") from None
+        except click.Abort:
+            raise KeyboardInterrupt from None
+
+    return body

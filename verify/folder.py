@@ -1,0 +1,353 @@
+"""What lies in a folder of runs, read and decoded by code of the judge's own; judges nothing.
+
+A file that is missing or cannot be read becomes `UnavailableError` where a check asks for it: the check is then unchecked,
+and the `digests` check says what is wrong with the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from spinn.data.dataset import TARGETS, read_canonical
+from spinn.errors import DataError, InputError, RecordError
+from spinn.record import (
+    AUDIT,
+    BASELINES,
+    CLAIMS,
+    DATACARD,
+    DATASET,
+    HISTORY,
+    PLAN,
+    PREDICTION_COLUMNS,
+    PREDICTIONS,
+    PROGRESS,
+    RECORD,
+    RUNS,
+    Plan,
+    PlannedRun,
+    Record,
+    checkpoint_name,
+    digest_file,
+    history_columns,
+    read_model,
+    run_folder,
+)
+
+WITHHELD = "weights withheld"
+WHOLE = ("stage", "epoch", "run", "fold")  # columns of whole numbers
+Content = TypeVar("Content")
+
+
+class UnavailableError(Exception):
+    """A file that a check needs cannot be looked at; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which a check does not hold; the audit adds the check's name and the run."""
+
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+Table = dict[str, np.ndarray]  # column → its values
+
+Check = Callable[["Folder", "Run"], Iterator[Fault]]
+FolderCheck = Callable[["Folder"], Iterator[Fault]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One decoded checkpoint: `weights[i]` and `masks[i]` `[out, in]`, `biases[i]` `[out]`; dense masks are ones."""
+
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    masks: tuple[np.ndarray, ...]
+    dense: bool
+    coefficients: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Data:
+    """dataset.csv as arrays with an entry a cut: `cases` (names), `runs`, and every numeric column by its name."""
+
+    cases: np.ndarray
+    runs: np.ndarray
+    columns: Table
+
+    def of(self, cases: Sequence[str]) -> np.ndarray:
+        """True at the cuts of `cases`."""
+        return np.isin(self.cases, list(cases))
+
+    def measured(self) -> tuple[str, ...]:
+        """Targets with a label somewhere."""
+        return tuple(target for target in TARGETS if not np.isnan(self.columns[target]).all())
+
+
+class Run:
+    """The files of one planned run; decoded once, when first asked for."""
+
+    def __init__(self, planned: PlannedRun, folder: Path, layers: Sequence[int], digests: dict[str, str]):
+        self.planned = planned
+        self.folder = folder
+        self.layers = tuple(layers)
+        self.digests = digests  # file name → sha256 of what is there
+        self.problem = ""
+        self.record: Record | None = None
+        self._kept: dict[str, Any] = {}
+        try:
+            self.record = read_model(folder / RECORD, Record)
+        except RecordError as error:
+            self.problem = str(error)
+        except UnicodeDecodeError as error:
+            self.problem = f"{folder / RECORD}: not a text file ({error})"
+
+    @property
+    def unfinished(self) -> bool:
+        """True if the run has left its progress behind and no record."""
+        return RECORD not in self.digests and PROGRESS in self.digests
+
+    @property
+    def checked(self) -> Record:
+        """The record; callers see to it that there is one."""
+        if self.record is None:
+            raise UnavailableError("no readable record")
+        return self.record
+
+    def files(self) -> tuple[str, ...]:
+        """The files this run must have, checkpoints last."""
+        stages = tuple(checkpoint_name(stage.stage) for stage in self.checked.stages)
+        return (HISTORY, PREDICTIONS, *stages)
+
+    def withheld(self) -> bool:
+        """True if no checkpoint of the run is there; a single one that is missing is a lost file instead."""
+        return not any(name.endswith(".safetensors") for name in self.digests)
+
+    def history(self) -> Table:
+        """history.csv, all columns numeric; raises `UnavailableError`."""
+        columns = history_columns(self.checked.physics_terms)
+        return self.once(HISTORY, lambda: read_csv(self.folder / HISTORY, columns, text=()))
+
+    def predictions(self) -> Table:
+        """predictions.csv; raises `UnavailableError`."""
+        text = ("split", "case", "target")
+        return self.once(PREDICTIONS, lambda: read_csv(self.folder / PREDICTIONS, PREDICTION_COLUMNS, text=text))
+
+    def network(self, stage: int) -> Network:
+        """The checkpoint after `stage`; raises `UnavailableError`."""
+        name = checkpoint_name(stage)
+        if name not in self.digests and self.withheld():
+            raise UnavailableError(WITHHELD)
+        return self.once(name, lambda: _read_network(self.folder / name, self.layers))
+
+    def unreadable(self) -> Iterator[str]:
+        """A line for each required file that is there and cannot be read as what it is."""
+        readers: dict[str, Callable[[], object]] = {HISTORY: self.history, PREDICTIONS: self.predictions}
+        for stage in self.checked.stages:
+            readers[checkpoint_name(stage.stage)] = lambda number=stage.stage: self.network(number)
+        for name, reader in readers.items():
+            if name in self.digests:
+                try:
+                    reader()
+                except UnavailableError as reason:
+                    yield str(reason)
+
+    def forget(self) -> None:
+        """Free what was decoded."""
+        self._kept.clear()
+
+    def once(self, name: str, reader: Callable[[], Content]) -> Content:
+        """What `reader` gives, kept under `name` until `forget`; so is its being unavailable."""
+        if name not in self._kept:
+            try:
+                self._kept[name] = reader()
+            except UnavailableError as reason:
+                self._kept[name] = reason
+        kept = self._kept[name]
+        if isinstance(kept, UnavailableError):
+            raise kept
+        return kept
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of runs: its plan, its data, its runs in planned order, and the sha256 of every file in it."""
+
+    path: Path
+    plan: Plan
+    digests: dict[str, str]  # path relative to the folder, with / → sha256
+    runs: tuple[Run, ...]
+    data: Data | DataError
+
+    @property
+    def dataset(self) -> Data:
+        """dataset.csv; raises `UnavailableError`."""
+        if isinstance(self.data, DataError):
+            raise UnavailableError(str(self.data))
+        return self.data
+
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders below runs/."""
+        parent = self.path / RUNS
+        return tuple(sorted(path.name for path in parent.iterdir() if path.is_dir())) if parent.is_dir() else ()
+
+
+def digest_all(runs: Path) -> dict[str, str]:
+    """sha256 of every file that an audit may read, by its path relative to `runs`; audit.json is not among them.
+
+    Raises:
+        InputError: `runs` is not a folder of runs.
+    """
+    if not runs.is_dir():
+        raise InputError(f"{runs}: not a folder; a folder of runs is what `spinn run --out` wrote")
+    if not (runs / PLAN).is_file():
+        raise InputError(f"{runs / PLAN}: no such file; a folder of runs starts with its plan")
+    top = [runs / name for name in (PLAN, DATASET, DATACARD, CLAIMS)]
+    below = [path for name in (BASELINES, RUNS) for path in sorted((runs / name).rglob("*"))]
+    files = [path for path in (*top, *below) if path.is_file() and not path.name.startswith(".") and path.name != AUDIT]
+    with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter lock
+        digests = pool.map(digest_file, files)
+        return {path.relative_to(runs).as_posix(): digest for path, digest in zip(files, digests, strict=True)}
+
+
+def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
+    """Read plan, data and records of `runs`; nothing else is read before a check asks for it.
+
+    Raises:
+        InputError: plan.json cannot be read as a plan: there is nothing to judge by.
+    """
+    try:
+        plan = read_model(runs / PLAN, Plan)
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{runs / PLAN}: not a text file ({error})") from None
+    members = tuple(
+        Run(planned, run_folder(runs, planned.run_id), plan.experiment.layers, _below(digests, planned.run_id))
+        for planned in plan.runs
+    )
+    return Folder(runs, plan, digests, members, _read_data(runs, plan))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises `UnavailableError`."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UnavailableError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UnavailableError(f"{path}: not JSON ({error})") from None
+
+
+def _below(digests: dict[str, str], run_id: str) -> dict[str, str]:
+    prefix = f"{RUNS}/{run_id}/"
+    return {name[len(prefix) :]: digest for name, digest in digests.items() if name.startswith(prefix)}
+
+
+def _read_data(runs: Path, plan: Plan) -> Data | DataError:
+    try:
+        dataset = read_canonical(runs / DATASET, plan.dataset)
+    except DataError as error:
+        return error
+    except ValueError as error:
+        return DataError(f"{runs / DATASET}: not the data of the plan ({error})")
+    frame = dataset.frame
+    columns: Table = {}
+    for name in dict.fromkeys((*plan.dataset.features, "time", "DOC", "feed", "steel", "power", *TARGETS)):
+        try:
+            columns[name] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (ValueError, TypeError):
+            return DataError(f"{runs / DATASET}: column {name!r} is not numeric")
+    try:
+        return Data(frame["case"].to_numpy(dtype=str), frame["run"].to_numpy(dtype=np.int64), columns)
+    except (ValueError, TypeError):
+        return DataError(f"{runs / DATASET}: column 'run' does not hold whole numbers")
+
+
+def read_csv(path: Path, columns: Sequence[str], text: Sequence[str]) -> Table:
+    """A table with exactly these columns, all numeric but `text`, an empty field NaN; raises `UnavailableError`."""
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            header, *rows = csv.reader(stream, strict=True)
+    except FileNotFoundError:
+        raise UnavailableError(f"{path.name}: no such file") from None
+    except (ValueError, csv.Error) as error:  # empty, not UTF-8, or not CSV
+        raise UnavailableError(f"{path.name}: not a CSV file ({error})") from None
+    if tuple(header) != tuple(columns):
+        raise UnavailableError(f"{path.name}: columns are {header}, expected {list(columns)}")
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise UnavailableError(f"{path.name}, line {line}: {len(row)} fields, expected {len(columns)}")
+    table: Table = {}
+    for index, name in enumerate(columns):
+        fields = [row[index] for row in rows]
+        try:
+            if name in text:
+                table[name] = np.array(fields, dtype=str)
+            elif name in WHOLE:
+                table[name] = np.array([int(field) for field in fields], dtype=np.int64)
+            else:
+                table[name] = np.array([float(field or "nan") for field in fields], dtype=np.float64)
+        except (ValueError, OverflowError):
+            kind = "whole numbers" if name in WHOLE else "numbers"
+            raise UnavailableError(f"{path.name}: column {name!r} does not hold {kind}") from None
+    return table
+
+
+def _read_network(path: Path, layers: Sequence[int]) -> Network:
+    try:
+        tensors = safetensors.numpy.load_file(path)
+        return _decode(tensors, layers)
+    except FileNotFoundError:
+        raise UnavailableError(f"{path.name}: no such file") from None
+    except KeyError as error:
+        raise UnavailableError(f"{path.name}: not a readable checkpoint (tensor {error} is missing)") from None
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+        raise UnavailableError(f"{path.name}: not a readable checkpoint ({error})") from None
+
+
+def _decode(tensors: dict[str, np.ndarray], layers: Sequence[int]) -> Network:
+    """Tensors of a checkpoint file as weights, masks and biases; the layout is that of spinn/checkpoint.py."""
+    weights, biases, masks = [], [], []
+    dense = "layers.0.weight" in tensors
+    left = dict(tensors)
+    for index in range(len(layers) - 1):
+        shape = (layers[index + 1], layers[index])
+        name = f"layers.{index}.weight"
+        if dense:
+            mask = np.ones(shape, bool)
+            weight = _take(left, name, np.float32, shape)
+        else:
+            size = shape[0] * shape[1]
+            bits = np.unpackbits(_take(left, f"{name}.mask", np.uint8, ((size + 7) // 8,)))
+            if bits[size:].any():
+                raise ValueError(f"{name}.mask has ones beyond its {size} weights")
+            mask = bits[:size].reshape(shape).astype(bool)
+            values = _take(left, f"{name}.values", np.float32, (int(mask.sum()),))
+            outside = f"{name}.outside"
+            weight = _take(left, outside, np.float32, shape).copy() if outside in left else np.zeros(shape, np.float32)
+            weight[mask] = values
+        weights.append(weight)
+        masks.append(mask)
+        biases.append(_take(left, f"layers.{index}.bias", np.float32, (shape[0],)))
+    coefficients = {name.removeprefix("physics."): float(_take(left, name, np.float64, (1,))[0])
+                    for name in tensors if name.startswith("physics.")}  # fmt: skip
+    if left:
+        raise ValueError(f"tensor {sorted(left)[0]!r} does not belong to layers {tuple(layers)}")
+    return Network(tuple(weights), tuple(biases), tuple(masks), dense, coefficients)
+
+
+def _take(tensors: dict[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    tensor = tensors.pop(name)
+    if tensor.dtype != dtype or tensor.shape != shape:
+        expected = f"{np.dtype(dtype).name}{list(shape)}"
+        raise ValueError(f"{name} is {tensor.dtype}{list(tensor.shape)}, expected {expected}")
+    return tensor

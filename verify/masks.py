@@ -1,0 +1,123 @@
+"""What the checkpoints hold, counted again: planned and achieved counts, shrinking masks, weights outside them.
+
+Works on decoded arrays; knows nothing of how the pruning was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from spinn.record import LayerStatistics, StageRecord, checkpoint_name
+from verify.folder import Fault, Folder, Network, Run
+from verify.schedules import Line, expected_ledger, reduction, weights_and_biases
+
+REDUCTION_TOLERANCE = 1e-9  # a reported reduction is a ratio of two integers below 2⁵³, in float64
+STATISTICS_TOLERANCE = 1e-9  # relative to the largest weight; the statistics are float64 sums of exact float32 values
+
+
+def ledger_achieved(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Planned counts = counts of the masks in the checkpoints = the record's own numbers, stage by stage."""
+    record, layers = run.checked, folder.plan.experiment.layers
+    weights, biases = weights_and_biases(layers)
+    dense = Line(0, "0", weights, 0, weights, weights + biases)
+    planned = (dense, *expected_ledger(folder, folder.plan.variant(run.planned.variant)))
+    numbers = [stage.stage for stage in record.stages]
+    if numbers != [line.stage for line in planned]:
+        yield Fault(f"stages {numbers} are recorded, 0 to {len(planned) - 1} are planned")
+        return
+    before = weights
+    for line, stage in zip(planned, record.stages, strict=True):
+        network = run.network(stage.stage)
+        kept = sum(int(mask.sum()) for mask in network.masks)
+        counted = {"active": before, "pruned": before - kept, "kept_weights": kept, "parameters": kept + biases}
+        for name, value in counted.items():
+            if getattr(line, name) != value or getattr(stage, name) != value:
+                message = f"stage {stage.stage}: {name} planned {getattr(line, name)}, recorded {getattr(stage, name)}"
+                yield Fault(f"{message}, in the checkpoint {value}", {"stage": stage.stage, "quantity": name})
+        yield from _layer_counts(stage, network)
+        true = float(reduction(layers, kept + biases))
+        if not abs(stage.reported_reduction - true) <= REDUCTION_TOLERANCE:
+            message = f"stage {stage.stage}: a reduction of {100 * stage.reported_reduction:.2f} % is reported"
+            data = {"stage": stage.stage, "reported": stage.reported_reduction, "true": true}
+            yield Fault(f"{message}, it is {100 * true:.2f} %", data)
+        if stage.checkpoint != checkpoint_name(stage.stage):
+            yield Fault(f"stage {stage.stage}: checkpoint = {stage.checkpoint!r}, not {checkpoint_name(stage.stage)!r}")
+        size = (run.folder / checkpoint_name(stage.stage)).stat().st_size
+        if stage.checkpoint_bytes != size:
+            yield Fault(f"stage {stage.stage}: checkpoint_bytes = {stage.checkpoint_bytes}, the file has {size}")
+        before = kept
+
+
+def _layer_counts(stage: StageRecord, network: Network) -> Iterator[Fault]:
+    nonzero = [int(np.count_nonzero(weight)) for weight in network.weights]
+    if stage.nonzero_weights != sum(nonzero):
+        yield Fault(f"stage {stage.stage}: nonzero_weights = {stage.nonzero_weights}, in the checkpoint {sum(nonzero)}")
+    if len(stage.layers) != len(network.weights):
+        yield Fault(f"stage {stage.stage}: statistics of {len(stage.layers)} layers, expected {len(network.weights)}")
+    for index, (layer, mask, filled) in enumerate(zip(stage.layers, network.masks, nonzero, strict=False)):
+        if layer.name != f"layers.{index}.weight":
+            yield Fault(f"stage {stage.stage}: statistics {index} are of {layer.name!r}, not of layers.{index}.weight")
+        counted = {"weights": mask.size, "kept": int(mask.sum()), "nonzero": filled}
+        for name, value in counted.items():
+            if getattr(layer, name) != value:
+                message = (
+                    f"stage {stage.stage}, {layer.name}: {name} = {getattr(layer, name)}, in the checkpoint {value}"
+                )
+                yield Fault(message, {"stage": stage.stage, "layer": layer.name, "quantity": name})
+
+
+def monotone(folder: Folder, run: Run) -> Iterator[Fault]:
+    """No weight that was pruned at one stage is active at a later one."""
+    stages = [stage.stage for stage in run.checked.stages]
+    for earlier, later in pairwise(stages):
+        pairs = list(zip(run.network(earlier).masks, run.network(later).masks, strict=True))
+        revived = {f"layers.{index}": int((now & ~then).sum()) for index, (then, now) in enumerate(pairs)}
+        count = sum(revived.values())
+        if count:
+            where = ", ".join(name for name, number in revived.items() if number)
+            message = f"stage {later}: {count} weights pruned by stage {earlier} are active again ({where})"
+            yield Fault(message, {"stage": later, "count": count, "layers": revived})
+
+
+def resurrection(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Every weight outside the mask is exactly +0.0 at the end of every stage."""
+    for stage in (stage.stage for stage in run.checked.stages):
+        network = run.network(stage)
+        outside = [weight[~mask] for weight, mask in zip(network.weights, network.masks, strict=True)]
+        counts = {f"layers.{i}": int(((w != 0) | np.signbit(w)).sum()) for i, w in enumerate(outside)}
+        count = sum(counts.values())
+        if count:
+            largest = max((float(np.abs(w).max()) for w in outside if w.size), default=0.0)
+            where = ", ".join(name for name, number in counts.items() if number)
+            message = f"stage {stage}: {count} pruned weights are not +0.0 ({where}); the largest is {largest:.3g}"
+            yield Fault(message, {"stage": stage, "count": count, "layers": counts, "largest": largest})
+
+
+def layer_statistics(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The statistics of each layer's kept weights, and the learned coefficients, are those of the checkpoint."""
+    if run.withheld():
+        return  # `ledger-achieved` says so
+    for stage in run.checked.stages:
+        network = run.network(stage.stage)
+        if stage.coefficients != network.coefficients:
+            yield Fault(f"stage {stage.stage}: the recorded physics coefficients are not the checkpoint's")
+        for layer, weight, mask in zip(stage.layers, network.weights, network.masks, strict=False):
+            yield from _statistics(stage.stage, layer, weight[mask].astype(np.float64))
+
+
+def _statistics(stage: int, layer: LayerStatistics, kept: np.ndarray) -> Iterator[Fault]:
+    size = np.abs(kept) if kept.size else np.zeros(1)
+    own = {
+        "mean_abs": size.mean(),
+        "std": kept.std() if kept.size else 0.0,
+        "min_abs": size.min(),
+        "max_abs": size.max(),
+    }
+    allowed = STATISTICS_TOLERANCE * max(float(size.max()), 1e-30)
+    for name, value in own.items():
+        if not abs(getattr(layer, name) - value) <= allowed:
+            message = f"stage {stage}, {layer.name}: {name} = {getattr(layer, name):.6g}, in the checkpoint {value:.6g}"
+            yield Fault(message, {"stage": stage, "layer": layer.name, "quantity": name})

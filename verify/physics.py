@@ -1,0 +1,70 @@
+"""Physics terms that are switched on must be at work: in the loss, finite, not always zero, not constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from verify.folder import Fault, Folder, Run
+
+COEFFICIENTS = {"wear_rate": ("a", "b", "c", "d", "g"), "heat": ("k", "tau")}
+SUM_TOLERANCE = 1e-4  # relative; the sum was taken in float32
+
+
+def alive(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Every enabled term that the data can feed is in the run's loss, and its history shows it at work."""
+    weights = {term: getattr(folder.plan.experiment.physics, term) for term in folder.plan.experiment.physics.enabled()}
+    recorded = run.checked.physics_terms
+    wanted = {term for term in weights if _feedable(folder, run, term)}
+    if set(recorded) != wanted:
+        yield Fault(
+            f"physics terms {sorted(recorded)} are recorded; enabled, and possible on this data: {sorted(wanted)}"
+        )
+    history = run.history()
+    for term in recorded:
+        problem = _problem(history[term])
+        if problem:
+            yield Fault(f"{term}: {problem}", {"term": term})
+    own = history["data"] + sum(weights.get(term, 0.0) * history[term] for term in recorded)
+    wrong = int((~(np.abs(history["loss"] - own) <= SUM_TOLERANCE * np.abs(own))).sum())
+    if wrong:
+        message = f"in {wrong} of {len(own)} epochs the loss is not the data loss plus the weighted terms"
+        yield Fault(message, {"epochs": wrong})
+    yield from _coefficients(run)
+
+
+def _feedable(folder: Folder, run: Run, term: str) -> bool:
+    """Whether the training cases of every run of the cohort have what `term` needs."""
+    data = folder.dataset
+    needs = {"heat": ("thermal", "power"), "initial": ()}.get(term, ("VB",))
+    known = [~np.isnan(data.columns[name]) for name in needs]
+    planned = {other.run_id: other for other in folder.plan.runs}
+    mates = [planned[name] for name in run.checked.cohort_runs if name in planned]
+    return all((values & data.of(mate.train)).any() for values in known for mate in mates)
+
+
+def _coefficients(run: Run) -> Iterator[Fault]:
+    """A law's coefficients are recorded after each stage, and training moved them."""
+    wanted = {name for term in run.checked.physics_terms for name in COEFFICIENTS.get(term, ())}
+    stages = [stage for stage in run.checked.stages if stage.epochs_run]
+    for stage in run.checked.stages:
+        if set(stage.coefficients) != wanted:
+            yield Fault(f"stage {stage.stage}: coefficients {sorted(stage.coefficients)}, expected {sorted(wanted)}")
+            return
+    if len(stages) > 1:
+        for name in sorted(wanted):
+            if len({stage.coefficients[name] for stage in stages}) == 1:
+                yield Fault(f"coefficient {name} never moved: no gradient reaches it", {"coefficient": name})
+
+
+def _problem(values: np.ndarray) -> str:
+    if not values.size:
+        return "no epoch was recorded"
+    if not np.isfinite(values).all():
+        return f"not finite in {int((~np.isfinite(values)).sum())} of {values.size} epochs"
+    if not values.any():
+        return f"zero in all {values.size} epochs: it had no part in the training"
+    if values.size > 1 and np.ptp(values) == 0:
+        return f"constant at {values[0]:.6g} in all {values.size} epochs: it does not depend on the network"
+    return ""

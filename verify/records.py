@@ -1,0 +1,264 @@
+"""Is everything there, unchanged and finite, and do the record's numbers follow from its predictions?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spinn.record import CLAIMS, DATASET, PLAN, RECORD, Record, digest_of, plan_digest
+from verify.folder import Fault, Folder, Run, UnavailableError, read_json
+
+RELATIVE = 1e-9  # metrics are float64 sums over the same rows; only their order may differ
+
+
+# --- the folder as a whole ------------------------------------------------------------------------------------------
+
+
+def planned_runs(folder: Folder) -> Iterator[Fault]:
+    """Every variant × fold × seed of the experiment is planned once, and nothing unplanned lies in runs/."""
+    experiment = folder.plan.experiment
+    split = experiment.split
+    folds = len(labelled_cases(folder)) if split.folds is None else split.folds
+    wanted = {(v.name, f, s) for v in experiment.variants for f in range(folds) for s in experiment.seeds}
+    planned = [(run.variant, run.fold, run.seed) for run in folder.plan.runs]
+    for variant, fold, seed in sorted(wanted - set(planned)):
+        yield Fault(f"variant {variant}, fold {fold}, seed {seed}: the experiment asks for it, the plan leaves it out")
+    for variant, fold, seed in sorted(set(planned) - wanted):
+        yield Fault(f"variant {variant}, fold {fold}, seed {seed}: planned, but the experiment does not ask for it")
+    if len(set(planned)) != len(planned) or len({run.run_id for run in folder.plan.runs}) != len(planned):
+        yield Fault("a run is planned more than once")
+    for name in folder.folders():
+        if name not in {run.run_id for run in folder.plan.runs}:
+            yield Fault(f"runs/{name}: not planned")
+
+
+def labelled_cases(folder: Folder) -> tuple[str, ...]:
+    """Cases with a label of any target: only they can be tested; all cases where the data cannot be read."""
+    if isinstance(folder.data, Exception):
+        return folder.plan.dataset.cases
+    data = folder.dataset
+    known = ~np.isnan(data.columns["VB"]) | ~np.isnan(data.columns["thermal"])
+    labelled = set(data.cases[known].tolist())
+    return tuple(case for case in folder.plan.dataset.cases if case in labelled)
+
+
+def run_present(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The run's record is there, and is the planned run's."""
+    if run.unfinished:
+        yield Fault("unfinished: progress.json is there, record.json is not; the same `spinn run` goes on with it")
+        return
+    if run.record is None:
+        yield Fault("no run was recorded" if RECORD not in run.digests else run.problem)
+        return
+    for name in ("run_id", "variant", "fold", "seed", "cohort"):
+        if getattr(run.record, name) != getattr(run.planned, name):
+            yield Fault(f"{name} = {getattr(run.record, name)!r}, planned {getattr(run.planned, name)!r}")
+    mates = {other.run_id for other in folder.plan.runs if other.cohort == run.planned.cohort}
+    if not set(run.record.cohort_runs) <= mates or run.planned.run_id not in run.record.cohort_runs:
+        yield Fault("cohort_runs are not runs planned in this cohort")
+
+
+def plan_unchanged(folder: Folder) -> Iterator[Fault]:
+    """Plan, claims and data are what was fixed before the runs."""
+    plan = folder.plan
+    spelled = (json.dumps(plan.model_dump(mode="json"), indent=1) + "\n").encode()
+    if (folder.path / PLAN).read_bytes() != spelled:
+        yield Fault(f"{PLAN}: not spelled as it was written; it was edited")
+    if plan.claims.names or (folder.path / CLAIMS).exists():
+        try:
+            if digest_of(read_json(folder.path / CLAIMS)) != plan.claims.digest:
+                yield Fault(f"{CLAIMS}: the claims are not the ones the plan was made with")
+        except (UnavailableError, ValueError) as error:
+            yield Fault(str(error))
+    if folder.digests.get(DATASET) != plan.dataset.fingerprint:
+        yield Fault(f"{DATASET}: missing, or its sha256 is not the plan's fingerprint")
+    if isinstance(folder.data, Exception):
+        yield Fault(str(folder.data))
+        return
+    data = folder.dataset
+    found = (tuple(dict.fromkeys(data.cases.tolist())), len(data.cases), data.measured())
+    if found != (plan.dataset.cases, plan.dataset.cuts, plan.dataset.targets):
+        yield Fault(f"{DATASET}: its cases, number of cuts or measured targets are not the planned ones")
+
+
+def plan_of_record(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The record was made under this plan."""
+    if run.checked.plan_digest != plan_digest(folder.plan):
+        yield Fault("plan_digest is not that of plan.json: the plan was changed after the run, or the run is another's")
+
+
+# --- the files of one run -------------------------------------------------------------------------------------------
+
+
+def digests(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Every file of the run has the recorded bytes and can be read; all checkpoints may be withheld, not some."""
+    recorded = run.checked.files
+    for name in run.files():
+        if name not in recorded:
+            yield Fault(f"{name}: the record has no digest of it", {"file": name})
+    for name in sorted({*recorded, *run.files()}):
+        if name not in run.digests:
+            if not (name.endswith(".safetensors") and run.withheld()):
+                yield Fault(f"{name}: missing", {"file": name})
+        elif name in recorded and run.digests[name] != recorded[name]:
+            yield Fault(f"{name}: its sha256 is not the recorded one", {"file": name})
+    for problem in run.unreadable():
+        yield Fault(problem)
+
+
+def non_finite(folder: Folder, run: Run) -> Iterator[Fault]:
+    """No inf or NaN in the record, the history, the predictions or the weights."""
+    yield from _record_numbers(run.checked)
+    history = run.history()
+    for name, values in history.items():
+        bad = int((~np.isfinite(values)).sum())
+        if bad:
+            yield Fault(f"history.csv: {name} is not finite in {bad} of {len(values)} rows")
+    for name in ("time", "prediction"):
+        bad = int((~np.isfinite(run.predictions()[name])).sum())
+        if bad:
+            yield Fault(f"predictions.csv: {name} is not finite in {bad} rows")
+    for stage in (stage.stage for stage in run.checked.stages):
+        network = run.network(stage)
+        arrays = {f"layers.{i}.weight": w for i, w in enumerate(network.weights)}
+        arrays |= {f"layers.{i}.bias": b for i, b in enumerate(network.biases)}
+        arrays |= {f"physics.{name}": np.array(value) for name, value in network.coefficients.items()}
+        for name, values in arrays.items():
+            bad = int((~np.isfinite(values)).sum())
+            if bad:
+                yield Fault(f"stage {stage}: {name} holds {bad} values that are not finite", {"stage": stage})
+
+
+def _record_numbers(record: Record) -> Iterator[Fault]:
+    for name, value in _numbers(record.model_dump(exclude={"environment", "files"}), "record"):
+        if not np.isfinite(value):
+            yield Fault(f"{name} = {value}: expected a finite number")
+
+
+def _numbers(value: object, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{name}[{index}]")
+    elif isinstance(value, float):
+        yield name, value
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """predictions.csv in the order of the data: `predicted[stage, target]` is `[cuts]`, `side` of each cut."""
+
+    predicted: dict[tuple[int, str], np.ndarray]
+    side: np.ndarray
+
+
+def metrics(folder: Folder, run: Run) -> Iterator[Fault]:
+    """predictions.csv covers every cut, target and stage once, and gives the metrics of the record."""
+    faults = list(coverage(folder, run))
+    if faults:
+        yield from faults
+        return
+    predictions = aligned(folder, run)
+    recorded = {(metric.stage, metric.target, metric.split): metric for metric in run.checked.metrics}
+    if len(recorded) != len(run.checked.metrics):
+        yield Fault("a metric of the record stands there more than once")
+    for (stage, target), predicted in predictions.predicted.items():
+        measured = folder.dataset.columns[target]
+        for side in ("train", "validation", "test"):
+            metric = recorded.pop((stage, target, side), None)
+            rows = ~np.isnan(measured) & (predictions.side == side)
+            own = score(measured[rows], predicted[rows]) if rows.any() else {}
+            where = f"stage {stage}, {side}, {target}"
+            if metric is None:
+                if own:
+                    yield Fault(f"{where}: the record has no metric")
+                continue
+            for name, value in (own or {"n": 0}).items():
+                if not _same(getattr(metric, name), value):
+                    message = f"{where}: {name} = {getattr(metric, name)}, recomputed {value}"
+                    yield Fault(message, {"stage": stage, "split": side, "target": target, "quantity": name})
+    for stage, target, side in recorded:
+        yield Fault(f"stage {stage}, {side}, {target}: a metric is recorded for what is not planned")
+
+
+def score(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int | None]:
+    """n, R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)², mean absolute and root mean squared error."""
+    error = measured - predicted
+    spread = float(((measured - measured.mean()) ** 2).sum())
+    return {
+        "n": len(measured),
+        "r2": 1 - float((error**2).sum()) / spread if spread > 0 else None,
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+    }
+
+
+def _same(recorded: float | None, own: float | None) -> bool:
+    if recorded is None or own is None:
+        return recorded is own
+    return abs(recorded - own) <= RELATIVE * max(1.0, abs(own))
+
+
+def coverage(folder: Folder, run: Run) -> Iterator[Fault]:
+    """predictions.csv has each cut × measured target × stage once, with the data's measured value and time."""
+    table, data = run.predictions(), folder.dataset
+    wanted = {(stage.stage, target) for stage in run.checked.stages for target in folder.plan.dataset.targets}
+    groups: dict[tuple[int, str], list[int]] = {key: [] for key in wanted}
+    cuts = _cuts(folder)
+    strange = unequal = 0
+    rows = zip(*(table[name].tolist() for name in ("stage", "target", "case", "run")), strict=True)
+    for line, (stage, target, case, number) in enumerate(rows):
+        cut = cuts.get((case, number))
+        if cut is None or (stage, target) not in wanted:
+            strange += 1
+            continue
+        groups[stage, target].append(cut)
+        measured, true = table["measured"][line], data.columns[target][cut]
+        same = measured == true or (np.isnan(measured) and np.isnan(true))
+        unequal += not same or table["time"][line] != data.columns["time"][cut]
+    missing = sum(len(cuts) - len(set(group)) for group in groups.values())
+    twice = sum(len(group) - len(set(group)) for group in groups.values())
+    if len(cuts) != len(data.cases):
+        yield Fault("dataset.csv: two cuts have the same case and run")
+    if missing:
+        yield Fault(f"predictions.csv: {missing} of {len(cuts) * len(wanted)} predictions are missing")
+    if twice:
+        yield Fault(f"predictions.csv: {twice} predictions stand there more than once")
+    if strange:
+        yield Fault(f"predictions.csv: {strange} rows are of no known cut, stage or measured target")
+    if unequal:
+        yield Fault(f"predictions.csv: measured values or times of {unequal} rows are not those of dataset.csv")
+
+
+def aligned(folder: Folder, run: Run) -> Aligned:
+    """The predictions of `run`; raises `UnavailableError` where predictions.csv does not cover the data."""
+    return run.once("aligned", lambda: _align(folder, run))
+
+
+def _align(folder: Folder, run: Run) -> Aligned:
+    if any(True for _ in coverage(folder, run)):
+        raise UnavailableError("predictions.csv does not cover the data once")
+    table, cuts = run.predictions(), _cuts(folder)
+    order = np.array([cuts[key] for key in zip(table["case"].tolist(), table["run"].tolist(), strict=True)], dtype=int)
+    predicted = {}
+    for stage in run.checked.stages:
+        for target in folder.plan.dataset.targets:
+            rows = (table["stage"] == stage.stage) & (table["target"] == target)
+            values = np.empty(len(cuts))
+            values[order[rows]] = table["prediction"][rows]
+            predicted[stage.stage, target] = values
+    side_of = {case: side for side in ("train", "validation", "test") for case in getattr(run.planned, side)}
+    return Aligned(predicted, np.array([side_of.get(case, "") for case in folder.dataset.cases.tolist()]))
+
+
+def _cuts(folder: Folder) -> dict[tuple[str, int], int]:
+    data = folder.dataset
+    return {key: row for row, key in enumerate(zip(data.cases.tolist(), data.runs.tolist(), strict=True))}

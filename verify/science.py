@@ -1,0 +1,198 @@
+"""Honest evaluation: disjoint groups, no identifiers among the inputs, scalers and selection blind to test cases.
+
+Works on the plan, the record and dataset.csv; fits nothing but means and standard deviations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from spinn.data.dataset import TARGETS
+from verify.folder import Fault, Folder, Run
+from verify.records import aligned, labelled_cases
+
+IDENTIFIERS = ("case", "run", "tool", "id", "index", "cut", "experiment")
+PHYSICAL = ("time", "DOC", "feed", "steel")  # settings of the cut and the time spent; few levels, so they may coincide
+CONSTANT = 1e-9  # relative spread below which a column is a constant and rounding
+SCALER_TOLERANCE = 1e-9  # relative; sums of the same float64 values in another order
+PREDICTION_TOLERANCE = 1e-4  # of a target's scale: what float32 arithmetic may move a prediction by
+
+
+def groups_disjoint(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Train, validation and test share no case, leave none out, and predictions.csv says the same."""
+    planned = run.planned
+    sides = {"train": planned.train, "validation": planned.validation, "test": planned.test}
+    for side, cases in sides.items():
+        if not cases:
+            yield Fault(f"{side}: no cases")
+    for case, times in Counter(case for cases in sides.values() for case in cases).items():
+        if times > 1:
+            where = ", ".join(side for side, cases in sides.items() if case in cases)
+            yield Fault(f"case {case} stands on more than one side ({where})", {"case": case})
+    everything = {case for cases in sides.values() for case in cases}
+    if everything != set(folder.plan.dataset.cases):
+        yield Fault(
+            f"cases {sorted(everything ^ set(folder.plan.dataset.cases))} are not divided, or are not in the data"
+        )
+    table = run.predictions()
+    for case, split in sorted(set(zip(table["case"].tolist(), table["split"].tolist(), strict=True))):
+        if case in everything and case not in sides.get(split, ()):
+            yield Fault(f"predictions.csv: case {case} is called {split}", {"case": case})
+
+
+def every_case_tested_once(folder: Folder) -> Iterator[Fault]:
+    """For each variant and seed, the folds' test cases are all labelled cases, each once; one fold, one test set."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    tests: dict[int, set[tuple[str, ...]]] = {}
+    for run in folder.plan.runs:
+        groups.setdefault((run.variant, run.seed), []).extend(run.test)
+        tests.setdefault(run.fold, set()).add(tuple(sorted(run.test)))
+        if folder.plan.experiment.split.kind == "leave-one-case-out" and len(run.test) != 1:
+            yield Fault(f"{run.run_id}: {len(run.test)} test cases; leave-one-case-out has one")
+    wanted = sorted(labelled_cases(folder))
+    for (variant, seed), cases in groups.items():
+        if sorted(cases) != wanted:
+            wrong = sorted(case for case in {*cases, *wanted} if cases.count(case) != 1)
+            yield Fault(f"variant {variant}, seed {seed}: cases {wrong} are not tested exactly once")
+    for fold, sets in tests.items():
+        if len(sets) > 1:
+            yield Fault(f"fold {fold}: its test cases differ between runs")
+
+
+def single_seed(folder: Folder) -> Iterator[Fault]:
+    """More than one seed was run."""
+    if len(folder.plan.experiment.seeds) == 1:
+        yield Fault("one seed only: nothing here says how much of a difference is chance")
+
+
+# --- inputs ---------------------------------------------------------------------------------------------------------
+
+
+def identifier_features(folder: Folder) -> Iterator[Fault]:
+    """No feature is, equals, or encodes one-to-one, the case or the run."""
+    data = folder.dataset
+    for name in folder.plan.dataset.features:
+        if name.lower() in IDENTIFIERS:
+            yield Fault(f"feature {name!r} is an identifier by its name", {"feature": name})
+            continue
+        values = data.columns[name]
+        if name in PHYSICAL:
+            continue
+        for column, labels in (("case", data.cases), ("run", data.runs)):
+            if _encodes(values, labels):
+                yield Fault(f"feature {name!r} tells the {column}: it encodes it one-to-one", {"feature": name})
+    if len(set(folder.plan.dataset.features)) != len(folder.plan.dataset.features):
+        yield Fault("a feature is named twice")
+
+
+def features_of_record(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The run's inputs are the planned features, in their order."""
+    if run.checked.features != folder.plan.dataset.features:
+        others = sorted(set(run.checked.features) ^ set(folder.plan.dataset.features))
+        yield Fault(f"features of the record are not the planned ones, in their order (they differ in {others})")
+
+
+def _encodes(values: np.ndarray, labels: np.ndarray) -> bool:
+    """True if value and label determine one another, other than because every row has a label of its own."""
+    known = ~np.isnan(values)
+    pairs = list(zip(values[known].tolist(), labels[known].tolist(), strict=True))
+    distinct = set(pairs)
+    if len({label for _, label in distinct}) < 2:
+        return False
+    if not len(distinct) == len({label for _, label in distinct}) == len({value for value, _ in distinct}):
+        return False
+    if len(distinct) < len(pairs):
+        return True
+    try:
+        x, y = np.array([float(label) for _, label in pairs]), np.array([value for value, _ in pairs])
+    except ValueError:
+        return False
+    if len(pairs) < 3:
+        return False
+    x, y = x - x.mean(), y - y.mean()
+    return bool(np.allclose(y, x * (x @ y) / (x @ x), rtol=0, atol=1e-9 * float(np.abs(y).max())))
+
+
+# --- scaler ---------------------------------------------------------------------------------------------------------
+
+
+def scaler(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Means and standard deviations of features and targets are those of the training cases' cuts, and of no others."""
+    stated = run.checked.scaler
+    if sorted(stated.fitted_on) != sorted(run.planned.train):
+        cases = list(run.planned.train)
+        yield Fault(f"the scaler is fitted on cases {list(stated.fitted_on)}, training cases are {cases}")
+    data = folder.dataset
+    rows = data.of(run.planned.train)
+    features = ("feature", folder.plan.dataset.features, stated.feature_mean, stated.feature_scale)
+    for kind, names, means, scales in (features, ("target", TARGETS, stated.target_mean, stated.target_scale)):
+        if not len(names) == len(means) == len(scales):
+            yield Fault(f"the scaler has {len(means)} {kind} means and {len(scales)} scales, expected {len(names)}")
+            continue
+        for name, mean, spread in zip(names, means, scales, strict=True):
+            own_mean, own_spread = standardisation(data.columns[name][rows])
+            allowed = SCALER_TOLERANCE * max(abs(own_mean), own_spread)
+            if not (abs(mean - own_mean) <= allowed and abs(spread - own_spread) <= allowed):
+                message = f"{kind} {name!r} is scaled with mean {mean:.6g} and scale {spread:.6g}"
+                shown = f"the training cases give {own_mean:.6g} and {own_spread:.6g}"
+                yield Fault(f"{message}; {shown}", {kind: name})
+
+
+def standardisation(values: np.ndarray) -> tuple[float, float]:
+    """Mean and population standard deviation of what was measured; scale 1 for a constant, (0, 1) without values."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return 0.0, 1.0
+    mean, spread = float(known.mean()), float(known.std())
+    return mean, (spread if spread > CONSTANT * max(abs(mean), 1e-30) else 1.0)
+
+
+# --- selection ------------------------------------------------------------------------------------------------------
+
+
+def selection(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Each stage kept the epoch with the least validation loss, and that loss is the validation cases' own."""
+    if set(run.planned.validation) & set(run.planned.test):
+        yield Fault("a validation case is a test case")
+    history = run.history()
+    for stage in run.checked.stages:
+        if stage.selected_by != "validation":
+            yield Fault(f"stage {stage.stage}: the epoch is selected by {stage.selected_by}", {"stage": stage.stage})
+        rows = history["stage"] == stage.stage
+        epochs, losses = history["epoch"][rows], history["validation_loss"][rows]
+        if len(epochs) != stage.epochs_run or len(set(epochs.tolist())) != len(epochs):
+            yield Fault(f"stage {stage.stage}: {stage.epochs_run} epochs are recorded, history.csv has {len(epochs)}")
+        if not len(epochs):
+            continue
+        best = int(np.argmin(losses))
+        if stage.selected_epoch != epochs[best]:
+            message = f"stage {stage.stage}: epoch {stage.selected_epoch} is selected"
+            yield Fault(f"{message}, the least validation loss is at epoch {epochs[best]}", {"stage": stage.stage})
+        elif not np.isclose(stage.selected_loss, losses[best], rtol=1e-12, atol=0):
+            yield Fault(f"stage {stage.stage}: selected_loss = {stage.selected_loss}, in history.csv {losses[best]}")
+    yield from _loss_is_of_validation(folder, run)
+
+
+def _loss_is_of_validation(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The selected loss is what the kept network gives on the validation cases.
+
+    That is the mean square error in scaled units, over the labels of each target and then over the labelled targets.
+    """
+    predictions = aligned(folder, run)
+    scales = dict(zip(TARGETS, run.checked.scaler.target_scale, strict=True))
+    for stage in run.checked.stages:
+        means = []
+        for target in folder.plan.dataset.targets:
+            measured = folder.dataset.columns[target]
+            rows = (predictions.side == "validation") & ~np.isnan(measured)
+            error = (predictions.predicted[stage.stage, target] - measured)[rows] / scales[target]
+            means.extend([float((error**2).mean())] if rows.any() else [])
+        own = float(np.mean(means)) if means else np.nan
+        allowed = PREDICTION_TOLERANCE * (2 * np.sqrt(own) + PREDICTION_TOLERANCE)
+        if not abs(own - stage.selected_loss) <= allowed:
+            message = f"stage {stage.stage}: selected_loss = {stage.selected_loss:.6g}"
+            shown = f"the kept network's loss on the validation cases is {own:.6g}"
+            yield Fault(f"{message}; {shown}", {"stage": stage.stage})
