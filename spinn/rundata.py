@@ -75,6 +75,7 @@ class RunData:
     def __init__(self, table: Table, run: PlannedRun) -> None:
         positions = table.positions(run, run.train)
         self.run = run
+        _refuse_infinite(table, np.concatenate([positions, table.positions(run, run.validation)]), run)
         self.scaler = fit_scaler(table, run, positions)
         self.train = self._rows(table, positions, "train")
         self.validation = self._rows(table, table.positions(run, run.validation), "validation")
@@ -94,7 +95,6 @@ class RunData:
                 "use fewer folds, more validation cases, or data with more labels"
             )
         y = (y - self.scaler.target_mean) / self.scaler.target_scale
-        _refuse_infinite(table, positions, self.run)
         x = scaled(table.features[positions[labelled]], self.scaler)
         return x, np.where(measured, y, 0.0)[labelled], measured[labelled].astype(np.float64)
 
@@ -182,7 +182,7 @@ def scaled(raw: np.ndarray, scaler: Scaler) -> np.ndarray:
 
 
 def _refuse_infinite(table: Table, positions: np.ndarray, run: PlannedRun) -> None:
-    columns = np.hstack([table.features, table.targets])[positions]
+    columns = np.hstack([table.features[positions], table.targets[positions]])
     bad = np.isinf(columns).any(axis=0)
     if bad.any():
         name = (*table.names, *TARGETS)[int(bad.argmax())]

@@ -1,0 +1,234 @@
+"""spinn.task and spinn.rundata: what a stack of runs trains on, and what it never reads."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from spinn.data.dataset import Dataset
+from spinn.errors import DataError, InputError
+from spinn.model import Network
+from spinn.record import PhysicsConfig, PlannedRun
+from spinn.task import build, predict
+
+ALL_TERMS = PhysicsConfig(wear_rate=1, heat=1, initial=1, monotone=1, nonnegative=1)
+
+
+def planned(train: str, validation: str, test: str = "", seed: int = 0) -> PlannedRun:
+    """A run over one-letter cases."""
+    return PlannedRun(
+        run_id=f"run-{train}",
+        variant="sparse",
+        fold=0,
+        seed=seed,
+        cohort="c",
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+    )
+
+
+@pytest.fixture
+def data() -> Dataset:
+    """Four tools, of 3 to 6 cuts; the second cut of each has no label, the third no signal."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for number, case in enumerate("ABCD"):
+        for cut in range(3 + number):
+            rows.append(
+                {
+                    "case": case,
+                    "run": cut + 1,
+                    "time": 2.0 * (cut + 1),
+                    "DOC": 0.75 + 0.25 * number,
+                    "feed": 0.25,
+                    "steel": float(number % 2),
+                    "power": 100.0 + number,
+                    "VB": np.nan if cut == 1 else 0.03 * (cut + 1) * (1 + number),
+                    "thermal": np.nan if cut == 1 else 5.0 * (cut + 1),
+                    "signal": np.nan if cut == 2 else rng.normal(),
+                }
+            )
+    return Dataset("made", pd.DataFrame(rows), ("time", "DOC", "feed", "steel", "signal"))
+
+
+def _poisoned(data: Dataset, case: str, value: float) -> Dataset:
+    """`value` in every number of `case`."""
+    frame = data.frame.copy()
+    frame.loc[frame["case"] == case, ["time", "DOC", "feed", "steel", "power", "VB", "thermal", "signal"]] = value
+    return replace(data, frame=frame)
+
+
+def _tensors(value: object) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = [getattr(value, f.name) for f in fields(value)] if is_dataclass(value) else []
+    return [tensor for one in inner for tensor in _tensors(one)]
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_no_test_case_is_read(data, value):
+    """NaN or huge values in every number of the test cases change no bit of a task."""
+    clean = build(data, [planned("AC", "B", "D")], ALL_TERMS)
+    dirty = build(_poisoned(data, "D", value), [planned("AC", "B", "D")], ALL_TERMS)
+    assert clean.scalers == dirty.scalers
+    assert clean.coefficients == dirty.coefficients
+    assert all(torch.equal(a, b) for a, b in zip(_tensors(clean), _tensors(dirty), strict=True))
+
+
+def test_scalers_see_training_cases_only(data):
+    """Huge values in the validation case leave the scaler and the training rows as they are, bit by bit."""
+    clean = build(data, [planned("AC", "B")], ALL_TERMS)
+    dirty = build(_poisoned(data, "B", 1e12), [planned("AC", "B")], ALL_TERMS)
+    assert clean.scalers == dirty.scalers
+    assert clean.scalers[0].fitted_on == ("A", "C")
+    for part in ("train", "segments", "starts"):
+        pairs = zip(_tensors(getattr(clean, part)), _tensors(getattr(dirty, part)), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert not torch.equal(clean.validation.x, dirty.validation.x)
+
+
+def test_scaled_training_columns_have_mean_0_and_spread_1(data):
+    """Measured training values are standardised; a constant column keeps scale 1; a missing feature becomes 0."""
+    task = build(data, [planned("ABC", "D")], ALL_TERMS, dtype=torch.float64)
+    scaler = task.scalers[0]
+    frame = data.frame[data.frame["case"].isin(list("ABC"))]
+    for name, mean, scale in zip(data.features, scaler.feature_mean, scaler.feature_scale, strict=True):
+        column = frame[name].dropna()
+        assert mean == pytest.approx(column.mean())
+        assert scale == pytest.approx(column.std(ddof=0) if name != "feed" else 1.0)
+    signal_missing = frame[frame["VB"].notna()]["signal"].isna().tolist()
+    assert task.train.x[0, : task.train.counts[0], 4][signal_missing].eq(0).all()
+    y = task.train.y[0, : task.train.counts[0]]
+    torch.testing.assert_close(y.mean(0), torch.zeros(2).double())
+    torch.testing.assert_close(y.std(0, correction=0), torch.ones(2).double())
+
+
+def test_rows_are_the_labelled_cuts_and_padding_has_no_weight(data):
+    """Runs of different size stand side by side; what fills the shorter one up counts as not measured."""
+    task = build(data, [planned("A", "B"), planned("CD", "B")], ALL_TERMS)
+    assert task.train.counts == (2, 9)
+    assert task.train.measured[0].sum(0).tolist() == [2, 2]
+    assert task.train.x.shape == (2, 9, 5)
+    assert task.starts_measured[0].tolist() == [[1, 1], [0, 0]]
+    assert task.rows == 9 + 2
+    assert task.tangent_rows == 11
+
+
+def test_segments_join_successive_cuts_from_time_0(data):
+    """A tool's segments cover its whole life: every cut has one, unlabelled cuts too, the first begins at time 0."""
+    task = build(data, [planned("AD", "B")], ALL_TERMS, dtype=torch.float64)
+    segments, scaler = task.segments, task.scalers[0]
+    assert segments.counts == (3 + 6,)
+    begin = segments.x[0, :, 0] * scaler.feature_scale[0] + scaler.feature_mean[0]
+    end = begin + segments.dx[0, :, 0] * scaler.feature_scale[0]
+    assert begin.tolist() == pytest.approx([0, 2, 4, 0, 2, 4, 6, 8, 10], abs=1e-12)
+    torch.testing.assert_close(segments.per_minute[0], 1 / (end - begin))
+    assert segments.conditions[0, :, 0].tolist() == [0.75] * 3 + [1.5] * 6
+
+
+def test_a_missing_signal_is_not_a_movement(data):
+    """Where a signal is missing at one end of a segment it is held at the other end's value."""
+    task = build(data, [planned("AD", "B")], ALL_TERMS, dtype=torch.float64)
+    signal = task.segments.dx[0, :, 4]
+    assert signal[[2, 5, 6]].eq(0).all()  # to and from the third cut
+    assert signal[[1, 4, 7, 8]].ne(0).all()
+    assert signal[[0, 3]].eq(0).all()  # the new tool is in the conditions of its first cut
+
+
+def test_motion_is_the_derivative_along_the_trajectory(data):
+    """The rate at a collocation point is the limit of differences along the tool's way, in mm/min and µm/min."""
+    task = build(data, [planned("AD", "B"), planned("BC", "A")], ALL_TERMS, dtype=torch.float64)
+    network = Network.initialise((5, 7, 6, 2), [3, 4], dtype=torch.float64)
+    index = torch.tensor([[0, 1, 5, 8], [2, 0, 6, 3]])
+    place, h = torch.tensor([[0.1, 0.5, 0.7, 0.3]] * 2).double(), 1e-5
+    ones = torch.ones_like(place)
+    exact = task.motion(network, index, place, ones)
+    minutes = 2 * h / task.segments.per_minute.gather(1, index)
+    ahead, behind = (task.motion(network, index, place + step, ones).state for step in (h, -h))
+    torch.testing.assert_close(exact.rate, (ahead - behind) / minutes[..., None], rtol=1e-6, atol=1e-8)
+    assert exact.rate.abs().min() > 0
+
+
+def test_heat_is_left_out_by_name_where_it_cannot_be_computed(data):
+    """Without a thermal label or without power the heat term is not in `terms`, and a warning says why."""
+    nothing = replace(data, frame=data.frame.assign(thermal=np.nan))
+    task = build(nothing, [planned("AC", "B")], ALL_TERMS)
+    assert task.terms == ("wear_rate", "initial", "monotone", "nonnegative")
+    assert task.warnings == ("physics term 'heat' (weight 1.0) is left out: thermal displacement is not measured",)
+    assert set(task.coefficients[0]) == {"a", "b", "c", "d", "g"}
+    assert task.scalers[0].target_mean[1] == 0.0
+    assert task.scalers[0].target_scale[1] == 1.0
+    assert task.starts_measured[0].tolist() == [[1, 0], [1, 0]]
+    powerless = replace(data, frame=data.frame.assign(power=np.nan))
+    assert "the spindle power is not known" in build(powerless, [planned("AC", "B")], ALL_TERMS).warnings[0]
+
+
+def test_wear_terms_are_left_out_without_wear_labels(data):
+    """Data with thermal labels alone trains on heat alone, and says so of each wear term."""
+    task = build(replace(data, frame=data.frame.assign(VB=np.nan)), [planned("AC", "B")], ALL_TERMS)
+    assert task.terms == ("heat", "initial")
+    assert len(task.warnings) == 3
+
+
+def test_a_term_with_weight_0_is_no_term(data):
+    """Terms that are switched off are neither computed nor warned about, and bring no coefficients."""
+    task = build(data, [planned("AC", "B")], PhysicsConfig(initial=1))
+    assert task.terms == ("initial",)
+    assert task.warnings == ()
+    assert task.coefficients == ({},)
+    assert task.tangent_rows == 0
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_a_label_is_refused(data, split):
+    """A run that has nothing to train on, or nothing to be selected by, is refused with its name."""
+    case = {"train": "A", "validation": "B"}[split]
+    frame = data.frame.copy()
+    frame.loc[frame["case"] == case, ["VB", "thermal"]] = np.nan
+    with pytest.raises(DataError, match=rf"run run-A, {split} cases \['{case}'\]: not one labelled cut"):
+        build(replace(data, frame=frame), [planned("A", "B")], ALL_TERMS)
+
+
+@pytest.mark.parametrize(("column", "value", "message"), [("signal", np.inf, "'signal' = inf"), ("DOC", 0, "DOC")])
+def test_values_no_network_can_train_on_are_refused(data, column, value, message):
+    """An infinite feature, or a depth whose logarithm the wear law cannot take, is named."""
+    frame = data.frame.copy()
+    frame.loc[0, column] = value
+    with pytest.raises(DataError, match=message):
+        build(replace(data, frame=frame), [planned("A", "B")], ALL_TERMS)
+
+
+def test_a_case_the_data_does_not_have_is_refused(data):
+    """A plan made from other data is noticed."""
+    with pytest.raises(InputError, match="case 'Z': not in the data"):
+        build(data, [planned("AZ", "B")], ALL_TERMS)
+    with pytest.raises(InputError, match="at least one run"):
+        build(data, [], ALL_TERMS)
+
+
+def test_predict_gives_physical_units_for_every_cut(data):
+    """A network whose output is 0 everywhere predicts each run's own training means, for all cuts."""
+    task = build(data, [planned("A", "B"), planned("CD", "B")], ALL_TERMS)
+    network = Network.initialise((5, 3, 2), [0, 1])
+    with torch.no_grad():
+        for weight in network.weights:
+            weight.zero_()
+    predicted = predict(network, data, task.scalers)
+    assert predicted.shape == (2, len(data.frame), 2)
+    for run, scaler in enumerate(task.scalers):
+        np.testing.assert_allclose(predicted[run], np.tile(scaler.target_mean, (len(data.frame), 1)), rtol=1e-12)
+
+
+def test_predict_agrees_with_the_training_rows(data):
+    """Predictions at labelled training cuts are the network's outputs on the task's rows, in physical units."""
+    task = build(data, [planned("ABCD"[:3], "D")], ALL_TERMS, dtype=torch.float64)
+    network = Network.initialise((5, 4, 2), [0], dtype=torch.float64)
+    labelled = (data.frame["case"].isin(list("ABC")) & data.frame["VB"].notna()).to_numpy()
+    with torch.no_grad():
+        expected = task.physical(network(task.train.x))[0].numpy()
+    np.testing.assert_allclose(predict(network, data, task.scalers)[0][labelled], expected, rtol=1e-12)
