@@ -179,8 +179,7 @@ def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:
     plan = read_model(runs / PLAN, Plan)
     errors = [finding for finding in verdict.findings if finding.severity == "error"]
     lines = [f"The audit fails with {len(errors)} error(s); no table, figure or number was written."]
-    lines += [f"  {finding.check} ({finding.run_id or 'all runs'}): {finding.message}" for finding in errors[:20]]
-    lines += [f"  … and {len(errors) - 20} more, in the report"] if len(errors) > 20 else []
+    lines += [f"  {row['check']} ({row['runs']}): {row['message']}" for row in report.grouped(errors)]
     page = report.refused(report.title(plan.experiment.name, plan.dataset.source), verdict)
     return {SUMMARY: ("\n".join(lines) + "\n").encode(), REPORT: page}
 
@@ -188,7 +187,9 @@ def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:
 def _summary(results: Results, tables: dict[str, Table]) -> str:
     expected = len(results.verdict.expected)
     first = "The audit holds" + (f"; {expected} declared findings were found, as they should be." if expected else ".")
-    return "\n\n".join([first, *(tables[name].text() for name in IN_BRIEF if name in tables)]) + "\n"
+    shown = [tables[name] for name in IN_BRIEF if name in tables]
+    notes = dict.fromkeys(note for table in shown for note in table.notes)
+    return "\n\n".join([first, *(table.text() for table in shown), "\n".join(notes)]) + "\n"
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

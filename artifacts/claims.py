@@ -15,7 +15,7 @@ import pandas as pd
 
 from artifacts.numbers import Format
 from artifacts.render import Table
-from artifacts.results import Results, spread, target_label
+from artifacts.results import Results, spread, target_name
 from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
 from spinn.errors import InputError
 from spinn.record import CLAIMS
@@ -155,7 +155,8 @@ def threshold_text(claim: dict[str, Any]) -> str:
     bound, unit = claim["threshold"], f" {claim['unit']}" if claim["unit"] else ""
     if claim["comparison"] == "within":
         return f"{bound[0]:,} – {bound[1]:,}{unit}"
-    return f"{_SIGNS[claim['comparison']]} {bound:,}{unit}"
+    shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+    return f"{_SIGNS[claim['comparison']]} {shown}{unit}"
 
 
 def _format(claim: dict[str, Any]) -> Format:
@@ -179,7 +180,7 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
         for outcome in outcomes
     ]
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
-    measured = ", ".join(target_label(target) for target in results.targets)
+    measured = ", ".join(target_name(target) for target in results.targets)
     notes = (
         "The criteria as they stood in the plan before any run. A claim about counts, sizes and times has to hold in "
         "every run (in brackets: smallest and largest run); for errors the measured value is compared, and the "

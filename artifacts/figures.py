@@ -16,10 +16,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from artifacts.render import HIGH, LOW, Frame, Table
-from artifacts.results import Results, target_label
+from artifacts.results import Results, target_label, target_name
 
 WIDTH = 3.375  # inch: a column of a two-column ASME page is 3.25 to 3.5 in wide
 TEXT = 8.0  # points in print, the smallest size that is used
@@ -85,16 +85,24 @@ def progression(results: Results, table: Table) -> Figure:
         left, low, high = (100 * values / total for values in _column(table, variant, rows, "parameters"))
         stages = np.arange(len(left))
         top.fill_between(stages, low, high, color=colour, alpha=0.25, linewidth=0)
-        top.plot(stages, left, color=colour, marker=marker, linestyle=line, label=f"{results.label(variant)}, achieved")
+        top.plot(stages, left, color=colour, marker=marker, linestyle=line, label=results.label(variant))
         planned = [100.0, *(100 * stage.parameters / total for stage in results.plan.ledger[variant])]
-        top.plot(stages, planned, color=colour, marker="_", markersize=11, linestyle="none", label="planned")
+        top.plot(
+            stages,
+            planned,
+            color=colour,
+            marker="_",
+            markersize=11,
+            linestyle="none",
+            label=f"{results.label(variant)}, planned",
+        )
     top.set_ylabel("parameters left (%)")
     top.set_ylim(0, 105)
     top.legend(loc="lower left", labelspacing=0.25)
     rows = table.frame["variant"] == results.label(results.primary)
     offsets = np.linspace(-0.06, 0.06, len(results.targets)) if len(results.targets) > 1 else [0.0]
     for target, offset, (colour, marker, line) in zip(results.targets, offsets, SERIES, strict=False):
-        values, low, high = _column(table, target, rows, f"R², {target_label(target)}")
+        values, low, high = _column(table, target, rows, f"R², {target_name(target)}")
         stages = np.arange(len(values)) + offset
         ends = np.vstack([values - low, high - values]).clip(min=0)
         bottom.errorbar(
@@ -105,14 +113,14 @@ def progression(results: Results, table: Table) -> Figure:
             marker=marker,
             linestyle=line,
             capsize=2,
-            label=target_label(target),
+            label=target_name(target),
         )
     bottom.set_ylabel(f"held-out R², {results.primary}")
     bottom.set_xlabel("pruning stage")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     last = max(results.last_stage(variant) for variant in results.variants)
     bottom.set_xticks(range(last + 1), ["dense", *(str(stage) for stage in range(1, last + 1))])
-    bottom.legend(loc="best", labelspacing=0.25)
+    bottom.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1)
     return figure
 
 
@@ -154,22 +162,29 @@ def losses(results: Results) -> Figure:
     order = {"stage", "epoch", "learning_rate", "loss", "gradient_norm", "run_id", "variant", "seed"}
     terms = [name for name in history.columns if name not in {*order, "data", "validation_loss"}]
     terms = [name for name in terms if history[name].notna().any()]
-    figure = Figure(figsize=(WIDTH, 3.9 if terms else 2.4))
+    figure = Figure(figsize=(WIDTH, 4.3 if terms else 2.4))
     panels = np.atleast_1d(figure.subplots(2 if terms else 1, 1, sharex=True))
     lengths = history.groupby("stage")["epoch"].agg(lambda epochs: epochs.max() - epochs.min() + 1)
     starts = lengths.cumsum() - lengths
     first = history.groupby("stage")["epoch"].transform("min")
     history = history.assign(at=history["epoch"] - first + history["stage"].map(starts) + 1)
+    for axes in panels:
+        axes.set_yscale("log", nonpositive="clip")
+        # A superscript would be smaller than the smallest text that is allowed.
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     _bands(panels[0], history, {"data": "data, training", "validation_loss": "validation"})
+    panels[0].legend(loc="best", labelspacing=0.2)
     if terms:
         _bands(panels[1], history, {name: name.replace("_", " ") for name in terms})
+        bottom, top = panels[1].get_ylim()
+        panels[1].set_ylim(bottom=max(bottom, top * 1e-6))  # a term that is all but fulfilled would stretch the axis
+        figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1)
     for axes in panels:
-        axes.set_yscale("log")
         for stage, start in starts.items():
             if stage:
                 axes.axvline(start + 0.5, color="0.35", linewidth=0.7, linestyle=(0, (2, 2)), zorder=0)
         axes.margins(x=0.01)
-    # Twice the room a label needs: where phases are short beside the dense one, every label would touch its neighbour.
     for stage, start in starts.items():
         if stage:
             panels[0].annotate(
@@ -189,15 +204,12 @@ def losses(results: Results) -> Figure:
 
 def _bands(axes: Axes, history: Frame, names: dict[str, str]) -> None:
     for (column, label), (colour, _, line) in zip(names.items(), SERIES, strict=False):
-        positive = history[["at", column]].dropna()
-        positive = positive[positive[column] > 0]  # a log axis has no zero
-        if positive.empty:
+        known = history[["at", column]].dropna()
+        if known.empty:
             continue
-        quantiles = positive.groupby("at")[column].quantile([0.1, 0.5, 0.9]).unstack()
-        epochs = quantiles.index.to_numpy()
-        axes.fill_between(epochs, quantiles[0.1], quantiles[0.9], color=colour, alpha=0.2, linewidth=0)
-        axes.plot(epochs, quantiles[0.5], color=colour, linestyle=line, label=label)
-    axes.legend(loc="best", labelspacing=0.2)
+        low, median, high = (known.groupby("at")[column].quantile(share) for share in (0.1, 0.5, 0.9))
+        axes.fill_between(low.index, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(median.index, median.where(median > 0), color=colour, linestyle=line, label=label)  # log: no zero
 
 
 CAPTIONS = {
@@ -214,6 +226,8 @@ def draw(make: Callable[[], Figure]) -> dict[str, bytes]:
     with mpl.rc_context(_STYLE):
         figure = make()
         FigureCanvasAgg(figure)
+        figure.draw_without_rendering()  # lay out once, for all formats
+        figure.set_layout_engine("none")
         out = {}
         for ending, metadata in (("pdf", {"CreationDate": None, "ModDate": None}), ("png", {"Software": None})):
             stream = io.BytesIO()

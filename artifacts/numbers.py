@@ -113,21 +113,22 @@ def latex_number(text: str) -> str:
 class Format:
     """How a value becomes text: digits after the point, thousands separated; `unit` is the one the value is in.
 
-    A float whose text would be all zeros is given in scientific notation instead of as 0.
+    With `tiny`, a value whose text would be all zeros is given in scientific notation instead.
     """
 
     digits: int = 3
     unit: str = ""
     missing: str = "–"
+    tiny: bool = False
 
     def text(self, value: float | int | None) -> str:
         """The text of `value`; `missing` for None."""
         if value is None:
             return self.missing
         shown = f"{value:,.{self.digits}f}"
-        if value and not re.search("[1-9]", shown):
-            return f"{value:.1e}"
-        return shown.removeprefix("-") if not re.search("[1-9]", shown) else shown
+        if re.search("[1-9]", shown):
+            return shown
+        return f"{value:.1e}" if value and self.tiny else shown.removeprefix("-")
 
 
 @dataclass(frozen=True)

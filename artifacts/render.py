@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 
 Frame: TypeAlias = Any  # a pandas DataFrame: its annotations say "Series | ndarray | bool" where code knows better
 LOW, HIGH = " low", " high"
+_WRAP = 45  # characters; longer text gets a column that breaks its lines
 _Kept = TypeVar("_Kept")
 
 
@@ -120,7 +121,7 @@ class Table:
             hrules=True,
             position="tbp",
             position_float="centering",
-            column_format="".join("r" if right else "l" for right in number),
+            column_format="".join(_column_format(c, n) for c, n in zip(zip(*cells, strict=True), number, strict=True)),
             caption=latex_escape(self.caption),
             label=f"tab:{self.name}",
         )
@@ -128,7 +129,7 @@ class Table:
         return body.replace("\\end{table}", notes + "\\end{table}").encode()
 
     def text(self) -> str:
-        """The table as aligned plain text, for a terminal."""
+        """The table as aligned plain text for a terminal, without its notes."""
         header, *rows = self.shown()
         widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
         left = self.left_aligned()
@@ -137,9 +138,7 @@ class Table:
             pairs = zip(cells, widths, left, strict=True)
             return "  ".join(c.ljust(width) if to_left else c.rjust(width) for c, width, to_left in pairs).rstrip()
 
-        return "\n".join(
-            [self.caption, line(header), line(["-" * width for width in widths]), *map(line, rows), *self.notes]
-        )
+        return "\n".join([self.caption, line(header), line(["-" * width for width in widths]), *map(line, rows)])
 
     def left_aligned(self) -> list[bool]:
         """For each printed column, whether it is text (left) or numbers (right)."""
@@ -148,6 +147,12 @@ class Table:
     def _is_text(self, column: str) -> bool:
         values = [clean(value) for value in self.frame[column]]
         return any(isinstance(value, str) for value in values) and not any(isinstance(v, int | float) for v in values)
+
+
+def _column_format(cells: Sequence[str], number: bool) -> str:
+    if number:
+        return "r"
+    return "p{0.3\\linewidth}" if max(len(cell) for cell in cells) > _WRAP else "l"
 
 
 def plain(column: str) -> str:

@@ -42,13 +42,13 @@ def _sorted(verdict: Verdict) -> dict[str, Any]:
     return {
         "holds": verdict.holds,
         "count": len(errors),
-        "errors": _grouped(errors),
-        "others": _grouped(others),
-        "expected": _grouped(verdict.expected),
+        "errors": grouped(errors),
+        "others": grouped(others),
+        "expected": grouped(verdict.expected),
     }
 
 
-def _grouped(findings: Sequence[Finding]) -> list[dict[str, str]]:
+def grouped(findings: Sequence[Finding]) -> list[dict[str, str]]:
     """One row for all findings of a check and severity: the first message, and which runs say the like."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:

@@ -51,8 +51,13 @@ class RefusedError(SpinnError):
     exit_status = 1
 
 
+def target_name(target: str) -> str:
+    """A target as tables and figures name it."""
+    return _NAMES[target]
+
+
 def target_label(target: str) -> str:
-    """A target with its unit, as tables and figures name it."""
+    """A target with its unit."""
     return f"{_NAMES[target]} ({UNITS[target]})"
 
 
@@ -191,21 +196,27 @@ class Results:
         Raises:
             RecordError: a seed lacks a labelled cut that another seed has, or predicts one twice.
         """
-        frame = self.predictions
-        chosen = frame[
-            (frame["variant"] == variant)
-            & (frame["stage"] == stage)
-            & (frame["target"] == target)
-            & (frame["split"] == "test")
-        ]
-        return _held(chosen, "seed", f"variant {variant}, stage {stage}, {target}")
+        key = (variant, stage, target)
+        if key not in self._known:
+            rows = self._held_out.get(key, self.predictions.iloc[:0])
+            self._known[key] = _held(rows, f"variant {variant}, stage {stage}, {target}")
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, int, str], Held | None]:
+        return {}
+
+    @cached_property
+    def _held_out(self) -> dict[Any, Frame]:
+        held_out = self.predictions[self.predictions["split"] == "test"]
+        return dict(iter(held_out.groupby(["variant", "stage", "target"])))
 
     def held_baseline(self, name: str, target: str) -> Held | None:
         """Held-out predictions of a baseline; None where it does not predict `target`."""
         frame = self.baseline_frames.get(name)
         if frame is None or not (frame["target"] == target).any():
             return None
-        return _held(frame[frame["target"] == target].assign(seed=0), "seed", f"baseline {name}, {target}")
+        return _held(frame[frame["target"] == target].assign(seed=0), f"baseline {name}, {target}")
 
     def source(self, *groups: str) -> tuple[str, ...]:
         """Where a number comes from: each group (a variant, `baselines/<name>`, a file), with its files' digest."""
@@ -226,14 +237,14 @@ class Results:
         return {group: self.files(group) for group in groups}
 
 
-def _held(rows: Frame, column: str, who: str) -> Held | None:
+def _held(rows: Frame, who: str) -> Held | None:
     labelled = rows[rows["measured"].notna()]
     if labelled.empty:
         return None
     keys = ["case", "run", "time"]
-    if labelled.duplicated([*keys, column]).any():
+    if labelled.duplicated([*keys, "seed"]).any():
         raise RecordError(f"{who}: a cut is predicted twice by one seed; each case is held out in exactly one fold")
-    table = labelled.pivot(index=keys, columns=column, values="prediction")
+    table = labelled.pivot(index=keys, columns="seed", values="prediction")
     if table.isna().to_numpy().any():
         raise RecordError(f"{who}: a cut is held out for one seed and not for another; pooled R² needs the same cuts")
     measured = labelled.drop_duplicates(keys).set_index(keys)["measured"].loc[table.index]

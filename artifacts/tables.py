@@ -13,7 +13,7 @@ import pandas as pd
 
 from artifacts.numbers import Format
 from artifacts.render import HIGH, LOW, Frame, Table
-from artifacts.results import Results, spread, target_label
+from artifacts.results import Results, spread, target_label, target_name
 from artifacts.stats import (
     LEVEL,
     RESAMPLES,
@@ -46,7 +46,7 @@ COUNT = Format(0)
 PERCENT = Format(2, "%")
 NOT_MEASURED = "not measured"
 INTERVAL = (
-    f"In brackets: {LEVEL:.0%} interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
+    f"In brackets: {100 * LEVEL:.0f} % interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
     f"seed {SEED})."
 )
 POOLED = (
@@ -175,7 +175,7 @@ def layers(results: Results, *, all_stages: bool = False) -> Table:
                     "max |w|": spread(at["max_abs"])[0],
                 }
             )
-    formats = {"": Format(4), "weights": COUNT, "kept": COUNT, "not zero": COUNT, "sparsity (%)": PERCENT}
+    formats = {"": Format(4, tiny=True), "weights": COUNT, "kept": COUNT, "not zero": COUNT, "sparsity (%)": PERCENT}
     notes = (
         "Mean over runs; in brackets: smallest and largest run, where runs differ. |w| and std are over kept weights, "
         "'not zero' counts every weight that is not 0, masked or not.",
@@ -212,7 +212,7 @@ def before_after(results: Results) -> Table:
         for target in results.targets:
             held = results.held(variant, results.last_stage(variant), target)
             estimate = bootstrap_r2([held]) if held else Estimate(None)
-            label = f"R², {target_label(target)}"
+            label = f"R², {target_name(target)}"
             column |= {(label, ""): estimate.value, (label, LOW): estimate.low, (label, HIGH): estimate.high}
         columns[results.label(variant)] = column
     quantities = list(dict.fromkeys(label for column in columns.values() for label, _ in column))
@@ -287,7 +287,7 @@ def accuracy(results: Results) -> Table:
             row |= {"cuts": len(one.measured) if one else None, "seeds": one.prediction.shape[1] if one else None}
             rows.append(row)
     formats = {"R²": Format(3), "MAE": Format(4), "MAE ÷ range (%)": PERCENT, "": COUNT}
-    measured = " and ".join(target_label(target) for target in results.targets)
+    measured = " and ".join(target_name(target) for target in results.targets)
     unmeasured = "" if len(results.targets) > 1 else "; the other target has no label in this data and is not reported"
     notes = (
         f"{POOLED} MAE is in the target's unit. {INTERVAL}",
@@ -336,7 +336,7 @@ def by_case(results: Results) -> Table:
         formats |= {f"R² {label}": Format(2), f"MAE {label}": Format(4)}
     notes = (
         "Each case when it is held out; mean over seeds, MAE in the target's unit. R² within one case is against that "
-        "case's own mean and can be far below zero where wear hardly varies; '–': fewer than two distinct values.",
+        "case's own mean and can be far below zero where wear hardly varies. '–': fewer than two distinct values, or no prediction of that target.",
         *results.footnotes,
     )
     baselines = [f"{BASELINES}/{baseline.name}" for baseline in results.baselines if baseline.name in wanted]
@@ -371,7 +371,7 @@ def progression(results: Results) -> Table:
             }
             for target in results.targets:
                 held = results.held(variant, stage, target)
-                row |= _estimate(f"R², {target_label(target)}", bootstrap_r2([held]) if held else None)
+                row |= _estimate(f"R², {target_name(target)}", bootstrap_r2([held]) if held else None)
             rows.append(row)
     formats = {"": Format(3), "parameters": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
     notes = (f"Parameters are those of the mask. {POOLED} {INTERVAL}", *results.footnotes)
