@@ -25,6 +25,12 @@ class ScheduleError(InputError):
     """A pruning schedule, network shape or target that has no meaning."""
 
 
+class TargetMissedError(SpinnError):
+    """A schedule that cannot reach the target asked of it."""
+
+    exit_status = 1
+
+
 class DataError(InputError):
     """A data file that is missing, broken, or lacks what is needed."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tomllib
 from collections.abc import Sequence
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pydantic
 
 from spinn import record, schedule
 from spinn.data.dataset import TARGETS, Dataset
-from spinn.errors import InputError, RecordError, ScheduleError
+from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.record import Experiment, Plan
 
 MISSES_TARGET = "schedule-reaches-target"  # the finding that a variant declares if it is meant to miss
@@ -66,7 +66,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def criteria(experiment: Experiment) -> schedule.Criteria:
     """What the experiment asks of a schedule, in exact numbers."""
     target = experiment.target
-    reduction = None if target.reduction is None else Fraction(target.reduction)
+    reduction = None if target.reduction is None else schedule.parse_reduction(target.reduction)
     return schedule.Criteria(reduction, target.parameter_range, target.size_bytes)
 
 
@@ -82,7 +82,7 @@ def refuse_unreachable(experiment: Experiment) -> None:
     """Stop here, before any training, if a variant cannot reach the target and does not declare so.
 
     Raises:
-        ScheduleError: names the variant, the criterion, and the nearest schedule that holds.
+        TargetMissedError: names the variant, the criterion, and the nearest schedule that holds.
     """
     for variant in experiment.variants:
         stages = schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
@@ -90,11 +90,16 @@ def refuse_unreachable(experiment: Experiment) -> None:
         if failed and MISSES_TARGET not in variant.expected_findings:
             ratios = [stage.ratio for stage in variant.stages]
             nearest = schedule.suggest(experiment.layers, ratios, criteria(experiment))
-            mend = f"use ratios {','.join(nearest)}" if nearest else "use another target"
-            raise ScheduleError(
-                f"variant {variant.name}: {failed[0].name} = {failed[0].value}, required {failed[0].required}: the "
-                f"schedule cannot reach it; {mend}, or declare expected_findings = ['{MISSES_TARGET}']"
+            mend = f"use ratios {','.join(nearest)}" if nearest else "no schedule reaches it: change the target"
+            raise TargetMissedError(
+                f"variant {variant.name}: ratios {','.join(ratios)} end at {stages[-1].parameters:,} parameters, "
+                f"{schedule.percent(stages[-1].reduction)} fewer; {failed[0].name}: {failed[0].shortfall}; {mend}, or "
+                f"declare expected_findings = ['{MISSES_TARGET}']"
             )
+        announce(
+            f"{variant.name}: {stages[-1].parameters:,} parameters after {len(stages)} stages, "
+            f"{schedule.percent(stages[-1].reduction)} fewer: {'declared to miss its target' if failed else 'holds'}"
+        )
 
 
 def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[str, Any]]) -> Plan:
@@ -177,7 +182,7 @@ def run(
         from_stage: Roll every run back to the end of this stage (0: the dense network) and go on from there.
 
     Raises:
-        ScheduleError: a variant cannot reach the target; nothing was trained.
+        TargetMissedError: a variant cannot reach the target; nothing was trained.
         InputError: the file, the data, or the folder cannot be used.
     """
     path = Path(path)
@@ -201,6 +206,11 @@ def run(
     sweep.execute(plan, dataset, folder, determinism.use(device, None), from_stage)
     baselines.evaluate(plan, dataset, folder)
     return folder
+
+
+def announce(message: str) -> None:
+    """A line of progress, on standard error."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def _refuse_stage(experiment: Experiment, from_stage: int | None) -> None:

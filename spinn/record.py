@@ -113,6 +113,15 @@ class TargetConfig(Strict):
     parameter_range: tuple[int, int] | None = None
     size_bytes: int | None = None
 
+    @field_validator("reduction")
+    @classmethod
+    def _reduction_is_exact(cls, reduction: str | None) -> str | None:
+        from spinn.schedule import parse_reduction
+
+        if reduction is not None:
+            parse_reduction(reduction, "target.reduction")
+        return reduction
+
 
 class Experiment(Strict):
     """An experiment file (`paper/experiments/*.toml`), resolved: every default filled in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
 from spinn.record import Plan
+
+_SECONDS_BETWEEN_LINES = 20
 
 
 def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, from_stage: int | None = None) -> None:
@@ -31,7 +34,7 @@ def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, fr
 
 
 class _Display:
-    """Progress of the phase at work: a bar on a terminal, a line at each phase's end elsewhere."""
+    """Progress of the phase at work: a bar on a terminal, elsewhere a line now and then and at each phase's end."""
 
     def __init__(self) -> None:
         console = Console(file=sys.stderr)
@@ -58,15 +61,22 @@ class _Display:
 
 class _Phase:
     def __init__(self, bar: Progress, label: str, epochs: int) -> None:
-        self._bar, self._label = bar, label
+        self._bar, self._label, self._epochs = bar, label, epochs
         self._task = bar.add_task(label, total=epochs, loss="…")
+        self._said = time.monotonic()
 
     def epoch(self, epoch: int, loss: float) -> None:
         """One epoch is over; `loss` is the mean over the runs."""
         self._bar.update(self._task, completed=epoch, loss=f"{loss:.4f}")
+        if self._bar.disable and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+            self._say(f"epoch {epoch} of {self._epochs}, validation loss {loss:.4f}")
 
     def end(self, seconds: float, epochs: int) -> None:
         """The phase is over."""
         self._bar.update(self._task, total=epochs, completed=epochs)
         if self._bar.disable:
-            print(f"{self._label}: {epochs} epochs in {seconds:.1f} s", file=sys.stderr, flush=True)
+            self._say(f"{epochs} epochs in {seconds:.1f} s")
+
+    def _say(self, what: str) -> None:
+        print(f"{self._label}: {what}", file=sys.stderr, flush=True)
+        self._said = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spinn import experiment, record
-from spinn.errors import InputError, RecordError, ScheduleError
+from spinn.errors import InputError, RecordError, ScheduleError, TargetMissedError
 
 FILE = """
 name = "tiny"
@@ -93,7 +93,7 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
 
 def test_a_schedule_that_misses_its_target_is_refused_before_anything_is_written(tmp_path):
     """A 50 % stage cannot give 70 %: no folder appears, and the message offers a schedule that holds."""
-    with pytest.raises(ScheduleError, match=r"variant sparse: target-reduction .* use ratios 0?\.\d+"):
+    with pytest.raises(TargetMissedError, match=r"variant sparse: .* target-reduction: .* use ratios 0?\.\d+"):
         experiment.run(_write(tmp_path, target="0.70"), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
