@@ -21,6 +21,7 @@ URL = "https://phm-datasets.s3.amazonaws.com/NASA/3.+Milling.zip"
 ZIP_HASH = "md5:4da3afb0aa50cb3dcdd8e20ed1ed1c7c"  # as PyPHM lists it
 MAT_HASH = "71486a857939d1416c86c7cf0c469d5e69c7c30495e01ec8a0e13aafd2a313cb"  # sha256, as two public loaders list it
 CACHE_VARIABLE = "SPINN_CACHE"
+TIMEOUT = 30.0  # s without a byte
 INNER, MEMBER = "mill.zip", "mill.mat"
 
 
@@ -64,7 +65,7 @@ def fetch(url: str = URL, zip_hash: str = ZIP_HASH, mat_hash: str = MAT_HASH, fo
         return target
     archive = _download(url, zip_hash, folder)
     try:
-        content = _member(archive)
+        content = _member(archive, url)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{url}: not a readable zip ({error}); download it by hand and give the .mat file") from None
     finally:
@@ -81,10 +82,9 @@ def _download(url: str, zip_hash: str, folder: Path) -> Path:
     import requests
 
     pooch.get_logger().setLevel("WARNING")
+    downloader: Any = _stream  # any callable will do, though pooch's annotation asks for its own class
     try:
-        with _Progress(url.rsplit("/", 1)[-1]) as progress:
-            downloader: Any = pooch.HTTPDownloader(progressbar=progress)  # pyright: ignore[reportArgumentType]
-            path = pooch.retrieve(url, zip_hash, fname="milling.zip", path=folder, downloader=downloader)
+        return Path(pooch.retrieve(url, zip_hash, fname="milling.zip", path=folder, downloader=downloader))
     except requests.exceptions.RequestException as error:
         raise DataError(f"{url}: the download failed ({_reason(error)}); try again, or give a .mat file") from None
     except ValueError as error:
@@ -94,7 +94,28 @@ def _download(url: str, zip_hash: str, folder: Path) -> Path:
             f"{url}: what was downloaded does not have the checksum {zip_hash}; it was cut short or changed, and "
             "nothing was kept; try again, or give a .mat file"
         ) from None
-    return Path(path)
+
+
+def _stream(url: str, output_file: Any, _pooch: object) -> None:
+    """Download for pooch, with a progress bar on standard error.
+
+    pooch's own downloader draws with tqdm, and leaves the connection open when the download fails.
+    """
+    import requests
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with (
+        requests.get(url, stream=True, timeout=TIMEOUT) as response,
+        open(output_file, "wb") as stream,
+        Progress(*columns, console=Console(stderr=True)) as progress,
+    ):
+        response.raise_for_status()
+        task = progress.add_task(url.rsplit("/", 1)[-1], total=int(response.headers.get("Content-Length", 0)) or None)
+        for chunk in response.iter_content(chunk_size=1 << 16):
+            stream.write(chunk)
+            progress.update(task, advance=len(chunk))
 
 
 def _reason(error: Exception) -> str:
@@ -104,7 +125,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _member(archive: Path) -> bytes:
+def _member(archive: Path, url: str) -> bytes:
     """The bytes of mill.mat in a zip, itself in a zip or directly there."""
     with zipfile.ZipFile(archive) as outer:
         direct = _named(outer, MEMBER)
@@ -112,11 +133,11 @@ def _member(archive: Path) -> bytes:
             return outer.read(direct)
         nested = _named(outer, INNER)
         if not nested:
-            raise DataError(f"{archive.name}: holds neither {INNER} nor {MEMBER}, but {_shown(outer.namelist())}")
+            raise DataError(f"{url}: holds neither {INNER} nor {MEMBER}, but {_shown(outer.namelist())}")
         with zipfile.ZipFile(io.BytesIO(outer.read(nested))) as inner:
             wanted = _named(inner, MEMBER)
             if not wanted:
-                raise DataError(f"{archive.name}: {INNER} in it holds no {MEMBER}, but {_shown(inner.namelist())}")
+                raise DataError(f"{url}: {INNER} in it holds no {MEMBER}, but {_shown(inner.namelist())}")
             return inner.read(wanted)
 
 
@@ -126,34 +147,3 @@ def _named(archive: zipfile.ZipFile, name: str) -> str | None:
 
 def _shown(names: list[str]) -> str:
     return ", ".join(names[:5]) + (" …" if len(names) > 5 else "") if names else "nothing"
-
-
-class _Progress:
-    """The object pooch wants as a progress bar, drawn by rich on standard error."""
-
-    def __init__(self, what: str):
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task(what, total=None)
-        self.total = 0
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def update(self, count: int) -> None:
-        """Advance by `count` bytes."""
-        self._bar.update(self._task, advance=count, total=self.total or None)
-
-    def reset(self) -> None:
-        """Go back to nothing downloaded."""
-        self._bar.update(self._task, completed=0)
-
-    def close(self) -> None:
-        """Nothing to do: the bar ends with its context."""

@@ -55,7 +55,7 @@ def read(path: Path) -> Dataset:
     rows, exclusions, lengths, gaps = [], [], Counter(), []
     for index in range(mill.size):
         row = _process(path, mill[index], index)
-        signals = {channel: np.asarray(mill[index][channel], float).ravel() for channel in CHANNELS}
+        signals = {channel: _signal(path, mill[index][channel], f"mill[{index}].{channel}") for channel in CHANNELS}
         lengths[max(map(len, signals.values()))] += 1
         reason = _unusable(signals, (row["case"], row["run"]))
         if not reason and any(np.isnan(signal).any() for signal in signals.values()):
@@ -127,6 +127,14 @@ def _process(path: Path, entry: Any, index: int) -> dict[str, Any]:
         "VB": values["VB"],
         "thermal": float("nan"),
     }
+
+
+def _signal(path: Path, value: Any, name: str) -> np.ndarray:
+    """One channel of one run, `[samples]`."""
+    signal = np.asarray(value)
+    if signal.dtype.kind not in "fiub":
+        raise DataError(f"{path}: {name} is {signal.dtype}: expected numbers")
+    return signal.astype(float).ravel()
 
 
 def _unusable(signals: dict[str, np.ndarray], key: tuple[str, int]) -> str | None:

@@ -25,6 +25,7 @@ the simulated channels have the range of the NASA recordings (spindle current 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -179,9 +180,14 @@ def simulate(seed: int = 0, tool_sd: float | None = None, noise: float = 1.0, tr
     for number, (DOC, feed, steel) in enumerate(DESIGN, start=1):
         generator = np.random.default_rng((seed, number))
         rate = wear_rate(DOC, feed, steel, truth, spread * generator.standard_normal())
-        for run, time in enumerate(_cut_times(rate, DOC, feed, steel, truth), start=1):
-            row = _cut(time, rate, force(DOC, feed, steel, truth), truth, disturbances, generator)
-            rows.append({"case": str(number), "run": run, "DOC": DOC, "feed": feed, "steel": steel, **row})
+        new_force, times = force(DOC, feed, steel, truth), _cut_times(rate, DOC, feed, steel, truth)
+        exact = pd.DataFrame({"time": times, "VB": wear(times, rate, truth)})
+        exact["force"] = new_force * (1.0 + truth.g * exact["VB"])
+        exact["power"] = power(new_force, exact["VB"].to_numpy(), truth)
+        exact["thermal"] = thermal(times, rate, new_force, truth)
+        for run, cut in enumerate(exact.to_dict("records"), start=1):
+            measured = _measured(cut, truth.idle_power, disturbances, generator)
+            rows.append({"case": str(number), "run": run, "DOC": DOC, "feed": feed, "steel": steel, **measured})
     note = f"simulated with seed {seed}; tool-to-tool standard deviation {spread:g}; measurement noise × {noise:g}"
     return Dataset("simulator", pd.DataFrame(rows), features.names(features.SIMULATOR), notes=(note,))
 
@@ -193,37 +199,45 @@ def _cut_times(rate: float, DOC: float, feed: float, steel: float, truth: Truth)
     return np.round(step * np.arange(1, int(np.ceil(growth / rate / step)) + 1), 1)
 
 
-def _cut(
-    time: float, rate: float, new_force: float, truth: Truth, noise: Noise, generator: np.random.Generator
+def _measured(
+    cut: dict[Any, float], idle_power: float, noise: Noise, generator: np.random.Generator
 ) -> dict[str, float]:
-    """What is measured in one cut that ends at `time`: the labels, the power, and the statistics of its recording."""
-    VB = wear(np.asarray(time), rate, truth)
-    watts = power(new_force, VB, truth)
-    wear_error, heat_error, power_error, force_error, current_error, *vibration_errors = generator.standard_normal(7)
-    newtons = new_force * (1.0 + truth.g * VB) * (1.0 + noise.force * force_error)
-    amperes = SENSORS.current * (watts - truth.idle_power) * (1.0 + noise.current * current_error)
-    table, spindle = (1.0 + noise.vibration * error for error in vibration_errors)
-    table *= SENSORS.table_force * newtons * (1.0 + SENSORS.table_wear * VB)
-    spindle *= SENSORS.spindle_force * newtons * (1.0 + SENSORS.spindle_wear * VB)
-    recording = _recording(float(newtons), float(amperes), float(table), float(spindle), noise.ripple, generator)
-    statistics = features.channel_features(recording, features.SIMULATOR)
+    """What is read off one cut: labels, power, and the statistics of its recording.
+
+    Args:
+        cut: what is true at its end: time (min), VB (mm), force (N), power (W), thermal (µm).
+        idle_power: of the spindle, W.
+        noise: size of the disturbances.
+        generator: source of the disturbances.
+    """
+    VB, newtons, watts = cut["VB"], cut["force"], cut["power"]
+    wear_error, heat_error, power_error, force_error, current_error, table_error, spindle_error = (
+        generator.standard_normal(7).tolist()
+    )
+    table = SENSORS.table_force * newtons * (1.0 + SENSORS.table_wear * VB) * (1.0 + noise.vibration * table_error)
+    spindle = SENSORS.spindle_force * newtons * (1.0 + SENSORS.spindle_wear * VB)
+    spindle *= 1.0 + noise.vibration * spindle_error
+    current = SENSORS.current * (watts - idle_power) * (1.0 + noise.current * current_error)
+    recording = _recording(
+        newtons * (1.0 + noise.force * force_error), current, table, spindle, noise.ripple, generator
+    )
     return {
-        "time": float(time),
-        "power": round(float(watts * (1.0 + noise.power * power_error)), 1),
-        "VB": max(round(float(VB + noise.wear * wear_error), 3), 0.0),
-        "thermal": round(float(thermal(np.asarray(time), rate, new_force, truth) + noise.thermal * heat_error), 2),
-        **statistics,
+        "time": cut["time"],
+        "power": round(watts * (1.0 + noise.power * power_error), 1),
+        "VB": max(round(VB + noise.wear * wear_error, 3), 0.0),
+        "thermal": round(cut["thermal"] + noise.thermal * heat_error, 2),
+        **features.channel_features(recording, features.SIMULATOR),
     }
 
 
 def _recording(
-    newtons: float, amperes: float, table: float, spindle: float, ripple: float, generator: np.random.Generator
+    newtons: float, current: float, table: float, spindle: float, ripple: float, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Channels of one pass, `[SAMPLES]` each: idle, entry, steady cut, exit; the arguments are the steady levels."""
     place = np.linspace(0.0, 1.0, SAMPLES)
     engaged = np.interp(place, (0.10, 0.35, 0.80, 0.95), (0.0, 1.0, 1.0, 0.0))
     load = engaged * (1.0 + ripple * generator.standard_normal((4, SAMPLES)))
-    direct = SENSORS.idle_current + amperes * load[1]
+    direct = SENSORS.idle_current + current * load[1]
     return {
         "smcAC": SENSORS.alternating * direct * np.sin(2.0 * np.pi * MAINS * place),
         "smcDC": direct,

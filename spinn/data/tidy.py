@@ -16,7 +16,8 @@ line; an empty cell, `NaN` or `NA` is a missing value.
 | power (optional) | W | spindle power | yes |
 
 Every other numeric column is a feature, in the file's order, after time, DOC, feed and steel; it may have missing
-values. A column without a single number in it is left out, and a note says so; so is one that repeats an identifier.
+values. A column of text, without a single number in it, is left out, and a note says so; so is one that repeats an
+identifier.
 The canonical `dataset.csv` of a folder of runs is such a file.
 """
 
@@ -72,7 +73,7 @@ def read(path: Path) -> Dataset:
             values[name] = _numbers(path, name, columns[name], numbers)
         elif _INDEX.fullmatch(name):
             notes.append(f"column {name!r} is left out: it numbers rows or tools, and identifiers are never features")
-        elif not any(_is_number(cell) for cell in columns[name]):
+        elif _is_text(columns[name]):
             notes.append(f"column {name!r} is left out: there is no number in it")
         else:
             values[name] = _numbers(path, name, columns[name], numbers)
@@ -130,6 +131,12 @@ def _check_header(path: Path, header: list[str]) -> None:
             f"{path}: column {', '.join(map(repr, missing))} is missing; expected {', '.join(EXPECTED)} "
             f"(steel in place of material), optional thermal, power and features; found {', '.join(header)}"
         )
+
+
+def _is_text(cells: list[str]) -> bool:
+    """Whether a column says something, and nothing of it is meant as a number."""
+    present = [cell for cell in cells if cell.lower() not in MISSING]
+    return bool(present) and not any(_is_number(cell) or "inf" in cell.lower() for cell in present)
 
 
 def _is_number(cell: str) -> bool:
