@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
             tensors[f"{name}.mask"] = pack(mask)
             tensors[f"{name}.values"] = np.ascontiguousarray(weight[mask], dtype=np.float32)
             outside = np.where(mask, np.float32(0), weight).astype(np.float32)
-            if outside.any():
+            if outside.view(np.uint32).any():  # bits, not values: a -0.0 is a trace of an unenforced mask too
                 tensors[f"{name}.outside"] = outside
         tensors[f"layers.{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
     for key, value in checkpoint.coefficients.items():
@@ -92,17 +93,29 @@ def read(path: Path) -> Checkpoint:
 
 
 def _decode(layers: Sequence[int], tensors: dict[str, np.ndarray]) -> Checkpoint:
+    """The network in `tensors`, each of which has to have its dtype and size, and its place; ValueError otherwise."""
     weights, biases, masks = [], [], []
-    for index, shape in enumerate(zip(layers[1:], layers[:-1], strict=True)):
-        name = f"layers.{index}.weight"
+    for index, (inputs, outputs) in enumerate(pairwise(layers)):
+        name, shape = f"layers.{index}.weight", (outputs, inputs)
         if name in tensors:
-            weight = tensors[name].reshape(shape)
+            weight = _take(tensors, name, np.float32, shape)
         else:
-            mask = unpack(tensors[f"{name}.mask"], shape)
-            weight = tensors.get(f"{name}.outside", np.zeros(shape, np.float32)).reshape(shape).copy()
-            weight[mask] = tensors[f"{name}.values"]
+            mask = unpack(_take(tensors, f"{name}.mask", np.uint8, (-(-inputs * outputs // 8),)), shape)
+            outside = f"{name}.outside"
+            weight = _take(tensors, outside, np.float32, shape).copy() if outside in tensors else np.zeros(shape, "f4")
+            weight[mask] = _take(tensors, f"{name}.values", np.float32, (int(mask.sum()),))
             masks.append(mask)
         weights.append(weight)
-        biases.append(tensors[f"layers.{index}.bias"].reshape(shape[0]))
-    coefficients = {key[len("physics.") :]: float(v[0]) for key, v in tensors.items() if key.startswith("physics.")}
+        biases.append(_take(tensors, f"layers.{index}.bias", np.float32, (outputs,)))
+    names = [name for name in tensors if name.startswith("physics.")]
+    coefficients = {name.removeprefix("physics."): float(_take(tensors, name, np.float64, (1,))[0]) for name in names}
+    if tensors or len(masks) not in (0, len(weights)):
+        raise ValueError(f"tensors {sorted(tensors)} have no place in it" if tensors else "dense and sparse layers")
     return Checkpoint(tuple(weights), tuple(biases), tuple(masks) or None, coefficients)
+
+
+def _take(tensors: dict[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    tensor = tensors.pop(name)
+    if tensor.dtype != dtype or tensor.shape != shape:
+        raise ValueError(f"{name} is {tensor.dtype}{list(tensor.shape)}, expected {np.dtype(dtype)}{list(shape)}")
+    return tensor

@@ -144,8 +144,8 @@ class Experiment(Strict):
         names = [variant.name for variant in self.variants]
         if len(set(names)) != len(names):
             raise ValueError(f"variants: names are unique, got {names}")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: each stands once, got {list(self.seeds)}")
+        if len(set(self.seeds)) != len(self.seeds) or not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds: each stands once and is from 0 to 2**32 - 1, got {list(self.seeds)}")
         return self
 
 
