@@ -64,7 +64,8 @@ def audit(runs: Path, *, replay: bool = False) -> Verdict:
     kept = _recall(runs / AUDIT, key, replay)
     if kept is not None:
         return kept
-    verdict = judge(read_folder(runs, digests), replay=replay)
+    with np.errstate(all="ignore"):  # what is not finite becomes a finding, not a warning
+        verdict = judge(read_folder(runs, digests), replay=replay)
     _keep(runs / AUDIT, key, replay, verdict)
     return verdict
 

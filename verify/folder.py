@@ -1,7 +1,7 @@
 """What lies in a folder of runs, read and decoded by code of the judge's own; judges nothing.
 
-A file that is missing or cannot be read becomes `UnavailableError` where a check asks for it: the check is then unchecked,
-and the `digests` check says what is wrong with the file.
+A file that is missing or cannot be read becomes `UnavailableError` where a check asks for it: the check is unchecked
+then, and `digests` says what is wrong with the file.
 """
 
 from __future__ import annotations

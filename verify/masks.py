@@ -15,7 +15,7 @@ from verify.folder import Fault, Folder, Network, Run
 from verify.schedules import Line, expected_ledger, reduction, weights_and_biases
 
 REDUCTION_TOLERANCE = 1e-9  # a reported reduction is a ratio of two integers below 2⁵³, in float64
-STATISTICS_TOLERANCE = 1e-9  # relative to the largest weight; the statistics are float64 sums of exact float32 values
+STATISTICS_TOLERANCE = 1e-9  # relative; both are float64 sums of the same float32 values
 
 
 def ledger_achieved(folder: Folder, run: Run) -> Iterator[Fault]:
@@ -116,8 +116,7 @@ def _statistics(stage: int, layer: LayerStatistics, kept: np.ndarray) -> Iterato
         "min_abs": size.min(),
         "max_abs": size.max(),
     }
-    allowed = STATISTICS_TOLERANCE * max(float(size.max()), 1e-30)
     for name, value in own.items():
-        if not abs(getattr(layer, name) - value) <= allowed:
+        if not abs(getattr(layer, name) - value) <= STATISTICS_TOLERANCE * value:
             message = f"stage {stage}, {layer.name}: {name} = {getattr(layer, name):.6g}, in the checkpoint {value:.6g}"
             yield Fault(message, {"stage": stage, "layer": layer.name, "quantity": name})

@@ -56,9 +56,10 @@ def run_present(folder: Folder, run: Run) -> Iterator[Fault]:
     for name in ("run_id", "variant", "fold", "seed", "cohort"):
         if getattr(run.record, name) != getattr(run.planned, name):
             yield Fault(f"{name} = {getattr(run.record, name)!r}, planned {getattr(run.planned, name)!r}")
-    mates = {other.run_id for other in folder.plan.runs if other.cohort == run.planned.cohort}
-    if not set(run.record.cohort_runs) <= mates or run.planned.run_id not in run.record.cohort_runs:
-        yield Fault("cohort_runs are not runs planned in this cohort")
+    place = (run.planned.cohort, run.planned.variant)
+    mates = tuple(other.run_id for other in folder.plan.runs if (other.cohort, other.variant) == place)
+    if run.record.cohort_runs != mates:
+        yield Fault("cohort_runs are not the runs that the plan puts into this cohort")
 
 
 def plan_unchanged(folder: Folder) -> Iterator[Fault]:

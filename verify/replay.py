@@ -47,11 +47,10 @@ def forward(network: Network, inputs: np.ndarray) -> np.ndarray:
     *hidden, last = [
         (weight.astype(float), bias.astype(float)) for weight, bias in zip(network.weights, network.biases, strict=True)
     ]
-    with np.errstate(all="ignore"):  # weights that are not finite are `non-finite`'s business
-        for weight, bias in hidden:
-            inputs = np.tanh(inputs @ weight.T + bias)
-        weight, bias = last
-        return inputs @ weight.T + bias
+    for weight, bias in hidden:
+        inputs = np.tanh(inputs @ weight.T + bias)
+    weight, bias = last
+    return inputs @ weight.T + bias
 
 
 def scale(values: np.ndarray, scaler: Scaler) -> np.ndarray:

@@ -1,0 +1,233 @@
+"""The audit as a whole: honest runs hold, declared findings are owed, and every byte counts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import verify.audit
+from spinn.errors import InputError, RecordError
+from spinn.record import AUDIT, DATACARD, RECORD
+from verify.audit import CHECKS, audit
+
+DECLARED = {"schedule-reaches-target", "ledger-achieved", "masks-monotone", "resurrection"}
+UNGUARDED = {
+    "environment",
+    "cost",
+    "latency",
+    "warnings",
+    "seconds",
+}  # facts about the machine: nothing to compare them with
+
+
+def test_honest_runs_hold(runs) -> None:
+    """An honest folder holds, replay included, and nothing is left unchecked."""
+    verdict = runs.audit()
+    assert verdict.holds
+    assert verdict.exit_status == 0
+    assert verdict.findings == ()
+
+
+def test_declared_findings_are_the_only_expected_ones(runs) -> None:
+    """Each first-version run shows each declared finding once; they count apart."""
+    expected = runs.audit().expected
+    assert {finding.check for finding in expected} == DECLARED
+    assert len(expected) == len(DECLARED) * len(runs.names("first-version"))
+    assert {finding.run_id for finding in expected} == set(runs.names("first-version"))
+
+
+def test_removed_declaration_fails(runs) -> None:
+    """The same records without the declaration fail, by exactly the findings that were declared."""
+    runs.edit_plan(lambda plan: plan["experiment"]["variants"][1].update(expected_findings=[]))
+    assert runs.failed() == DECLARED
+    assert runs.audit().exit_status == 1
+
+
+def test_declared_finding_that_is_absent_fails(runs) -> None:
+    """A run that does not show what its variant declares is not the run that was declared."""
+    runs.edit_plan(lambda plan: plan["experiment"]["variants"][0].update(expected_findings=["resurrection"]))
+    verdict = runs.audit()
+    assert runs.failed() == {"unexpected-absent"}
+    assert {finding.run_id for finding in verdict.findings} == set(runs.names("sparse"))
+
+
+def test_withheld_weights_are_unchecked(runs) -> None:
+    """Without any checkpoint nothing about weights is said to hold, and declared findings about them are not owed."""
+    for path in runs.path.rglob("*.safetensors"):
+        path.unlink()
+    verdict = runs.audit()
+    unchecked = {finding.check for finding in verdict.findings if finding.severity == "unchecked"}
+    assert verdict.holds
+    assert unchecked == {"ledger-achieved", "masks-monotone", "resurrection", "non-finite", "predictions-replayed"}
+    assert {finding.message for finding in verdict.findings} == {"weights withheld"}
+
+
+def test_replay_is_only_done_when_asked_for(runs) -> None:
+    """Without --replay predictions are not computed again, and no verdict is given on them."""
+    run_id = runs.names("sparse")[0]
+    runs.edit_network(run_id, 2, lambda network: network.biases[0].__iadd__(0.5) is None)
+    assert runs.failed(replay=False) == set()
+    assert runs.failed(replay=True) == {"predictions-replayed"}
+
+
+# --- the verdict that is kept ---------------------------------------------------------------------------------------
+
+
+def test_nothing_is_judged_twice(runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second call on the same bytes reads the verdict back, findings included."""
+    (runs.folder(runs.names("sparse")[0]) / RECORD).unlink()
+    first = runs.audit()
+    monkeypatch.setattr(verify.audit, "judge", lambda *_, **__: pytest.fail("judged again"))
+    assert runs.audit() == first
+
+
+def test_changed_folder_is_judged_again(runs) -> None:
+    """A kept verdict is of the bytes it was reached on, and of no others."""
+    assert runs.audit().holds
+    (runs.folder(runs.names("sparse")[0]) / RECORD).unlink()
+    assert not runs.audit().holds
+
+
+def test_kept_verdict_is_of_one_kind(runs) -> None:
+    """A verdict without replay does not answer for one with it."""
+    run_id = runs.names("sparse")[0]
+    runs.edit_network(run_id, 2, lambda network: network.biases[0].__iadd__(0.5) is None)
+    assert runs.audit(replay=False).holds
+    assert not runs.audit(replay=True).holds
+    assert runs.audit(replay=False).holds
+
+
+def test_tampered_verdict_is_ignored(runs) -> None:
+    """An edit of audit.json does not turn a failed audit into one that holds."""
+    (runs.folder(runs.names("sparse")[0]) / RECORD).unlink()
+    assert not runs.audit().holds
+    kept = json.loads((runs.path / AUDIT).read_text())
+    kept["replayed"]["verdict"] |= {"holds": True, "findings": []}
+    (runs.path / AUDIT).write_text(json.dumps(kept))
+    assert not runs.audit().holds
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"replayed": 1}', b'{"replayed": {"key": null}}'])
+def test_broken_verdict_is_ignored(runs, content: bytes) -> None:
+    """A broken audit.json is no reason to stop."""
+    (runs.path / AUDIT).write_bytes(content)
+    assert runs.audit().holds
+
+
+def test_other_checks_judge_again(runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verdict of other checks is not this version's."""
+    runs.audit()
+    monkeypatch.setattr(verify.audit, "_own_digest", lambda: "another version")
+    monkeypatch.setattr(verify.audit, "judge", lambda *_, **__: "judged again")
+    monkeypatch.setattr(verify.audit, "_keep", lambda *_: None)
+    assert runs.audit() == "judged again"
+
+
+def test_folder_that_cannot_be_written_is_judged(runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where audit.json cannot be written there is a verdict all the same."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "permission denied")
+
+    monkeypatch.setattr(verify.audit, "write_atomic", refuse)
+    assert runs.audit().holds
+    assert not (runs.path / AUDIT).exists()
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_no_folder_is_bad_input(tmp_path: Path) -> None:
+    """A path that is no folder is a wrong call, not a verdict."""
+    with pytest.raises(InputError, match="not a folder; a folder of runs is what"):
+        audit(tmp_path / "absent")
+
+
+def test_no_plan_is_bad_input(tmp_path: Path) -> None:
+    """A folder without a plan is not a folder of runs."""
+    with pytest.raises(InputError, match=r"plan\.json: no such file; a folder of runs starts with its plan"):
+        audit(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff\xfe"])
+def test_broken_plan_is_bad_input(runs, content: bytes) -> None:
+    """A plan that cannot be read leaves nothing to judge by."""
+    (runs.path / "plan.json").write_bytes(content)
+    with pytest.raises(RecordError, match=r"plan\.json: "):
+        runs.audit()
+
+
+# --- every byte -----------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_flipped_byte_is_noticed(honest: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """One bit changed in any file of the folder fails the audit, or makes the plan unreadable.
+
+    Under no digest are the data card and the JSON files of runs and baselines; of those, facts about the machine and
+    the last digits of numbers may change unnoticed, nothing else.
+    """
+    files = sorted(path.relative_to(honest) for path in honest.rglob("*") if path.is_file() and path.name != AUDIT)
+    name = data.draw(st.sampled_from(files), label="file")
+    content = bytearray((honest / name).read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1), label="byte")
+    content[place] ^= 1 << data.draw(st.integers(0, 7), label="bit")
+    broken = tmp_path / "broken"
+    shutil.rmtree(broken, ignore_errors=True)
+    shutil.copytree(honest, broken, copy_function=os.link)
+    (broken / name).unlink()
+    (broken / name).write_bytes(content)
+    try:
+        noticed = not audit(broken).holds
+    except RecordError:
+        noticed = True
+    assert noticed or (name.suffix == ".json" and (name.name == DATACARD or _same_facts(honest / name, broken / name)))
+
+
+def _same_facts(one: Path, other: Path) -> bool:
+    first, second = (json.loads(path.read_bytes()) for path in (one, other))
+    if isinstance(first, dict):
+        first, second = ({key: value for key, value in c.items() if key not in UNGUARDED} for c in (first, second))
+    return _close(first, second)
+
+
+def _close(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_close(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_close, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6)
+    return one == other
+
+
+def test_no_torch_is_loaded(runs) -> None:
+    """An audit with replay loads no torch, and no code of the pruner or the trainer."""
+    code = (
+        "import sys; from pathlib import Path; from verify.audit import audit\n"
+        f"assert audit(Path({str(runs.path)!r}), replay=True).holds\n"
+        "print(*(name for name in sys.modules if name == 'torch' or name.startswith('spinn.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert loaded <= {"spinn.errors", "spinn.record", "spinn.schedule", "spinn.data", "spinn.data.dataset"}
+
+
+def test_every_check_has_a_name_of_the_list() -> None:
+    """The names are the ones that experiments declare and claims cite."""
+    assert set(CHECKS) == {
+        "planned-runs-present", "digests", "plan-unchanged", "ledger-arithmetic", "schedule-reaches-target",
+        "ledger-achieved", "masks-monotone", "resurrection", "non-finite", "metrics-recomputed",
+        "predictions-replayed", "groups-disjoint", "identifier-features", "scaler-on-train-only",
+        "selection-not-on-test", "physics-alive", "single-seed", "baselines-recomputed", "unexpected-absent",
+    }  # fmt: skip

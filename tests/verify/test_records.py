@@ -1,0 +1,270 @@
+"""Checks of presence, digests, finiteness and metrics: each is broken once, and it alone sees it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from spinn import checkpoint
+from spinn.record import CLAIMS, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD
+from verify.records import score
+
+
+def first(runs) -> str:
+    """Id of a sound run."""
+    return runs.names("sparse")[0]
+
+
+def messages(runs) -> str:
+    """All that the audit says."""
+    found = runs.audit().findings
+    faults = [fault["message"] for finding in found for fault in finding.data.get("faults", ())]
+    return "\n".join([*faults, *(finding.message for finding in found)])
+
+
+# --- planned-runs-present -------------------------------------------------------------------------------------------
+
+
+def test_missing_run_is_found(runs) -> None:
+    """A planned run without a folder is a finding."""
+    shutil.rmtree(runs.folder(first(runs)))
+    assert runs.failed() == {"planned-runs-present"}
+    assert "no run was recorded" in messages(runs)
+
+
+def test_unfinished_run_is_found(runs) -> None:
+    """A run that stopped half-way is named as such."""
+    folder = runs.folder(first(runs))
+    (folder / RECORD).rename(folder / PROGRESS)
+    assert runs.failed() == {"planned-runs-present"}
+    assert "unfinished" in messages(runs)
+
+
+def test_unplanned_run_is_found(runs) -> None:
+    """A folder that the plan does not name is a finding: it was run, and left out."""
+    shutil.copytree(runs.folder(first(runs)), runs.folder("sparse-f00-s9"))
+    assert runs.failed() == {"planned-runs-present"}
+    assert "runs/sparse-f00-s9: not planned" in messages(runs)
+
+
+def test_seed_dropped_from_the_plan_is_found(runs) -> None:
+    """A plan without all of its experiment's seeds is a finding, records or none."""
+    dropped = [run.run_id for run in runs.plan.runs if run.seed == 1]
+    runs.edit_plan(lambda plan: plan.update(runs=[run for run in plan["runs"] if run["seed"] != 1]))
+    for run_id in dropped:
+        shutil.rmtree(runs.folder(run_id))
+    for run_id in (run.run_id for run in runs.plan.runs):
+        runs.edit_record(run_id, lambda r: r.update(cohort_runs=[n for n in r["cohort_runs"] if n not in dropped]))
+    assert runs.failed() == {"planned-runs-present"}
+    assert "seed 1: the experiment asks for it, the plan leaves it out" in messages(runs)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not JSON", b"\xff\xfe\x00"])
+def test_broken_record_is_found(runs, content: bytes) -> None:
+    """A record that cannot be read is a finding of its run, not a crash."""
+    (runs.folder(first(runs)) / RECORD).write_bytes(content)
+    assert runs.failed() == {"planned-runs-present"}
+
+
+def test_record_of_another_run_is_found(runs) -> None:
+    """A record that says it is another seed's is a finding."""
+    runs.edit_record(first(runs), lambda record: record.update(seed=5))
+    assert runs.failed() == {"planned-runs-present"}
+
+
+# --- digests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [HISTORY, PREDICTIONS, "stage-1.safetensors"])
+def test_missing_file_is_found(runs, name: str) -> None:
+    """A single file that is gone is lost, not withheld."""
+    (runs.folder(first(runs)) / name).unlink()
+    assert runs.failed() == {"digests"}
+    assert f"{name}: missing" in messages(runs)
+
+
+@pytest.mark.parametrize("name", [HISTORY, PREDICTIONS])
+def test_changed_table_is_found(runs, name: str) -> None:
+    """A line that ends differently is a change."""
+    path = runs.folder(first(runs)) / name
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert runs.failed() == {"digests"}
+
+
+def test_cut_table_is_found(runs) -> None:
+    """Half a file is a finding."""
+    path = runs.folder(first(runs)) / PREDICTIONS
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "digests" in runs.failed()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"\xff" * 200])
+def test_unreadable_checkpoint_is_found(runs, content: bytes) -> None:
+    """A checkpoint that is none is a finding even where its digest is right; what needs it is unchecked."""
+    (runs.folder(first(runs)) / "stage-2.safetensors").write_bytes(content)
+    runs.redigest(first(runs))
+    assert runs.failed() == {"digests"}
+    assert "stage-2.safetensors: not a readable checkpoint" in messages(runs)
+    unchecked = {finding.check for finding in runs.audit().findings if finding.severity == "unchecked"}
+    assert {"ledger-achieved", "masks-monotone", "resurrection", "predictions-replayed"} <= unchecked
+
+
+def test_checkpoint_of_other_layers_is_found(runs) -> None:
+    """A network of another shape is not this run's."""
+    path = runs.folder(first(runs)) / "dense.safetensors"
+    weights = (np.zeros((3, 18), np.float32), np.zeros((2, 3), np.float32))
+    checkpoint.write(path, checkpoint.Checkpoint(weights, (np.zeros(3), np.zeros(2)), None, {}))
+    runs.redigest(first(runs))
+    assert runs.failed() == {"digests"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "stage\n", "a,b\n1\n", "x" * 50, '"', "stage,epoch,learning_rate,loss\n1,2,3,4\n", "\ud800"],
+    ids=["empty", "header", "ragged", "word", "quote", "columns", "bytes"],
+)
+def test_unreadable_table_is_found(runs, text: str) -> None:
+    """A table that is none is a finding even where its digest is right."""
+    (runs.folder(first(runs)) / HISTORY).write_bytes(text.encode("utf-8", "surrogatepass"))
+    runs.redigest(first(runs))
+    assert runs.failed() == {"digests"}
+
+
+def test_file_without_digest_is_found(runs) -> None:
+    """A record that leaves a file out of its digests leaves it open to change."""
+    runs.edit_record(first(runs), lambda record: record["files"].pop(PREDICTIONS))
+    assert runs.failed() == {"digests"}
+
+
+# --- plan-unchanged -------------------------------------------------------------------------------------------------
+
+
+def test_plan_changed_after_the_runs_is_found(runs) -> None:
+    """Records carry the digest of their plan."""
+    plan = json.loads((runs.path / PLAN).read_text())
+    plan["experiment"]["dense"]["learning_rate"] = 0.1
+    (runs.path / PLAN).write_text(json.dumps(plan, indent=1) + "\n")
+    assert runs.failed() == {"plan-unchanged", "baselines-recomputed"}
+
+
+def test_respelled_plan_is_found(runs) -> None:
+    """The plan is read by its bytes too."""
+    (runs.path / PLAN).write_text((runs.path / PLAN).read_text() + " ")
+    assert runs.failed() == {"plan-unchanged"}
+
+
+def test_claims_changed_after_the_plan_are_found(runs) -> None:
+    """A margin that moves after the runs is a finding."""
+    (runs.path / CLAIMS).write_text(json.dumps([{"name": "wear-r2", "threshold": 0.6}]))
+    assert runs.failed() == {"plan-unchanged"}
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"NaN"])
+def test_claims_that_cannot_be_read_are_found(runs, content: bytes | None) -> None:
+    """Claims that are gone cannot be the planned ones."""
+    (runs.path / CLAIMS).unlink()
+    if content is not None:
+        (runs.path / CLAIMS).write_bytes(content)
+    assert runs.failed() == {"plan-unchanged"}
+
+
+def test_changed_data_are_found(runs) -> None:
+    """The data is what the plan's fingerprint says."""
+    path = runs.path / DATASET
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert runs.failed() == {"plan-unchanged"}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"a,b\n1,2\n", b"\xff\xfe", b'"'])
+def test_data_that_cannot_be_read_are_found(runs, content: bytes | None) -> None:
+    """Without data the checks that need it are unchecked, and the audit fails."""
+    (runs.path / DATASET).unlink()
+    if content is not None:
+        (runs.path / DATASET).write_bytes(content)
+    assert runs.failed() == {"plan-unchanged"}
+
+
+# --- non-finite -----------------------------------------------------------------------------------------------------
+
+
+def test_non_finite_weight_is_found(runs) -> None:
+    """An inf among the active weights of a checkpoint is a finding."""
+
+    def edit(network: checkpoint.Checkpoint) -> None:
+        network.weights[0][np.nonzero(network.masks[0])[0][0], np.nonzero(network.masks[0])[1][0]] = np.inf
+
+    runs.edit_network(first(runs), 2, edit)
+    assert "non-finite" in runs.failed()
+
+
+def test_non_finite_history_is_found(runs) -> None:
+    """A gradient norm that is not a number is a finding."""
+    runs.edit_table(first(runs), HISTORY, lambda table: table.assign(gradient_norm=np.nan))
+    assert runs.failed() == {"non-finite"}
+
+
+def test_non_finite_record_is_found(runs) -> None:
+    """Inf in a record's own numbers is a finding."""
+    runs.edit_record(first(runs), lambda record: record["stages"][1]["layers"][0].update(std=np.inf))
+    assert runs.failed() == {"non-finite", "metrics-recomputed"}
+
+
+# --- metrics-recomputed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantity", ["r2", "mae", "rmse", "n"])
+def test_edited_metric_is_found(runs, quantity: str) -> None:
+    """A metric that its predictions do not give is a finding."""
+
+    def edit(record: dict) -> None:
+        metric = record["metrics"][3]
+        metric[quantity] = metric[quantity] + (1 if quantity == "n" else 1e-6)
+
+    runs.edit_record(first(runs), edit)
+    assert runs.failed() == {"metrics-recomputed"}
+
+
+def test_metric_left_out_is_found(runs) -> None:
+    """An unflattering metric cannot be left out."""
+    runs.edit_record(first(runs), lambda record: record["metrics"].pop())
+    assert runs.failed() == {"metrics-recomputed"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda table: table.iloc[1:], "predictions are missing"),
+        (lambda table: table.iloc[[0, *range(len(table))]], "more than once"),
+        (lambda table: table.assign(measured=table["measured"] * 1.01), "are not those of dataset.csv"),
+        (lambda table: table.assign(case=table["case"].replace("1", "one")), "of no known cut"),
+    ],
+)
+def test_predictions_that_do_not_cover_the_data_are_found(runs, edit, message: str) -> None:
+    """Each cut, measured target and stage stands in predictions.csv once, with its measured value."""
+    runs.edit_table(first(runs), PREDICTIONS, edit)
+    assert "metrics-recomputed" in runs.failed()
+    assert message in messages(runs)
+
+
+def test_layer_statistics_are_recomputed(runs) -> None:
+    """A mean magnitude that the checkpoint does not have is a finding."""
+    runs.edit_record(first(runs), lambda record: record["stages"][2]["layers"][0].update(mean_abs=0.25))
+    assert runs.failed() == {"metrics-recomputed"}
+
+
+def test_recorded_coefficients_are_the_checkpoints(runs) -> None:
+    """A learned coefficient is read off the checkpoint, not off the record."""
+    runs.edit_record(first(runs), lambda record: record["stages"][2]["coefficients"].update(a=0.25))
+    assert runs.failed() == {"metrics-recomputed"}
+
+
+def test_score_of_closed_forms() -> None:
+    """R² is 1 for the truth, 0 for the mean, and has no value where nothing varies."""
+    measured = np.array([1.0, 2.0, 3.0])
+    assert score(measured, measured) == {"n": 3, "r2": 1.0, "mae": 0.0, "rmse": 0.0}
+    assert score(measured, np.full(3, 2.0))["r2"] == 0.0
+    assert score(np.ones(3), measured)["r2"] is None
+    assert score(measured, measured + 0.5) == pytest.approx({"n": 3, "r2": 1 - 0.75 / 2, "mae": 0.5, "rmse": 0.5})
