@@ -57,7 +57,7 @@ class FitResult:
     validation loss of the given weights.
     """
 
-    history: list[list[dict[str, float]]]
+    history: list[list[dict[str, int | float]]]
     epochs_run: list[int]
     selected_epoch: list[int]
     selected_loss: list[float]
@@ -128,9 +128,7 @@ def _same_size(network: Network, coefficients: Coefficients, task: Task, seeds: 
     if len(set(sizes.values())) != 1:
         raise InputError(f"runs = {sizes}: network, coefficients, task and seeds need the same number of runs")
     if network.layers[0] != task.train.x.shape[2]:
-        raise InputError(
-            f"layers[0] = {network.layers[0]}: the data has {task.train.x.shape[2]} features; they are equal"
-        )
+        raise InputError(f"layers[0] = {network.layers[0]}: expected {task.train.x.shape[2]}, the data's features")
 
 
 def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:
@@ -278,7 +276,7 @@ class _Book:
     def __init__(self, runs: int, stage: int, settings: FitSettings, terms: Sequence[str]) -> None:
         self.columns, self.stage, self.settings = history_columns(terms), stage, settings
         self.names = ("loss", "data", *terms, "gradient_norm", "validation_loss")
-        self.history: list[list[dict[str, float]]] = [[] for _ in range(runs)]
+        self.history: list[list[dict[str, int | float]]] = [[] for _ in range(runs)]
         self.training = np.ones(runs, bool)
         self.last = np.full(runs, np.nan)
         self.best = np.full(runs, np.inf)
@@ -289,7 +287,11 @@ class _Book:
         table = losses.to("cpu", torch.float64).numpy()
         self._refuse_non_finite(epoch, table)
         for run in np.flatnonzero(self.training):
-            row = {"stage": self.stage, "epoch": epoch, "learning_rate": self.settings.learning_rate}
+            row: dict[str, int | float] = {
+                "stage": self.stage,
+                "epoch": epoch,
+                "learning_rate": self.settings.learning_rate,
+            }
             row |= {name: float(value) for name, value in zip(self.names, table[:, run], strict=True)}
             self.history[run].append({column: row[column] for column in self.columns})
         self.last = np.where(self.training, table[-1], self.last)

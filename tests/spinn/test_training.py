@@ -1,0 +1,360 @@
+"""spinn.training: the order of a step, early stopping, independence of runs, repeatability, recovered laws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from spinn.data.dataset import Dataset
+from spinn.errors import InputError, NonFiniteError
+from spinn.masks import Masks
+from spinn.model import Network
+from spinn.physics import Coefficients
+from spinn.pruning import global_magnitude
+from spinn.record import PhysicsConfig, PlannedRun, history_columns
+from spinn.task import build
+from spinn.training import FitResult, FitSettings, fit
+
+TRUTH = {"a": -4.0, "b": 0.6, "c": 0.4, "d": 0.8, "g": 0.7, "k": 0.02, "tau": 12.0}
+ALL_TERMS = PhysicsConfig(wear_rate=0.1, heat=0.1, initial=0.1, monotone=0.1, nonnegative=0.1)
+LAYERS = (4, 6, 5, 2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Products this small are faster on one thread, and tests run side by side."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def made(noise: float = 0.0) -> Dataset:
+    """Eight tools of 4 to 6 cuts that follow both laws exactly, their labels noisy if asked."""
+    t, rng, rows = TRUTH, np.random.default_rng(0), []
+    for number, (doc, feed, steel) in enumerate(itertools.product((0.75, 1.5), (0.25, 0.5), (0.0, 1.0))):
+        r = math.exp(t["a"] + t["b"] * math.log(doc / 0.75) + t["c"] * math.log(feed / 0.25) + t["d"] * steel)
+        power = 100.0 * doc * feed
+        for cut in range(4 + number % 3):
+            time = 5.0 * (cut + 1)
+            vb = (math.exp(r * t["g"] * time) - 1) / t["g"] + noise * rng.normal()
+            thermal = t["k"] * power * t["tau"] * (1 - math.exp(-time / t["tau"])) + noise * rng.normal()
+            row = {"case": "ABCDEFGH"[number], "run": cut + 1, "time": time, "DOC": doc, "feed": feed, "steel": steel}
+            rows.append({**row, "power": power, "VB": vb, "thermal": thermal})
+    return Dataset("made", pd.DataFrame(rows), ("time", "DOC", "feed", "steel"))
+
+
+def planned(train: str, validation: str, test: str = "", seed: int = 0) -> PlannedRun:
+    """A run over one-letter cases."""
+    return PlannedRun(
+        run_id=f"run-{train}",
+        variant="sparse",
+        fold=0,
+        seed=seed,
+        cohort="c",
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+    )
+
+
+THREE = (planned("ABCD", "EF", "GH", 3), planned("CDEFGH", "AB", "", 5), planned("BG", "C", "H", 3))
+
+
+def train(
+    runs: tuple[PlannedRun, ...],
+    settings: FitSettings,
+    *,
+    data: Dataset | None = None,
+    masks: Masks | None = None,
+    network: Network | None = None,
+    physics: PhysicsConfig | None = None,
+    stage: int = 0,
+    **options: object,
+) -> tuple[Network, Coefficients, FitResult]:
+    """Fit in float64; `physics` builds the task where it differs from the settings'."""
+    task = build(data or made(0.02), runs, physics or settings.physics, dtype=torch.float64)
+    seeds = [run.seed for run in runs]
+    network = network or Network.initialise(LAYERS, seeds, dtype=torch.float64)
+    learned = Coefficients.initial(task)
+    result = fit(network, learned, task, settings, seeds=seeds, stage=stage, masks=masks, **options)  # type: ignore[arg-type]
+    return network, learned, result
+
+
+def same(one: Network, other: Network) -> bool:
+    """Whether two stacks are equal bit by bit."""
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+# --- laws -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_laws_are_recovered_from_labels_they_made():
+    """Trained on noise-free labels, the coefficients of wear come back within 10 %, those of heat within 30 %."""
+    laws = PhysicsConfig(wear_rate=0.3, heat=0.3)
+    task = build(made(), [planned("ABCDEFGH", "H", seed=1)], laws, dtype=torch.float64)
+    network = Network.initialise((4, 12, 12, 2), [1], dtype=torch.float64)
+    learned = Coefficients.initial(task)
+    for stage, (epochs, rate) in enumerate([(500, 2e-2), (200, 5e-3)]):
+        settings = FitSettings(epochs, rate, physics=laws)
+        fit(network, learned, task, settings, seeds=[1], stage=stage)
+    found = learned.as_dicts()[0]
+    for name, true in TRUTH.items():
+        assert found[name] == pytest.approx(true, rel=0.30 if name in ("k", "tau") else 0.10), name
+
+
+def test_physics_terms_fall_while_training():
+    """Every term that is violated by a new network is smaller at the end than in the beginning."""
+    _, _, result = train(THREE[:1], FitSettings(60, 1e-2, physics=ALL_TERMS))
+    first, last = result.history[0][0], result.history[0][-1]
+    for term in ("wear_rate", "heat", "initial", "loss", "data"):
+        assert last[term] < 0.7 * first[term], term
+    for term in ("monotone", "nonnegative"):
+        assert last[term] <= first[term], term
+
+
+def test_a_term_with_weight_0_does_not_train():
+    """Terms of weight 0 move nothing: not the network, not a coefficient."""
+    settings = FitSettings(4, 1e-2, physics=PhysicsConfig())
+    without, _, _ = train(THREE, settings)
+    with_zero, learned, _ = train(THREE, settings, physics=ALL_TERMS)
+    for one, other in zip(without.parameters(), with_zero.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    task = build(made(0.02), THREE, ALL_TERMS, dtype=torch.float64)
+    assert torch.equal(learned.raw, Coefficients.initial(task).raw)
+
+
+# --- independence and repeatability ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [512, 12])
+def test_a_run_does_not_depend_on_its_neighbours(batch):
+    """Three runs of different size, stopping at different epochs, end as they do one by one, pruned weights too."""
+    settings = FitSettings(30, 2e-2, batch=batch, patience=4, weight_decay=1e-3, clip_norm=0.3, physics=ALL_TERMS)
+    network = Network.initialise(LAYERS, [run.seed for run in THREE], dtype=torch.float64)
+    masks = global_magnitude(network, Masks.ones_like(network), 20)
+    alone = []
+    for index, run in enumerate(THREE):
+        own = Masks(tuple(mask[index : index + 1] for mask in masks.layers))
+        alone.append(train((run,), settings, masks=own))
+    stacked, learned, result = train(THREE, settings, masks=masks, network=network)
+    assert len(set(result.epochs_run)) > 1
+    for index, (single, coefficients, fitted) in enumerate(alone):
+        assert result.epochs_run[index] == fitted.epochs_run[0]
+        assert result.selected_epoch[index] == fitted.selected_epoch[0]
+        torch.testing.assert_close(learned.raw[index], coefficients.raw[0], rtol=1e-8, atol=1e-8)
+        for mine, own in zip(stacked.parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(mine[index], own[0], rtol=1e-7, atol=1e-8)
+            assert torch.equal(mine[index] == 0, own[0] == 0)
+
+
+def test_the_same_call_twice_is_equal_bit_by_bit():
+    """Two calls give the same weights, coefficients and history, in mini-batches too."""
+    settings = FitSettings(5, 1e-2, batch=10, physics=ALL_TERMS)
+    (one, a, first), (other, b, second) = train(THREE, settings), train(THREE, settings)
+    assert same(one, other)
+    assert torch.equal(a.raw, b.raw)
+    assert first == second
+
+
+def test_draws_depend_on_seed_and_stage():
+    """Another stage draws other collocation points; without physics nothing is drawn and stages agree."""
+    for physics, equal in ((ALL_TERMS, False), (PhysicsConfig(), True)):
+        settings = FitSettings(3, 1e-2, physics=physics)
+        assert same(train(THREE, settings)[0], train(THREE, settings, stage=1)[0]) is equal
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_no_test_case_influences_training(value):
+    """With NaN or huge values in every number of the test cases, the result is the same bit by bit."""
+    data = made(0.02)
+    frame = data.frame.copy()
+    frame.loc[frame["case"].isin(["G", "H"]), ["time", "DOC", "feed", "steel", "power", "VB", "thermal"]] = value
+    settings = FitSettings(6, 1e-2, patience=2, physics=ALL_TERMS)
+    clean, a, first = train(THREE[:1], settings, data=data)
+    dirty, b, second = train(THREE[:1], settings, data=replace(data, frame=frame))
+    assert same(clean, dirty)
+    assert torch.equal(a.raw, b.raw)
+    assert first == second
+
+
+# --- early stopping -------------------------------------------------------------------------------------------------
+
+
+def test_each_run_ends_with_its_lowest_validation_loss():
+    """The selected epoch is the argmin of the validation loss in the history, and its weights are the ones kept."""
+    task = build(made(0.05), THREE, ALL_TERMS, dtype=torch.float64)
+    network = Network.initialise(LAYERS, [3, 5, 3], dtype=torch.float64)
+    learned = Coefficients.initial(task)
+    settings = FitSettings(40, 3e-2, patience=5, physics=ALL_TERMS)
+    result = fit(network, learned, task, settings, seeds=[3, 5, 3], stage=0)
+    with torch.no_grad():
+        error = (network(task.validation.x) - task.validation.y).square() * task.validation.measured
+        loss = (error.sum(1) / task.validation.measured.sum(1)).mean(1)
+    for run, rows in enumerate(result.history):
+        losses = [row["validation_loss"] for row in rows]
+        assert result.selected_epoch[run] == int(np.argmin(losses)) + 1
+        assert result.selected_loss[run] == min(losses)
+        assert loss[run].item() == pytest.approx(min(losses), rel=1e-10)
+        assert result.epochs_run[run] == len(rows) == min(40, result.selected_epoch[run] + 5)
+    assert min(result.epochs_run) < 40
+
+
+def test_history_has_a_row_an_epoch_with_the_recorded_columns():
+    """Rows carry exactly the columns of history.csv, epochs count from 1, and the loss is the weighted sum."""
+    _, _, result = train(THREE[:1], FitSettings(4, 1e-2, batch=8, physics=ALL_TERMS), stage=2)
+    rows = result.history[0]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert tuple(row) == history_columns(ALL_TERMS.enabled())
+        assert row["stage"] == 2
+        terms = sum(0.1 * row[term] for term in ALL_TERMS.enabled())
+        assert row["loss"] == pytest.approx(row["data"] + terms, rel=1e-12)
+
+
+def test_no_epochs_change_nothing():
+    """A stage without fine-tuning keeps the weights and states their validation loss."""
+    network = Network.initialise(LAYERS, [3, 5, 3], dtype=torch.float64)
+    before = network.clone()
+    _, _, result = train(THREE, FitSettings(0, 1e-2), network=network)
+    assert same(network, before)
+    assert result.history == [[], [], []]
+    assert result.selected_epoch == result.epochs_run == [0, 0, 0]
+    assert all(math.isfinite(loss) for loss in result.selected_loss)
+
+
+# --- the order of a step --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps() -> Iterator[list[dict[str, list[torch.Tensor]]]]:
+    """What each optimizer step was given and what it left: gradients before it, parameters after it."""
+    seen: list[dict[str, list[torch.Tensor]]] = []
+
+    def every(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+        return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def before(optimizer, *_):
+        seen.append({"gradients": [p.grad.clone() for p in every(optimizer) if p.grad is not None]})
+
+    def after(optimizer, *_):
+        seen[-1]["weights"] = [parameter.detach().clone() for parameter in every(optimizer)]
+
+    hooks = register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+def _half_pruned(runs: tuple[PlannedRun, ...]) -> tuple[Network, Masks]:
+    network = Network.initialise(LAYERS, [run.seed for run in runs], dtype=torch.float64)
+    return network, global_magnitude(network, Masks.ones_like(network), 32)
+
+
+def test_gradients_are_masked_then_measured_then_clipped(steps):
+    """What the optimizer sees: zero at pruned weights, at most `clip_norm` a run; the history has the norm before."""
+    network, masks = _half_pruned(THREE)
+    _, _, result = train(THREE, FitSettings(3, 1e-3, clip_norm=0.05, physics=ALL_TERMS), network=network, masks=masks)
+    clipped = 0
+    for number, step in enumerate(steps):
+        norm = torch.stack([g.flatten(1).square().sum(1) for g in step["gradients"]]).sum(0).sqrt()
+        for run, value in enumerate(norm.tolist()):
+            before = result.history[run][number]["gradient_norm"]
+            assert value == pytest.approx(min(before, 0.05), rel=1e-9)
+            clipped += before > 0.05
+        for gradient, mask in zip(step["gradients"], masks.layers, strict=False):
+            assert gradient[~mask].eq(0).all()
+            assert gradient[mask].ne(0).any()
+    assert clipped
+
+
+def test_a_pruned_connection_does_not_move_the_norm(steps):
+    """Without clipping the recorded norm is that of the kept weights' gradients, biases and coefficients."""
+    network, masks = _half_pruned(THREE)
+    _, _, result = train(THREE, FitSettings(1, 1e-3, clip_norm=None, physics=ALL_TERMS), network=network, masks=masks)
+    norm = torch.stack([g.flatten(1).square().sum(1) for g in steps[0]["gradients"]]).sum(0).sqrt()
+    assert [rows[0]["gradient_norm"] for rows in result.history] == pytest.approx(norm.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_pruned_weights_are_plus_zero_in_every_epoch(decay):
+    """With masks held, pruned weights are exactly +0.0 after every epoch and in the weights a run ends with."""
+    network, masks = _half_pruned(THREE)
+    epochs = []
+
+    def look(epoch, *_):
+        epochs.append(epoch)
+        _assert_held(network, masks)
+
+    settings = FitSettings(4, 1e-2, batch=12, weight_decay=decay, physics=ALL_TERMS)
+    train(THREE, settings, network=network, masks=masks, on_epoch=look)
+    assert epochs == [1, 2, 3, 4]
+    _assert_held(network, masks)
+
+
+def _assert_held(network: Network, masks: Masks) -> None:
+    for weight, mask in zip(network.weights, masks.layers, strict=True):
+        pruned = weight.detach()[~mask]
+        assert pruned.eq(0).all()
+        assert not torch.signbit(pruned).any()
+
+
+def test_optimizer_state_of_pruned_weights_is_zero(monkeypatch):
+    """Momentum and second moments of pruned weights are zero after the last step, those of kept ones are not."""
+    made_optimizers = []
+    original = torch.optim.Adam.__init__
+
+    def remember(self, *args, **kwargs):
+        made_optimizers.append(self)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "__init__", remember)
+    network, masks = _half_pruned(THREE)
+    train(THREE, FitSettings(2, 1e-2), network=network, masks=masks)
+    for weight, mask in zip(network.weights, masks.layers, strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            state = made_optimizers[0].state[weight][name]
+            assert state[~mask].eq(0).all()
+            assert state[mask].ne(0).any()
+
+
+def test_unenforced_masks_let_pruned_weights_return():
+    """The first version's fault is reproduced on request: nothing holds the zeros."""
+    network, masks = _half_pruned(THREE)
+    with torch.no_grad():
+        for weight, mask in zip(network.weights, masks.layers, strict=True):
+            weight.masked_fill_(~mask, 0.0)
+    train(THREE, FitSettings(2, 1e-2), network=network, masks=masks, enforced=False)
+    assert all(weight[~mask].ne(0).any() for weight, mask in zip(network.weights, masks.layers, strict=True))
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_non_finite_loss_names_run_and_epoch(value):
+    """A loss that is not finite ends training at once, with run, stage, epoch and what to do."""
+    network = Network.initialise(LAYERS, [3, 5, 3], dtype=torch.float64)
+    with torch.no_grad():
+        network.biases[-1][1, 0] = value
+    with pytest.raises(NonFiniteError, match=r"loss of run 1 in stage 0, epoch 1 = .*lower learning_rate"):
+        train(THREE, FitSettings(3, 1e-2), network=network)
+
+
+@pytest.mark.parametrize(
+    ("layers", "seeds", "message"),
+    [((4, 3, 2), [1, 2], "need the same number of runs"), ((7, 3, 2), [3, 5, 3], r"layers\[0\] = 7: expected 4")],
+)
+def test_parts_that_do_not_fit_together_are_refused(layers, seeds, message):
+    """A stack of another size than its data, or a network with other inputs, is refused before any step."""
+    network = Network.initialise(layers, seeds, dtype=torch.float64)
+    with pytest.raises(InputError, match=message):
+        train(THREE, FitSettings(1, 1e-2), network=network)
