@@ -172,7 +172,8 @@ def simulate(seed: int = 0, tool_sd: float | None = None, noise: float = 1.0, tr
         truth: the constants of the process.
 
     Returns:
-        A row per cut, both targets measured, power (W) measured, 18 features (`features.SIMULATOR`).
+        A row per cut: its time, labels, spindle power (W) and recording all belong to the cut's end. Both targets are
+        measured; 18 features (`features.SIMULATOR`).
     """
     spread = truth.tool_sd if tool_sd is None else tool_sd
     disturbances = Noise().scaled(noise)
