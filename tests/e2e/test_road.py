@@ -123,14 +123,14 @@ def test_fresh_starts_over(call: Call, runs: Path, tiny: Path, digests: Call, tm
     assert all(after[path][0] != before[path][0] for path in before if path.endswith("dense.safetensors"))
 
 
-def interrupted(start: Call, tiny: Path, out: Path, what: signal.Signals) -> tuple[int, str]:
-    """Start the run, send the signal once a first dense network is on disk; the status and standard error."""
+def interrupted(start: Call, tiny: Path, out: Path, what: signal.Signals, after: str) -> tuple[int, str]:
+    """Start the run, send the signal once a first file called `after` is there; the status and standard error."""
     with start("spinn", "run", tiny, "--out", out, "--device", "cpu") as process:
         try:
             deadline = time.monotonic() + 60
-            while not list(out.glob("runs/*/dense.safetensors")):
-                assert process.poll() is None, "the run ended before its first dense network was written"
-                assert time.monotonic() < deadline, "no dense network within a minute"
+            while not list(out.glob(f"runs/*/{after}")):
+                assert process.poll() is None, f"the run ended before it wrote {after}"
+                assert time.monotonic() < deadline, f"no {after} within a minute"
                 time.sleep(0.001)
             process.send_signal(what)
             _, err = process.communicate(timeout=60)
@@ -146,7 +146,7 @@ def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
 ) -> None:
     """After a signal in the middle the same command finishes the work, with the digests of an undisturbed run."""
     out = tmp_path / "runs"
-    status, err = interrupted(start, tiny, out, what)
+    status, err = interrupted(start, tiny, out, what, "dense.safetensors")
     assert finished(out) < RUNS, "the signal came too late to prove anything"
     if what is signal.SIGINT:
         assert status == 130
@@ -161,13 +161,13 @@ def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
 
 
 def test_what_was_finished_before_a_signal_is_kept(start: Call, call: Call, tiny: Path, tmp_path: Path) -> None:
-    """A dense network that was recorded before the signal keeps its file."""
+    """Dense networks that were recorded before the signal keep their files."""
     out = tmp_path / "runs"
-    interrupted(start, tiny, out, signal.SIGINT)
-    recorded = [path.parent / "dense.safetensors" for path in out.glob("runs/*/progress.json")]
-    before = {path: path.stat().st_mtime_ns for path in recorded}
+    interrupted(start, tiny, out, signal.SIGINT, "stage-1.safetensors")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/dense.safetensors")}
+    assert len(before) == RUNS
     assert call("spinn", "run", tiny, "--out", out, "--device", "cpu").status == 0
-    assert {path: path.stat().st_mtime_ns for path in recorded} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_from_stage_rolls_back_and_ends_in_the_same_place(
@@ -226,11 +226,11 @@ def test_without_its_declaration_the_first_version_fails_the_audit(call: Call, r
 def test_an_undeclared_schedule_that_misses_its_target_is_refused_before_training(
     call: Call, tiny_text: str, tmp_path: Path
 ) -> None:
-    """`spinn run` ends with status 2 and names the count; no folder of runs appears."""
+    """`spinn run` ends with status 1, a criterion that fails, and names the variant; no folder of runs appears."""
     path = tmp_path / "silent.toml"
     path.write_text("\n".join(line for line in tiny_text.splitlines() if not line.startswith("expected_findings")))
     ended = call("spinn", "run", path, "--out", tmp_path / "runs", "--device", "cpu")
-    assert ended.status == 2
+    assert ended.status == 1
     assert "Traceback" not in ended.err
     assert "first-version" in ended.last_word
     assert not (tmp_path / "runs").exists()
