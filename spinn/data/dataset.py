@@ -54,7 +54,7 @@ class Dataset:
     @property
     def measured_targets(self) -> tuple[str, ...]:
         """Targets with at least one label."""
-        return tuple(target for target in TARGETS if self.frame[target].notna().any())
+        return tuple(target for target in TARGETS if self.frame[target].count() > 0)
 
     def to_csv(self) -> bytes:
         """The canonical CSV: fixed column order, shortest exact spelling of every float."""
