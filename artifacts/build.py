@@ -83,6 +83,7 @@ def build(runs: Path, out: Path) -> BuildReport:
     previous = _manifest(out)
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"))
+    out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
 
     from verify.audit import audit
 

@@ -336,8 +336,9 @@ def by_case(results: Results) -> Table:
         formats |= {f"R² {label}": Format(2), f"MAE {label}": Format(4)}
     notes = (
         "Each case when it is held out; mean over seeds, MAE in the target's unit. R² within one case is against that "
-        "case's own mean and can be far below zero where wear hardly varies. '–': fewer than two distinct values, or no prediction of that target.",
-        *results.footnotes,
+        "case's own mean and can be far below zero where wear hardly varies. '–': fewer than two distinct values, or "
+        "no prediction of that target.",
+        *(results.footnotes if results.primary in results.marked else ()),
     )
     baselines = [f"{BASELINES}/{baseline.name}" for baseline in results.baselines if baseline.name in wanted]
     sources = {"": results.source(results.primary, *baselines)}
@@ -382,9 +383,11 @@ def progression(results: Results) -> Table:
     return Table("progression", caption, _frame(rows), notes, formats, labels, expressions, sources)
 
 
-def training_cost(results: Results) -> Table:
+def training_cost(results: Results) -> Table | None:
     """Time, compute, memory and energy of each phase; a phase that several runs share is counted once."""
     rows, costs = [], results.costs
+    if costs.empty:
+        return None
     for (phase, variants), at in costs.groupby(["phase", "variants"], sort=False):
         seconds, networks = float(at["seconds"].sum()), int(at["runs"].sum())
         energy = None if at["energy_joules"].isna().any() else float(at["energy_joules"].sum())
@@ -434,12 +437,14 @@ def training_cost(results: Results) -> Table:
     return Table("training-cost", "Cost of training.", _frame(rows), notes, formats, labels, expressions, sources)
 
 
-def inference_cost(results: Results) -> Table:
+def inference_cost(results: Results) -> Table | None:
     """Size, memory, compute and time of one prediction: the dense network and each variant's last one."""
     frame, rows = results.latency, []
+    if frame.empty:
+        return None
     wanted = [("dense", results.primary, "dense"), *((results.label(v), v, "sparse") for v in results.variants)]
     for label, variant, model in wanted:
-        at = frame[(frame["variant"] == variant) & (frame["model"] == model)] if len(frame) else frame
+        at = frame[(frame["variant"] == variant) & (frame["model"] == model)]
         if at.empty:
             continue
         rows.append(

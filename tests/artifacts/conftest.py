@@ -291,3 +291,9 @@ def make_latency(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {"model": model, "flops": 2 * stage["kept_weights"], "file_bytes": stage["checkpoint_bytes"], **common}
         for model, stage in (("dense", stages[0]), ("sparse", stages[-1]))
     ]
+
+
+@pytest.fixture(scope="session")
+def fabricator() -> Any:
+    """`fabricate`, for tests that want another folder."""
+    return fabricate

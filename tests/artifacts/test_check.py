@@ -1,0 +1,105 @@
+"""`check` names the file that was changed, also where the manifest was changed to match."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from artifacts.build import build
+from artifacts.check import check
+from spinn.errors import RecordError
+from spinn.record import digest_file
+
+CHANGES = [
+    ("numbers.tex", "}{92}", "}{93}"),
+    ("tables/schedule.csv", ",92,", ",93,"),
+    ("tables/schedule.md", "| 92 |", "| 93 |"),
+    ("tables/schedule.tex", "& 92 &", "& 93 &"),
+    ("tables/data.csv", "cuts,28", "cuts,29"),
+    ("report.html", '<td class="number">92</td>', '<td class="number">93</td>'),
+]
+
+
+def forge(out: Path, name: str) -> None:
+    """Make the manifest agree with a changed file."""
+    manifest = json.loads((out / "build.json").read_bytes())
+    manifest["outputs"][name] = digest_file(out / name)
+    (out / "build.json").write_text(json.dumps(manifest))
+
+
+def test_what_was_built_holds(built: Path):
+    """An untouched folder has no problem."""
+    assert check(built) == ()
+
+
+@pytest.mark.parametrize(("name", "old", "new"), CHANGES)
+def test_a_changed_file_is_named(out: Path, name: str, old: str, new: str):
+    """One changed digit is found by digest, and the file is named."""
+    text = (out / name).read_text()
+    assert old in text
+    (out / name).write_text(text.replace(old, new, 1))
+    assert [problem.file for problem in check(out)] == [name]
+
+
+@pytest.mark.parametrize(("name", "old", "new"), CHANGES)
+def test_a_forged_manifest_does_not_help(out: Path, name: str, old: str, new: str):
+    """With the digest made to agree, the number that reads differently elsewhere gives it away."""
+    path = out / name
+    path.write_text(path.read_text().replace(old, new, 1))
+    forge(out, name)
+    assert check(out)
+
+
+def test_a_forged_number_disagrees_with_its_table(out: Path):
+    """A value or text changed in numbers.json disagrees with the table that shows it."""
+    path = out / "numbers.json"
+    content = json.loads(path.read_bytes())
+    name = next(name for name in content if name.startswith("accuracy."))
+    content[name]["value"] += 0.1
+    path.write_text(json.dumps(content))
+    forge(out, "numbers.json")
+    assert "tables/accuracy.csv" in {problem.file for problem in check(out)}
+
+
+def test_a_figure_that_was_changed_is_named(out: Path):
+    """Figures are held by their digest."""
+    with open(out / "figures" / "losses.png", "ab") as stream:
+        stream.write(b"x")
+    assert [problem.file for problem in check(out)] == ["figures/losses.png"]
+
+
+def test_missing_files_are_named(out: Path):
+    """A deleted file is a problem, and does not hide the others."""
+    (out / "numbers.json").unlink()
+    (out / "tables" / "data.md").unlink()
+    assert [problem.file for problem in check(out)] == ["numbers.json", "tables/data.md"]
+
+
+def test_a_row_taken_out_is_noticed(out: Path):
+    """A table without one of its rows disagrees with the numbers, whatever the manifest says."""
+    path = out / "tables" / "accuracy.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]))
+    forge(out, "tables/accuracy.csv")
+    assert "tables/accuracy.csv" in {problem.file for problem in check(out)}
+
+
+def test_a_report_of_refused_records_does_not_hold(runs: Path, tmp_path: Path):
+    """A folder whose records were refused is intact, and still not fit to be published."""
+    path = runs / "runs" / "sparse-f00-s0" / "history.csv"
+    path.write_text(path.read_text() + "\n")
+    build(runs, tmp_path / "refused")
+    problems = check(tmp_path / "refused")
+    assert len(problems) == 1
+    assert "the audit of these records failed" in problems[0].message
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path: Path):
+    """Without build.json, or with another file of that name, nothing can be checked."""
+    with pytest.raises(RecordError, match=r"build\.json: no such file"):
+        check(tmp_path)
+    (tmp_path / "build.json").write_text('{"outputs": []}')
+    with pytest.raises(RecordError, match="not the manifest of a build"):
+        check(tmp_path)

@@ -1,0 +1,103 @@
+"""Claims are judged as they were planned; what was not measured is not evaluated, and says why."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts import claims, results, tables
+from artifacts.results import Results
+from spinn.errors import InputError
+from verify.audit import audit
+
+FILE = Path(__file__).parents[2] / "paper" / "claims.toml"
+
+
+def only(found: Results, **changes: Any) -> claims.Outcome:
+    """The outcome of a single claim: the one on wear R², with some keys changed."""
+    base = next(claim for claim in found.claims if claim["name"] == "wear-r2")
+    return claims.evaluate(replace(found, claims=({**base, **changes},)))[0]
+
+
+def test_the_file_states_every_key_once_and_every_value_is_known():
+    """Each claim of paper/claims.toml is complete, has a name of its own and a comparison that exists."""
+    listed = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
+    names = [claim["name"] for claim in listed]
+    assert len(set(names)) == len(names) == 13
+    for claim in listed:
+        assert set(claim) == set(claims.REQUIRED)
+        assert claim["comparison"] in claims._CHECKS
+
+
+def test_verdict_follows_the_threshold(found: Results):
+    """A threshold just below the value holds and just above fails; the value is the accuracy table's."""
+    value = only(found).measured.value
+    assert value is not None
+    frame = tables.accuracy(found).frame
+    row = frame[(frame["target"] == "flank wear VB (mm)") & (frame["predictor"] == "sparse")]
+    assert value == row["R²"].iloc[0]
+    assert only(found, threshold=value - 1e-9).verdict == "holds"
+    assert only(found, threshold=value + 1e-9).verdict == "fails"
+    assert only(found, threshold=value, comparison="above").verdict == "fails"
+    assert only(found, threshold=value, comparison="at-least").verdict == "holds"
+    assert only(found, threshold=[value - 1, value], comparison="within").verdict == "holds"
+
+
+def test_exact_claims_have_to_hold_in_every_run(found: Results):
+    """A size is compared for the largest file, not for the mean."""
+    first = next(record for record in found.records if record.variant == "sparse")
+    last = first.stages[-1].model_copy(update={"checkpoint_bytes": first.stages[-1].checkpoint_bytes + 1000})
+    larger = first.model_copy(update={"stages": (*first.stages[:-1], last)})
+    changed = replace(found, records=(larger, *(record for record in found.records if record is not first)))
+    mean = claims.measure(changed, "file-bytes").value
+    assert mean is not None
+    claim = {"value": "file-bytes", "comparison": "at-most", "threshold": mean + 1, "unit": "bytes"}
+    assert only(changed, **claim, test="exact").verdict == "fails"
+    assert only(changed, **claim, test="point").verdict == "holds"
+
+
+def test_losses_are_shares_of_the_dense_network(found: Results):
+    """The loss of R² is 100·(dense − sparse)/dense of the accuracy table."""
+    frame = tables.accuracy(found).frame.set_index(["target", "predictor"])["R²"]
+    dense, sparse = frame["overall", "dense"], frame["overall", "sparse"]
+    measured = claims.measure(found, "r2-loss.overall")
+    assert measured.value == pytest.approx(100 * (dense - sparse) / dense)
+    gain = claims.measure(found, "r2-gain-over-wear-law.VB")
+    wear = frame["flank wear VB (mm)", "sparse"] - frame["flank wear VB (mm)", "wear-law"]
+    assert gain.value == pytest.approx(wear)
+
+
+def test_what_was_not_measured_is_not_evaluated(tmp_path: Path, found: Results, fabricator):
+    """Thermal claims without labels, adaptation, other data: not evaluated, each with its reason."""
+    fabricator(tmp_path, thermal=False, seeds=(0,))
+    outcomes = {o.claim["name"]: o for o in claims.evaluate(results.read(tmp_path, audit(tmp_path)))}
+    assert outcomes["thermal-r2"].verdict == "not evaluated"
+    assert outcomes["thermal-r2"].measured.reason == "thermal has no label in this data"
+    assert outcomes["adaptation-cost"].measured.reason == "no record of these runs measures it"
+    assert outcomes["overall-r2"].measured.value == outcomes["wear-r2"].measured.value
+    other = only(found, applies_to={"targets": ["VB"], "data": ["nasa"]})
+    assert (other.verdict, other.measured.reason) == ("not evaluated", "not claimed for this data")
+    assert only(found, value="r2-gain-over-forest.VB").verdict == "not evaluated"
+    assert only(found, value="nonsense.VB").verdict == "not evaluated"
+
+
+def test_incomplete_claims_are_refused(found: Results):
+    """A claim without a threshold, or with a comparison that does not exist, is an error that names it."""
+    with pytest.raises(InputError, match="claim wear-r2: comparison = 'over'"):
+        only(found, comparison="over")
+    base = {key: value for key, value in found.claims[0].items() if key != "threshold"}
+    with pytest.raises(InputError, match="claim final-parameters: threshold is missing"):
+        claims.evaluate(replace(found, claims=(base,)))
+
+
+def test_table_states_value_threshold_and_verdict(found: Results):
+    """Every claim has its row; counts print as counts, thresholds with their sign."""
+    rows = {row[0]: row for row in claims.table(found, claims.evaluate(found)).shown()[1:]}
+    assert len(rows) == 13
+    assert rows["final-parameters"][2:] == ["92", "180,000 – 210,000", "fails"]
+    assert rows["size-on-disk"][3:] == ["≤ 850,000 bytes", "holds"]
+    assert rows["adaptation-cost"][2] == "–"

@@ -1,0 +1,74 @@
+"""The command line: statuses, JSON on standard output, one line for a wrong call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from artifacts.cli import main
+
+
+def call(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
+    """Status, standard output and standard error of a call."""
+    monkeypatch.setattr("sys.argv", ["spinn-artifacts", *arguments])
+    with pytest.raises(SystemExit, match=r"^\d+$") as ended:
+        main()
+    printed = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, printed.out, printed.err
+
+
+def test_build_prints_the_tables_and_where_the_report_lies(honest: Path, out: Path, monkeypatch, capsys):
+    """Status 0; schedule, before/after, accuracy and cost are readable; the report is named."""
+    status, text, _ = call(["build", str(honest), "--out", str(out)], monkeypatch, capsys)
+    assert status == 0
+    for caption in ("Pruning schedule", "Each way of pruning", "Accuracy on held-out cases", "Cost of training"):
+        assert caption in text
+    assert text.strip().endswith(f"nothing had changed; the report is {out / 'report.html'}")
+
+
+def test_build_as_json(honest: Path, out: Path, monkeypatch, capsys):
+    """--json gives the verdict and what was written, and nothing else on standard output."""
+    status, text, _ = call(["build", str(honest), "--out", str(out), "--json"], monkeypatch, capsys)
+    assert status == 0
+    assert json.loads(text) == {"holds": True, "report": str(out / "report.html"), "written": [], "removed": []}
+
+
+def test_check_names_the_changed_file(out: Path, monkeypatch, capsys):
+    """Status 0 and a line; then 1 and the path of the file that was changed."""
+    assert call(["check", str(out)], monkeypatch, capsys)[0] == 0
+    (out / "tables" / "accuracy.md").write_text("better")
+    status, text, _ = call(["check", str(out)], monkeypatch, capsys)
+    assert status == 1
+    assert str(out / "tables" / "accuracy.md") in text
+    status, text, _ = call(["check", str(out), "--json"], monkeypatch, capsys)
+    assert status == 1
+    assert [problem["file"] for problem in json.loads(text)["problems"]] == ["tables/accuracy.md"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "nowhere", "--out", "out"], "no such file"),
+        (["build", "nowhere"], "--out"),
+        (["check", "nowhere"], "build.json: no such file"),
+        (["paint"], "No such command"),
+    ],
+)
+def test_wrong_calls_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    """Bad input ends with one clear line on standard error, and nothing on standard output."""
+    monkeypatch.chdir(tmp_path)
+    status, text, error = call(arguments, monkeypatch, capsys)
+    assert (status, text) == (2, "")
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_an_output_folder_that_is_a_file(honest: Path, tmp_path: Path, monkeypatch, capsys):
+    """A file where the folder should be is one line, status 2."""
+    (tmp_path / "out").write_text("")
+    status, _, error = call(["build", str(honest), "--out", str(tmp_path / "out")], monkeypatch, capsys)
+    assert status == 2
+    assert len(error.strip().splitlines()) == 1

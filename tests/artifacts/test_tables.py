@@ -1,0 +1,145 @@
+"""Each table against what the records say, computed here another way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from artifacts import results, tables
+from artifacts.render import Table
+from artifacts.results import Results
+from spinn.metrics import r_squared
+from verify.audit import audit
+
+
+def cell(table: Table, column: str, **labels: str) -> object:
+    """The one cell of `column` in the row with these labels."""
+    rows = table.frame
+    for name, value in labels.items():
+        rows = rows[rows[name] == value]
+    assert len(rows) == 1
+    return rows[column].iloc[0]
+
+
+def test_every_table_is_named_and_prints(found: Results):
+    """All tables are in the list of names, print in every form, and have numbers of their own."""
+    made = tables.all_tables(found)
+    assert {table.name for table in made} == set(tables.NAMES) - {"claims"}
+    names = [name for table in made for name in table.numbers()]
+    assert len(names) == len(set(names))
+    for table in made:
+        rows = len(table.frame)
+        assert len(table.shown()) == rows + 1
+        assert table.latex().decode().count("\\\\\n") == rows + 1
+        assert all(number.source for number in table.numbers().values())
+        assert all(number.expression for number in table.numbers().values())
+
+
+def test_accuracy_is_pooled_over_all_held_out_cuts(found: Results):
+    """R² and MAE are those of the prediction files' test rows, per seed, then averaged."""
+    frame = found.predictions
+    rows = frame[(frame["variant"] == "sparse") & (frame["stage"] == 2) & (frame["split"] == "test")]
+    rows = rows[(rows["target"] == "VB") & rows["measured"].notna()]
+    each = [r_squared(part["measured"].to_numpy(), part["prediction"].to_numpy()) for _, part in rows.groupby("seed")]
+    table = tables.accuracy(found)
+    here = {"target": "flank wear VB (mm)", "predictor": "sparse"}
+    assert cell(table, "R²", **here) == pytest.approx(np.mean(np.array(each, float)))
+    mae = (rows["measured"] - rows["prediction"]).abs().mean()
+    assert cell(table, "MAE", **here) == pytest.approx(mae)
+    reach = rows["measured"].max() - rows["measured"].min()
+    assert cell(table, "MAE ÷ range (%)", **here) == pytest.approx(100 * mae / reach)
+    assert cell(table, "cuts", **here) == 27
+
+
+def test_overall_is_the_mean_of_the_measured_targets(found: Results):
+    """The overall row is the mean of the target rows and says which targets it means."""
+    table = tables.accuracy(found)
+    parts = [
+        cell(table, "R²", target=name, predictor="dense")
+        for name in ("flank wear VB (mm)", "thermal displacement (µm)")
+    ]
+    assert cell(table, "R²", target="overall", predictor="dense") == pytest.approx(np.mean(np.array(parts, float)))
+    assert any("mean R² of the measured targets" in note for note in table.notes)
+    assert cell(table, "R²", target="overall", predictor="wear-law") is None
+
+
+def test_unmeasured_target_is_not_reported(tmp_path: Path, fabricator):
+    """Where thermal displacement has no label no row shows it, overall is wear alone, and the table says so."""
+    fabricator(tmp_path, thermal=False, seeds=(0,))
+    table = tables.accuracy(results.read(tmp_path, audit(tmp_path)))
+    assert set(table.frame["target"]) == {"flank wear VB (mm)", "overall"}
+    whole = table.frame.set_index(["target", "predictor"])["R²"]
+    assert whole["overall", "sparse"] == whole["flank wear VB (mm)", "sparse"]
+    assert any("no label in this data and is not reported" in note for note in table.notes)
+
+
+def test_schedule_counts_runs_that_did_as_planned(found: Results):
+    """The sound variant's runs all equal the plan; the first version's second stage never does."""
+    table = tables.schedule(found)
+    assert cell(table, "runs as planned", variant="sparse", stage="2") == 8
+    assert cell(table, "runs as planned", variant="first-version †", stage="2") == 0
+    assert cell(table, "parameters", variant="sparse", stage="2") == 92
+    assert cell(table, "reduction (%)", variant="sparse", stage="2") == pytest.approx(100 * (1 - 92 / 161))
+
+
+def test_before_after_is_measured(found: Results):
+    """What was claimed, what the mask says and what the weights say are three numbers; the first version's differ."""
+    rows = tables.before_after(found).frame.set_index("")["first-version †"]
+    assert rows["reduction claimed by the pruner (%)"] == pytest.approx(35.0)
+    assert rows["reduction by the mask (%)"] == pytest.approx(100 * 22 / 161)
+    assert rows["reduction in the weights (%)"] == pytest.approx(0.0)
+    assert rows["pruned weights revived"] == 22
+    assert tables.before_after(found).frame.set_index("")["sparse"]["pruned weights revived"] == 0
+
+
+def test_marked_runs_explain_their_mark(found: Results):
+    """Every table with a marked column or row has the footnote."""
+    for table in tables.all_tables(found):
+        marked = any("†" in text for row in table.shown() for text in row)
+        assert marked == any(note.startswith("†") for note in table.notes), table.name
+
+
+def test_by_case_weighs_to_the_pooled_error(found: Results):
+    """The MAE of the cases, weighted by their cuts, is the pooled MAE; and every case is there."""
+    frame = tables.by_case(found).frame
+    wear = frame[frame["target"] == "flank wear VB (mm)"]
+    assert list(wear["case"]) == sorted(found.plan.dataset.cases)
+    pooled = np.average(wear["MAE sparse"].astype(float), weights=wear["cuts"].astype(float))
+    here = {"target": "flank wear VB (mm)", "predictor": "sparse"}
+    assert cell(tables.accuracy(found), "MAE", **here) == pytest.approx(pooled)
+
+
+def test_training_cost_adds_up(found: Results):
+    """Seconds of all phases are those of distinct keys: 4 s dense once, 1 s for each stage of each variant."""
+    table = tables.training_cost(found)
+    assert table is not None
+    assert cell(table, "seconds", phase="total") == pytest.approx(8.0)
+    assert cell(table, "seconds", phase="dense") == pytest.approx(4.0)
+    assert table.shown()[1][-1] == "not measured"
+    assert any("save nothing in memory and compute" in note for note in table.notes)
+
+
+def test_masks_alone_save_no_memory(found: Results):
+    """Dense and masked network need the same memory; the file is smaller."""
+    table = tables.inference_cost(found)
+    assert table is not None
+    rows = table.frame.set_index("network")
+    assert rows.loc["sparse", "memory (MB)"] == rows.loc["dense", "memory (MB)"]
+    assert rows.loc["sparse", "file (MB)"] < rows.loc["dense", "file (MB)"]
+
+
+def test_runs_without_cost_or_latency_have_no_cost_tables(found: Results):
+    """Records that measured no cost give no empty table."""
+    bare = replace(found, records=tuple(r.model_copy(update={"cost": (), "latency": ()}) for r in found.records))
+    assert {"training-cost", "inference-cost"}.isdisjoint(table.name for table in tables.all_tables(bare))
+
+
+def test_layers_add_up_to_the_network(found: Results):
+    """Kept weights of the layers add up to the stage's."""
+    frame = tables.layers(found).frame
+    assert pd.to_numeric(frame[frame["variant"] == "sparse"]["kept"]).sum() == pytest.approx(79)
+    assert len(tables.layers(found, all_stages=True).frame) == 2 * 3 * 3
