@@ -20,7 +20,7 @@ from spinn.physics import Conditions, Motion, Scales
 from spinn.record import PhysicsConfig, PhysicsTerm, PlannedRun, Scaler
 from spinn.rundata import RunData, Table, scaled
 
-COLLOCATION_POINTS = 48
+COLLOCATION_POINTS = 32
 """Points a run draws in each step, or one on every segment of its trajectories where those are fewer."""
 
 _CHUNK_ROWS = 2048
