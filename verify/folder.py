@@ -188,6 +188,7 @@ class Folder:
     digests: dict[str, str]  # path relative to the folder, with / → sha256
     runs: tuple[Run, ...]
     data: Data | DataError
+    memory: dict[str, bool] = field(default_factory=dict)  # facts about the whole folder, found once
 
     @property
     def dataset(self) -> Data:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from verify.folder import Fault, Folder, Run
+from verify.folder import Fault, Folder, Run, UnavailableError
 
 COEFFICIENTS = {"wear_rate": ("a", "b", "c", "d", "g"), "heat": ("k", "tau")}
+ONE_SIDED = ("monotone", "nonnegative")  # zero where the constraint is met: alive if it was at work in some run
 SUM_TOLERANCE = 1e-4  # relative; the sum was taken in float32
 
 
@@ -24,7 +25,7 @@ def alive(folder: Folder, run: Run) -> Iterator[Fault]:
     history = run.history()
     for term in recorded:
         problem = _problem(history[term])
-        if problem:
+        if problem and not (term in ONE_SIDED and not history[term].any() and _bites_elsewhere(folder, term)):
             yield Fault(f"{term}: {problem}", {"term": term})
     own = history["data"] + sum(weights.get(term, 0.0) * history[term] for term in recorded)
     wrong = int((~(np.abs(history["loss"] - own) <= SUM_TOLERANCE * np.abs(own))).sum())
@@ -42,6 +43,20 @@ def _feedable(folder: Folder, run: Run, term: str) -> bool:
     planned = {other.run_id: other for other in folder.plan.runs}
     mates = [planned[name] for name in run.checked.cohort_runs if name in planned]
     return all((values & data.of(mate.train)).any() for values in known for mate in mates)
+
+
+def _bites_elsewhere(folder: Folder, term: str) -> bool:
+    """Whether the term was above zero in any epoch of any run of the folder."""
+    if term not in folder.memory:
+        folder.memory[term] = any(_bites(run, term) for run in folder.runs)
+    return folder.memory[term]
+
+
+def _bites(run: Run, term: str) -> bool:
+    try:
+        return bool(np.nan_to_num(run.history()[term]).any()) if run.record and term in run.history() else False
+    except UnavailableError:
+        return False
 
 
 def _coefficients(run: Run) -> Iterator[Fault]:

@@ -1,0 +1,65 @@
+"""`spinn-verify records` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from spinn.record import RECORD
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own."""
+    code = "from verify.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_honest_runs_end_with_status_0(runs) -> None:
+    """The table lists every check; the last line is the verdict."""
+    done = call("records", runs.path, "--replay")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "the audit holds: 0 errors, 16 declared findings"
+    assert "predictions-replayed" in done.stdout
+    assert done.stderr == ""
+
+
+def test_failed_audit_ends_with_status_1(runs) -> None:
+    """Findings of many runs are one line, with the first message."""
+    for run_id in runs.names("sparse"):
+        (runs.folder(run_id) / RECORD).unlink()
+    done = call("records", runs.path)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "the audit FAILS: 4 errors, 16 declared findings"
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("error: planned-runs-present")]
+    assert "4 runs (" in line
+    assert line.endswith("the first: no run was recorded")
+
+
+def test_json_is_the_verdict(runs) -> None:
+    """`--json` prints holds, findings and expected findings, and nothing else."""
+    done = call("records", runs.path, "--json")
+    printed = json.loads(done.stdout)
+    assert printed.keys() == {"holds", "findings", "expected"}
+    assert printed["holds"] is True
+    assert printed["findings"] == []
+    assert {finding["check"] for finding in printed["expected"]} >= {"resurrection"}
+    assert printed["expected"][0].keys() == {"check", "severity", "message", "run_id", "data"}
+
+
+@pytest.mark.parametrize("arguments", [["records"], ["records", "/nowhere/at/all"], ["recods"], ["records", "--jsn"]])
+def test_bad_call_ends_with_status_2(arguments: list[str]) -> None:
+    """A wrong call is one line on standard error."""
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("spinn-verify: ")
+
+
+def test_help_ends_with_status_0() -> None:
+    """Help is no error."""
+    assert call("records", "--help").returncode == 0
