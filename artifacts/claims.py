@@ -14,8 +14,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from artifacts.numbers import Format
-from artifacts.render import Table
-from artifacts.results import Results, spread, target_name
+from artifacts.render import Table, spread
+from artifacts.results import Results, target_name
 from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
 from spinn.errors import InputError
 from spinn.record import CLAIMS

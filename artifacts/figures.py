@@ -120,7 +120,7 @@ def progression(results: Results, table: Table) -> Figure:
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     last = max(results.last_stage(variant) for variant in results.variants)
     bottom.set_xticks(range(last + 1), ["dense", *(str(stage) for stage in range(1, last + 1))])
-    bottom.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1)
+    figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1)
     return figure
 
 

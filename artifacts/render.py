@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -153,6 +153,31 @@ def _column_format(cells: Sequence[str], number: bool) -> str:
     if number:
         return "r"
     return "p{0.3\\linewidth}" if max(len(cell) for cell in cells) > _WRAP else "l"
+
+
+def table_frame(rows: Iterable[dict[str, Any]]) -> Frame:
+    """Rows as a frame of Python values, columns in the order in which they first appear."""
+    import pandas as pd
+
+    listed = list(rows)
+    columns = list(dict.fromkeys(key for row in listed for key in row))
+    return pd.DataFrame([[row.get(key) for key in columns] for row in listed], columns=columns, dtype=object)
+
+
+def spread(values: Iterable[float | int | None]) -> tuple[float | int | None, float | int | None, float | int | None]:
+    """Mean, smallest and largest of some values; None where there is none. Equal integers stay integers."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return None, None, None
+    low, high = min(known), max(known)
+    mean = low if low == high else math.fsum(known) / len(known)
+    return tuple(v.item() if hasattr(v, "item") else v for v in (mean, low, high))  # type: ignore[return-value]
+
+
+def spread_columns(column: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Mean over runs with smallest and largest, as the three columns of an interval."""
+    mean, low, high = spread(values)
+    return {column: mean, column + LOW: low, column + HIGH: high}
 
 
 def plain(column: str) -> str:

@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from artifacts.render import Frame
@@ -321,13 +320,3 @@ def _read_json(path: Path) -> Any:
         raise RecordError(f"{path}: no such file; it is written beside plan.json before any training") from None
     except ValueError as error:
         raise RecordError(f"{path}: not JSON ({error}); the runs must be repeated") from None
-
-
-def spread(values: Iterable[float | int | None]) -> tuple[float | int | None, float | int | None, float | int | None]:
-    """Mean, smallest and largest of some values; None where there is none. Equal integers stay integers."""
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    if not known:
-        return None, None, None
-    low, high = min(known), max(known)
-    mean = low if low == high else float(np.mean(known))
-    return tuple(v.item() if hasattr(v, "item") else v for v in (mean, low, high))  # type: ignore[return-value]

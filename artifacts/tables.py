@@ -6,14 +6,13 @@ MFLOP are computed here once, so that a number's value is in the unit that its t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
+from artifacts import costs
 from artifacts.numbers import Format
-from artifacts.render import HIGH, LOW, Frame, Table
-from artifacts.results import Results, spread, target_label, target_name
+from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
+from artifacts.results import Results, target_label, target_name
 from artifacts.stats import (
     LEVEL,
     RESAMPLES,
@@ -44,7 +43,6 @@ NAMES = (
 )
 COUNT = Format(0)
 PERCENT = Format(2, "%")
-NOT_MEASURED = "not measured"
 INTERVAL = (
     f"In brackets: {100 * LEVEL:.0f} % interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
     f"seed {SEED})."
@@ -53,22 +51,6 @@ POOLED = (
     "R² is pooled over all labelled held-out cuts, one prediction a cut; with several seeds it is the mean of the "
     "seeds' pooled R²."
 )
-NO_SAVING = (
-    "Unstructured masks alone save nothing in memory and compute: the masked network keeps and multiplies all its "
-    "weights, zeros included. They save file size, where only kept values and the packed mask are stored."
-)
-
-
-def _frame(rows: Iterable[dict[str, Any]]) -> Frame:
-    listed = list(rows)
-    columns = list(dict.fromkeys(key for row in listed for key in row))
-    return pd.DataFrame([[row.get(key) for key in columns] for row in listed], columns=columns, dtype=object)
-
-
-def _spread(column: str, values: Iterable[Any]) -> dict[str, Any]:
-    """Mean over runs with smallest and largest, as the three columns of an interval."""
-    mean, low, high = spread(values)
-    return {column: mean, column + LOW: low, column + HIGH: high}
 
 
 def _estimate(column: str, estimate: Estimate | None, scale: float = 1.0) -> dict[str, Any]:
@@ -82,7 +64,7 @@ def data_card(results: Results) -> Table:
     """What data it is, how many cuts and cases, what was left out: as the loader stated it."""
     rows = [{"": str(label), "value": str(value)} for label, value in results.datacard["rows"]]
     notes = tuple(str(note) for note in results.datacard.get("notes", ()))
-    return Table("data", "Data.", _frame(rows), notes, labels=("",), sources={"": results.source(DATACARD)})
+    return Table("data", "Data.", table_frame(rows), notes, labels=("",), sources={"": results.source(DATACARD)})
 
 
 def exclusions(results: Results) -> Table | None:
@@ -97,7 +79,11 @@ def exclusions(results: Results) -> Table | None:
         for item in results.datacard.get("exclusions", ())
     ]
     labels = ("case", "run", "left out", "reason")
-    return Table("exclusions", "What was left out of the data, and why.", _frame(rows), labels=labels) if rows else None
+    return (
+        Table("exclusions", "What was left out of the data, and why.", table_frame(rows), labels=labels)
+        if rows
+        else None
+    )
 
 
 def schedule(results: Results) -> Table:
@@ -115,11 +101,11 @@ def schedule(results: Results) -> Table:
                     "stage": str(planned.stage),
                     "ratio": planned.ratio,
                     "pruned, planned": planned.pruned,
-                    **_spread("pruned", at["pruned"]),
+                    **spread_columns("pruned", at["pruned"]),
                     "parameters, planned": planned.parameters,
-                    **_spread("parameters", at["parameters"]),
-                    **_spread("weight sparsity (%)", 100 * (1 - at["kept_weights"] / weights)),
-                    **_spread("reduction (%)", 100 * (1 - at["parameters"] / total)),
+                    **spread_columns("parameters", at["parameters"]),
+                    **spread_columns("weight sparsity (%)", 100 * (1 - at["kept_weights"] / weights)),
+                    **spread_columns("reduction (%)", 100 * (1 - at["parameters"] / total)),
                     "runs": len(at),
                     "runs as planned": int(same.sum()),
                 }
@@ -141,7 +127,7 @@ def schedule(results: Results) -> Table:
     sources = {results.label(name): results.source(PLAN, name) for name in results.variants}
     caption = "Pruning schedule, planned and achieved."
     labels = ("variant", "stage", "ratio")
-    return Table("schedule", caption, _frame(rows), notes, formats, labels, expressions, _by_row(sources, rows))
+    return Table("schedule", caption, table_frame(rows), notes, formats, labels, expressions, _by_row(sources, rows))
 
 
 def _by_row(sources: dict[str, tuple[str, ...]], rows: Sequence[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
@@ -166,8 +152,8 @@ def layers(results: Results, *, all_stages: bool = False) -> Table:
                     "stage": str(stage),
                     "layer": str(at["name"].iloc[0]),
                     "weights": weights,
-                    **_spread("kept", at["kept"]),
-                    **_spread("sparsity (%)", 100 * (1 - at["kept"] / weights)),
+                    **spread_columns("kept", at["kept"]),
+                    **spread_columns("sparsity (%)", 100 * (1 - at["kept"] / weights)),
                     "not zero": spread(at["nonzero"])[0],
                     "mean |w|": spread(at["mean_abs"])[0],
                     "std w": spread(at["std"])[0],
@@ -186,7 +172,7 @@ def layers(results: Results, *, all_stages: bool = False) -> Table:
     name = "layers-by-stage" if all_stages else "layers"
     expressions = {"": "per-layer statistics of the records, mean over runs"}
     labels = ("variant", "stage", "layer")
-    return Table(name, f"Weight matrices {when}.", _frame(rows), notes, formats, labels, expressions, sources)
+    return Table(name, f"Weight matrices {when}.", table_frame(rows), notes, formats, labels, expressions, sources)
 
 
 def before_after(results: Results) -> Table:
@@ -237,7 +223,7 @@ def before_after(results: Results) -> Table:
     return Table(
         "before-after",
         "Each way of pruning, measured at its end.",
-        _frame(rows),
+        table_frame(rows),
         notes,
         formats,
         ("",),
@@ -303,7 +289,9 @@ def accuracy(results: Results) -> Table:
         "seeds": "networks that predict each cut",
     }
     labels = ("target", "predictor")
-    return Table("accuracy", "Accuracy on held-out cases.", _frame(rows), notes, formats, labels, expressions, sources)
+    return Table(
+        "accuracy", "Accuracy on held-out cases.", table_frame(rows), notes, formats, labels, expressions, sources
+    )
 
 
 def by_case(results: Results) -> Table:
@@ -344,7 +332,9 @@ def by_case(results: Results) -> Table:
     sources = {"": results.source(results.primary, *baselines)}
     expressions = {"": "over the labelled cuts of the case, when held out; mean over seeds"}
     labels = ("target", "case")
-    return Table("by-case", "Accuracy by held-out case.", _frame(rows), notes, formats, labels, expressions, sources)
+    return Table(
+        "by-case", "Accuracy by held-out case.", table_frame(rows), notes, formats, labels, expressions, sources
+    )
 
 
 def _of_case(held: Held, case: str) -> Held:
@@ -366,9 +356,9 @@ def progression(results: Results) -> Table:
             row = {
                 "variant": results.label(variant),
                 "stage": "dense" if stage == 0 else str(stage),
-                **_spread("parameters", at["parameters"]),
-                **_spread("weight sparsity (%)", 100 * (1 - at["kept_weights"] / weights)),
-                **_spread("reduction (%)", 100 * (1 - at["parameters"] / total)),
+                **spread_columns("parameters", at["parameters"]),
+                **spread_columns("weight sparsity (%)", 100 * (1 - at["kept_weights"] / weights)),
+                **spread_columns("reduction (%)", 100 * (1 - at["parameters"] / total)),
             }
             for target in results.targets:
                 held = results.held(variant, stage, target)
@@ -380,113 +370,7 @@ def progression(results: Results) -> Table:
     expressions = {"": "R² as in table accuracy, after this stage", "parameters": "by the mask, mean over runs"}
     labels = ("variant", "stage")
     caption = "Pruning progression."
-    return Table("progression", caption, _frame(rows), notes, formats, labels, expressions, sources)
-
-
-def training_cost(results: Results) -> Table | None:
-    """Time, compute, memory and energy of each phase; a phase that several runs share is counted once."""
-    rows, costs = [], results.costs
-    if costs.empty:
-        return None
-    for (phase, variants), at in costs.groupby(["phase", "variants"], sort=False):
-        seconds, networks = float(at["seconds"].sum()), int(at["runs"].sum())
-        energy = None if at["energy_joules"].isna().any() else float(at["energy_joules"].sum())
-        rows.append(
-            {
-                "phase": phase,
-                "variants": ", ".join(results.label(name) for name in variants),
-                "networks": networks,
-                "seconds": seconds,
-                "seconds a network": seconds / networks,
-                "GFLOP a network": float((at["flops"] * at["runs"]).sum()) / networks / 1e9,
-                "peak memory (MB)": float(at["peak_memory_bytes"].max()) / 1e6,
-                "energy (J)": energy,
-            }
-        )
-    energy = None if costs["energy_joules"].isna().any() else float(costs["energy_joules"].sum())
-    rows.append(
-        {
-            "phase": "total",
-            "variants": "all",
-            "networks": None,
-            "seconds": float(costs["seconds"].sum()),
-            "seconds a network": None,
-            "GFLOP a network": None,
-            "peak memory (MB)": float(costs["peak_memory_bytes"].max()) / 1e6,
-            "energy (J)": energy,
-        }
-    )
-    formats = {
-        "networks": COUNT,
-        "seconds": Format(1, "s"),
-        "seconds a network": Format(2, "s"),
-        "GFLOP a network": Format(2, "GFLOP"),
-        "peak memory (MB)": Format(0, "MB"),
-        "energy (J)": Format(0, "J", NOT_MEASURED),
-    }
-    notes = (
-        "Networks of a cohort train together: seconds are those of the whole phase, divided by its networks in the "
-        "next column. FLOPs are counted analytically (forward and backward matrix products). MB are 10⁶ bytes. "
-        f"Energy is '{NOT_MEASURED}' where this machine does not report it.",
-        NO_SAVING,
-        *results.footnotes,
-    )
-    expressions = {"": "sum over phases of all cohorts, each key once", "peak memory (MB)": "largest of all cohorts"}
-    sources = {"": results.source(*results.variants)}
-    labels = ("phase", "variants")
-    return Table("training-cost", "Cost of training.", _frame(rows), notes, formats, labels, expressions, sources)
-
-
-def inference_cost(results: Results) -> Table | None:
-    """Size, memory, compute and time of one prediction: the dense network and each variant's last one."""
-    frame, rows = results.latency, []
-    if frame.empty:
-        return None
-    wanted = [("dense", results.primary, "dense"), *((results.label(v), v, "sparse") for v in results.variants)]
-    for label, variant, model in wanted:
-        at = frame[(frame["variant"] == variant) & (frame["model"] == model)]
-        if at.empty:
-            continue
-        rows.append(
-            {
-                "network": label,
-                **_spread("file (MB)", at["file_bytes"] / 1e6),
-                **_spread("memory (MB)", at["memory_bytes"] / 1e6),
-                **_spread("MFLOP of active weights", at["flops"] / 1e6),
-                **_spread("median (ms)", at["median_ms"]),
-                **_spread("95th percentile (ms)", at["p95_ms"]),
-                "networks": len(at),
-            }
-        )
-    formats = {
-        "": Format(3, "ms"),
-        "file (MB)": Format(3, "MB"),
-        "memory (MB)": Format(3, "MB"),
-        "MFLOP of active weights": Format(3, "MFLOP"),
-        "networks": COUNT,
-    }
-    notes = (
-        "One prediction (batch 1) on one thread of the CPU; mean over networks, in brackets the smallest and largest. "
-        "FLOPs are those of the active weights, which a masked network does not save: it executes the dense network's.",
-        NO_SAVING,
-        *results.footnotes,
-    )
-    sources = {"": results.source(results.primary), **{results.label(v): results.source(v) for v in results.variants}}
-    expressions = {"": "latency records, mean over networks"}
-    caption = "Size and cost of one prediction."
-    return Table("inference-cost", caption, _frame(rows), notes, formats, ("network",), expressions, sources)
-
-
-def environment(results: Results) -> Table:
-    """The machine and libraries of the runs, as recorded; several values where runs differ."""
-    seen: dict[str, dict[str, None]] = {}
-    for record in results.records:
-        known = record.environment.model_dump()
-        packages = known.pop("packages")
-        for key, value in {**known, **{f"package {name}": version for name, version in packages.items()}}.items():
-            seen.setdefault(key.replace("_", " "), {})[str(value)] = None
-    rows = [{"": key, "value": ", ".join(values)} for key, values in seen.items()]
-    return Table("environment", "Machine and libraries of the runs.", _frame(rows), labels=("",))
+    return Table("progression", caption, table_frame(rows), notes, formats, labels, expressions, sources)
 
 
 def all_tables(results: Results) -> list[Table]:
@@ -501,8 +385,8 @@ def all_tables(results: Results) -> list[Table]:
         accuracy(results),
         by_case(results),
         progression(results),
-        training_cost(results),
-        inference_cost(results),
-        environment(results),
+        costs.training_cost(results),
+        costs.inference_cost(results),
+        costs.environment(results),
     ]
     return [table for table in tables if table is not None and len(table.frame)]

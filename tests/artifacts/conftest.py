@@ -159,7 +159,7 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
             data, term = 1.0 / epoch + 0.1 * number, 0.5 / epoch
             row = (number, epoch, 1e-3, data + 0.1 * term, data, term, loss * (4 - epoch), 1.0)
             history.append(dict(zip(record.history_columns(("wear_rate",)), row, strict=True)))
-    predictions = pd.concat(tables)[list(record.PREDICTION_COLUMNS)]
+    predictions: Any = pd.concat(tables)[list(record.PREDICTION_COLUMNS)]
     record.write_atomic(folder / record.HISTORY, pd.DataFrame(history).to_csv(index=False).encode())
     record.write_atomic(folder / record.PREDICTIONS, predictions.to_csv(index=False).encode())
     names = [record.HISTORY, record.PREDICTIONS, *(stage["checkpoint"] for stage in stages)]

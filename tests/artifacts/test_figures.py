@@ -49,7 +49,7 @@ def test_a_column_wide_and_readable(make):
     assert 3.25 <= figure.get_size_inches()[0] <= 3.5
     texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
     assert texts
-    assert min(text.get_fontsize() for text in texts) >= 8
+    assert min(float(text.get_fontsize()) for text in texts) >= 8
     assert not any("$" in text.get_text() for text in texts)  # mathtext would set superscripts smaller
 
 
@@ -66,19 +66,19 @@ def test_progression_draws_the_tables_values(found: Results):
     table = tables.progression(found)
     figure = styled(lambda: figures.progression(found, table))
     rows = table.frame[table.frame["variant"] == "sparse"]
-    drawn = [line.get_ydata() for axes in figure.axes for line in axes.lines]
+    drawn = [np.asarray(line.get_ydata(), float) for axes in figure.axes for line in axes.lines]
     left = 100 * rows["parameters"].astype(float) / found.total_parameters()
     wear = rows["R², flank wear VB"].astype(float)
     for wanted in (left, wear):
-        assert any(len(line) == len(wanted) and np.allclose(np.asarray(line, float), wanted) for line in drawn)
+        assert any(len(line) == len(wanted) and np.allclose(line, wanted) for line in drawn)
 
 
 def test_losses_mark_every_pruning(found: Results):
     """A dashed line stands between the phases, one for each stage."""
     figure = styled(lambda: figures.losses(found))
     for axes in figure.axes:
-        marks = [np.asarray(line.get_xdata(), float)[0] for line in axes.lines if len(line.get_xdata()) == 2]
-        assert marks == [3.5, 6.5]
+        lines = [np.asarray(line.get_xdata(), float) for line in axes.lines]
+        assert [line[0] for line in lines if len(line) == 2] == [3.5, 6.5]
 
 
 def test_one_target_without_physics(tmp_path: Path, fabricator):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts.numbers import Format
-from artifacts.render import Table, clean, displayed, fold
+from artifacts.render import Table, clean, displayed, fold, spread
 
 
 def make(case: str = "1") -> Table:
@@ -84,6 +86,13 @@ def test_infinite_values_are_refused():
     assert clean(float("nan")) is None
     with pytest.raises(ValueError, match="a finite number expected"):
         clean(float("inf"))
+
+
+def test_spread_keeps_equal_integers():
+    """Counts that agree stay integers; what is missing is left out; nothing gives nothing."""
+    assert json.dumps(spread(np.array([92, 92]))) == "[92, 92, 92]"
+    assert spread([1, 2, None, float("nan")]) == (1.5, 1, 2)
+    assert spread([None]) == (None, None, None)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from artifacts import results
@@ -97,10 +95,3 @@ def test_broken_files_are_one_clear_error(runs: Path):
     (folder / "history.csv").write_text("stage,epoch,loss\n0,1,1\n")
     with pytest.raises(RecordError, match=r"datacard\.json: not JSON"):
         results.read(runs, Verdict(()))
-
-
-def test_spread_keeps_equal_integers():
-    """Counts that agree stay integers; what is missing is left out; nothing gives nothing."""
-    assert json.dumps(results.spread(np.array([92, 92]))) == "[92, 92, 92]"
-    assert results.spread([1, 2, None, float("nan")]) == (1.5, 1, 2)
-    assert results.spread([None]) == (None, None, None)

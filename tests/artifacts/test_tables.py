@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from artifacts import results, tables
+from artifacts import costs, results, tables
 from artifacts.render import Table
 from artifacts.results import Results
 from spinn.metrics import r_squared
@@ -115,7 +114,7 @@ def test_by_case_weighs_to_the_pooled_error(found: Results):
 
 def test_training_cost_adds_up(found: Results):
     """Seconds of all phases are those of distinct keys: 4 s dense once, 1 s for each stage of each variant."""
-    table = tables.training_cost(found)
+    table = costs.training_cost(found)
     assert table is not None
     assert cell(table, "seconds", phase="total") == pytest.approx(8.0)
     assert cell(table, "seconds", phase="dense") == pytest.approx(4.0)
@@ -125,7 +124,7 @@ def test_training_cost_adds_up(found: Results):
 
 def test_masks_alone_save_no_memory(found: Results):
     """Dense and masked network need the same memory; the file is smaller."""
-    table = tables.inference_cost(found)
+    table = costs.inference_cost(found)
     assert table is not None
     rows = table.frame.set_index("network")
     assert rows.loc["sparse", "memory (MB)"] == rows.loc["dense", "memory (MB)"]
@@ -141,5 +140,5 @@ def test_runs_without_cost_or_latency_have_no_cost_tables(found: Results):
 def test_layers_add_up_to_the_network(found: Results):
     """Kept weights of the layers add up to the stage's."""
     frame = tables.layers(found).frame
-    assert pd.to_numeric(frame[frame["variant"] == "sparse"]["kept"]).sum() == pytest.approx(79)
+    assert sum(frame[frame["variant"] == "sparse"]["kept"]) == pytest.approx(79)
     assert len(tables.layers(found, all_stages=True).frame) == 2 * 3 * 3
