@@ -121,7 +121,7 @@ class Table:
             hrules=True,
             position="tbp",
             position_float="centering",
-            column_format="".join(_column_format(c, n) for c, n in zip(zip(*cells, strict=True), number, strict=True)),
+            column_format=_column_format(cells, number),
             caption=latex_escape(self.caption),
             label=f"tab:{self.name}",
         )
@@ -149,10 +149,11 @@ class Table:
         return any(isinstance(value, str) for value in values) and not any(isinstance(v, int | float) for v in values)
 
 
-def _column_format(cells: Sequence[str], number: bool) -> str:
-    if number:
-        return "r"
-    return "p{0.3\\linewidth}" if max(len(cell) for cell in cells) > _WRAP else "l"
+def _column_format(cells: Sequence[Sequence[str]], number: Sequence[bool]) -> str:
+    """Numbers right, text left; long text shares 60 % of the line and breaks there."""
+    long = [max(map(len, column), default=0) > _WRAP for column in zip(*cells, strict=True)] or [False] * len(number)
+    width = f"p{{{0.6 / max(sum(long), 1):.2g}\\linewidth}}"
+    return "".join("r" if right else width if wrap else "l" for right, wrap in zip(number, long, strict=True))
 
 
 def table_frame(rows: Iterable[dict[str, Any]]) -> Frame:
