@@ -174,7 +174,7 @@ def losses(results: Results) -> Figure:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     _bands(panels[0], history, {"data": "data, training", "validation_loss": "validation"})
-    panels[0].legend(loc="best", labelspacing=0.2)
+    panels[0].legend(loc="best", labelspacing=0.2, frameon=True, framealpha=0.9, edgecolor="none")
     if terms:
         _bands(panels[1], history, {name: name.replace("_", " ") for name in terms})
         bottom, top = panels[1].get_ylim()
