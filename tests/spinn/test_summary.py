@@ -1,0 +1,76 @@
+"""The report after a run: every figure that MISSION asks for is in it, and each is the records' own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from spinn import experiment
+from spinn.summary import summary
+
+FILE = """
+name = "tiny"
+seeds = [0]
+layers = [18, 8, 6, 2]
+[split]
+kind = "grouped"
+folds = 2
+[dense]
+epochs = 3
+[physics]
+wear_rate = 0.1
+[[variants]]
+name = "sparse"
+pruner = "global-magnitude"
+stages = [{ ratio = "0.50", epochs = 2, learning_rate = 1e-3 }]
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A finished folder of runs of a tiny experiment."""
+    folder = tmp_path_factory.mktemp("summary")
+    (folder / "tiny.toml").write_text(FILE)
+    return experiment.run(folder / "tiny.toml", out=folder / "runs", device="cpu")
+
+
+def _records(runs) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(runs.glob("runs/*/record.json"))]
+
+
+def test_the_summary_says_what_the_records_say(runs):
+    """Counts, sparsity by both denominators, file size and time are those of the records."""
+    text, records = summary(runs), _records(runs)
+    last = records[0]["stages"][-1]
+    assert "2 of 2 runs finished" in text
+    assert f"parameters kept by the masks: {last['parameters']:,}" in text
+    assert f"weights not zero at the end: {last['nonzero_weights']:,}" in text
+    assert "weight sparsity, of 204 weights: 50.00 %" in text
+    assert f"reduction, of 220 parameters: {100 * (1 - last['parameters'] / 220):.2f} %" in text
+    seconds = sum({cost["key"]: cost["seconds"] for record in records for cost in record["cost"]}.values())
+    assert f"training time: {seconds:.1f} s" in text
+    assert len(re.findall(r"held-out R² of (VB|thermal): dense -?\d", text)) == 2
+    assert "overall, the mean over VB, thermal" in text
+    assert "warnings: none" in text
+
+
+def test_an_unfinished_run_is_not_counted_as_finished(runs, tmp_path):
+    """While one run is under way the summary says so, and reports the others."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    folder = next(copy.glob("runs/*"))
+    (folder / "record.json").rename(folder / "progress.json")
+    assert "1 of 2 runs finished, 1 under way" in summary(copy)
+
+
+def test_a_warning_of_the_records_is_in_the_summary(runs, tmp_path):
+    """What a run warned of is counted and printed."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    for path in copy.glob("runs/*/record.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"warnings": ["the heat term is off: no power"]}))
+    assert "the heat term is off: no power (2 runs)" in summary(copy)
