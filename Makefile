@@ -28,6 +28,7 @@ help:
 
 paper-artifacts: .venv/installed
 	$(BIN)/spinn schedule check $(FILE)
+	$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa)
 	$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE)
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
 	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)"
