@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 
 from spinn.errors import InputError, run_command
 from verify.findings import Finding, Verdict
+
+if TYPE_CHECKING:
+    from verify.mutants import Outcome
 
 SHOWN_RUNS = 3
 
@@ -37,6 +40,45 @@ def records(runs: Path, replay: bool, as_json: bool) -> int:
     else:
         _print(verdict, replay)
     return verdict.exit_status
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the matrix as JSON.")
+def mutants(as_json: bool) -> int:
+    """Run the whole system with one named fault after another. Status 0: each is caught by the check it is made for."""
+    from verify.mutants import MUTANTS, run
+
+    outcomes = []
+    for outcome in run():
+        outcomes.append(outcome)
+        word = "as it should be" if outcome.holds else "NOT as it should be"
+        click.echo(f"{len(outcomes)}/{len(MUTANTS)} {outcome.mutant.name}: {word}", err=True)
+    if as_json:
+        click.echo(json.dumps({"mutants": [outcome.as_json() for outcome in outcomes]}, indent=1))
+    else:
+        _print_matrix(outcomes)
+    return 0 if all(outcome.holds for outcome in outcomes) else 1
+
+
+def _print_matrix(outcomes: Sequence[Outcome]) -> None:
+    """Mutants down, the checks that caught any of them across: ● the check it is made for, ○ another one."""
+    from verify.audit import CHECKS
+
+    seen = {check for outcome in outcomes for check in (*outcome.caught_by, outcome.mutant.expected)}
+    columns = [check for check in CHECKS if check in seen]
+    table = Table("mutant", *(str(number) for number, _ in enumerate(columns, start=1)), "")
+    for outcome in outcomes:
+        marks = [("●" if check == outcome.mutant.expected else "○") if check in outcome.caught_by else ""
+                 for check in columns]  # fmt: skip
+        table.add_row(outcome.mutant.name, *marks, "" if outcome.holds else "MISSED")
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for number, check in enumerate(columns, start=1):
+        click.echo(f"{number:3} {check}")
+    faults = [outcome for outcome in outcomes if outcome.mutant.expected]
+    caught = sum(outcome.holds for outcome in faults)
+    clean = "clean" if all(outcome.holds for outcome in outcomes if not outcome.mutant.expected) else "NOT clean"
+    click.echo(f"{caught} of {len(faults)} mutants are caught by the check they are made for; the control is {clean}")
 
 
 def _print(verdict: Verdict, replay: bool) -> None:

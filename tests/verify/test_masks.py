@@ -110,6 +110,7 @@ def test_mask_that_revives_is_found(runs) -> None:
     """A weight pruned at one stage and active at the next is a finding, even where every count is right."""
 
     def swap(network: Checkpoint) -> None:
+        assert network.masks is not None
         row, column = flip(network, 0, active=True)
         network.weights[0][row, column] = 0
         revived = next(
@@ -135,6 +136,7 @@ def test_pruned_weight_that_lives_is_found(runs) -> None:
     """A pruned weight that is not zero is counted, placed and measured."""
 
     def edit(network: Checkpoint) -> None:
+        assert network.masks is not None
         row, column = np.argwhere(~network.masks[1])[0]
         network.weights[1][row, column] = -0.125
 
@@ -149,6 +151,7 @@ def test_negative_zero_is_found(runs) -> None:
     """−0.0 in a pruned position is what `w * mask` leaves: not a held mask."""
 
     def edit(network: Checkpoint) -> None:
+        assert network.masks is not None
         places = np.argwhere(~network.masks[1])
         network.weights[1][tuple(places[0])] = -0.0
         network.weights[1][tuple(places[1])] = 1e-30

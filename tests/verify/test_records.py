@@ -194,7 +194,8 @@ def test_non_finite_weight_is_found(runs) -> None:
     """An inf among the active weights of a checkpoint is a finding."""
 
     def edit(network: checkpoint.Checkpoint) -> None:
-        network.weights[0][np.nonzero(network.masks[0])[0][0], np.nonzero(network.masks[0])[1][0]] = np.inf
+        assert network.masks is not None
+        network.weights[0][tuple(np.argwhere(network.masks[0])[0])] = np.inf
 
     runs.edit_network(first(runs), 2, edit)
     assert "non-finite" in runs.failed()

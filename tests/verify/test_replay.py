@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from spinn import checkpoint
 from spinn.record import PREDICTIONS, Scaler
 from verify.folder import Network
 from verify.replay import forward, scale
@@ -33,9 +34,8 @@ def test_stale_checkpoint_is_found(runs) -> None:
             weight[mask] *= np.float32(1.01)
 
     def refresh(record: dict) -> None:
-        from spinn import checkpoint
-
         network = checkpoint.read(runs.folder(run_id) / "stage-2.safetensors")
+        assert network.masks is not None
         for layer, weight, mask in zip(record["stages"][2]["layers"], network.weights, network.masks, strict=True):
             kept = weight[mask].astype(float)
             size = np.abs(kept)

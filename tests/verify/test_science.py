@@ -60,7 +60,7 @@ def test_split_of_predictions_is_the_plans(runs) -> None:
 # --- identifier-features --------------------------------------------------------------------------------------------
 
 
-def put(runs, name: str, values: np.ndarray | pd.Series) -> None:
+def put(runs, name: str, values: object) -> None:
     """Replace a feature in dataset.csv, as if it had been so from the beginning."""
     path = runs.path / DATASET
     frame = pd.read_csv(path, dtype={"case": str})

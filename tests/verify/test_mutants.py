@@ -1,0 +1,58 @@
+"""Faults in the real system are caught by the checks made for them. All of them run with `spinn-verify mutants`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from verify import mutants
+from verify.audit import CHECKS
+from verify.cli import cli
+from verify.mutants import MUTANTS, REFUSED, Mutant, run
+
+BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
+
+
+def test_control_is_caught_by_nothing() -> None:
+    """The sound system passes the same audit on the same experiment."""
+    (outcome,) = run([BY_NAME["none"]])
+    assert outcome.caught_by == ()
+    assert outcome.holds
+
+
+@pytest.mark.parametrize("name", ["restarting-thresholds", "no-enforcement", "unreachable-schedule", "silent-physics"])
+def test_the_faults_that_started_it_are_caught(name: str) -> None:
+    """Each fault of the first version and its drafts is caught by the check made for it."""
+    (outcome,) = run([BY_NAME[name]])
+    assert outcome.mutant.expected in outcome.caught_by
+
+
+def test_unreachable_schedule_is_refused_before_training() -> None:
+    """Without the fault in place the system itself refuses to start what cannot reach its target."""
+    (outcome,) = run([replace(BY_NAME["unreachable-schedule"], patches=list)])
+    assert outcome.caught_by == (REFUSED,)
+    assert not outcome.holds
+
+
+def test_every_mutant_names_an_error_check() -> None:
+    """Mutants expect checks that exist, have names of their own, and are documented."""
+    assert {mutant.expected for mutant in MUTANTS if mutant.expected} <= set(CHECKS)
+    assert len(BY_NAME) == len(MUTANTS)
+    assert sum(mutant.expected is None for mutant in MUTANTS) == 1
+
+
+def test_matrix_as_json_and_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant that nothing catches makes the command fail, and the JSON says which."""
+    harmless = Mutant("harmless", "resurrection", list)
+    monkeypatch.setattr(mutants, "MUTANTS", (BY_NAME["none"], harmless))
+    result = CliRunner().invoke(cli, ["mutants", "--json"], standalone_mode=False)
+    assert result.return_value == 1
+    assert json.loads(result.stdout) == {
+        "mutants": [
+            {"name": "none", "expected": None, "caught_by": []},
+            {"name": "harmless", "expected": "resurrection", "caught_by": []},
+        ]
+    }
