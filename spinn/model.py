@@ -83,17 +83,23 @@ class Network:
         return _affine(x, self.weights[-1], self.biases[-1])
 
     def with_tangent(
-        self, x: Float[Tensor, "runs batch inputs"], dx: Float[Tensor, "runs batch inputs"]
-    ) -> tuple[Float[Tensor, "runs batch outputs"], Float[Tensor, "runs batch outputs"]]:
-        """Outputs and their exact derivative in the direction `dx`, carried forward through every layer.
+        self, x: Float[Tensor, "runs batch inputs"], dx: Float[Tensor, "runs moving inputs"]
+    ) -> tuple[Float[Tensor, "runs batch outputs"], Float[Tensor, "runs moving outputs"]]:
+        """Outputs, and the exact derivative of the last `moving` of them in the direction `dx`, carried forward.
 
-        With `x` moving at `dx` per minute the second result is the outputs' rate per minute. Gradients of both flow
-        to the parameters.
+        With the last rows of `x` moving at `dx` per minute the second result is their outputs' rate per minute.
+        Gradients of both flow to the parameters. Each layer is one product, values and tangents side by side as
+        columns, so that each weight has a single gradient that is laid out as the weight is.
         """
+        batch, still = x.shape[1], x.shape[1] - dx.shape[1]
+        columns = torch.cat([x.mT, dx.mT], 2)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = torch.tanh(_affine(x, weight, bias))
-            dx = (1 - x.square()) * torch.bmm(dx, weight.transpose(1, 2))  # tanh′ = 1 − tanh²
-        return _affine(x, self.weights[-1], self.biases[-1]), torch.bmm(dx, self.weights[-1].transpose(1, 2))
+            columns = torch.bmm(weight, columns)
+            value = torch.tanh(columns[:, :, :batch] + bias[:, :, None])
+            tangent = (1 - value[:, :, still:].square()) * columns[:, :, batch:]  # tanh′ = 1 − tanh²
+            columns = torch.cat([value, tangent], 2)
+        columns = torch.bmm(self.weights[-1], columns)
+        return (columns[:, :, :batch] + self.biases[-1][:, :, None]).mT, columns[:, :, batch:].mT
 
     def clone(self) -> Network:
         """A copy that shares nothing with this one."""

@@ -112,26 +112,29 @@ class Task:
     def motion(
         self,
         network: Network,
+        still: Float[Tensor, "runs still features"],
         index: Int[Tensor, "runs points"],
         place: Float[Tensor, "runs points"],
         weight: Float[Tensor, "runs points"],
-    ) -> Motion:
+    ) -> tuple[Float[Tensor, "runs still 2"], Motion]:
         """The network at `place` (0 to 1) of the segments `index`, and its exact derivative along cutting time.
 
-        `weight` is 0 where a run has fewer points than its neighbours.
+        `weight` is 0 where a run has fewer points than its neighbours. The outputs for the rows `still`, which do not
+        move, come first: they share the pass through the network.
         """
         segments = self.segments
         dx = gather(segments.dx, index)
         x = gather(segments.x, index) + place[..., None] * dx
-        y, rate = network.with_tangent(x, dx * segments.per_minute.gather(1, index)[..., None])
+        y, rate = network.with_tangent(torch.cat([still, x], 1), dx * segments.per_minute.gather(1, index)[..., None])
         conditions = gather(segments.conditions, index) + place[..., None] * gather(segments.dconditions, index)
-        return Motion(
-            state=self.physical(y),
+        motion = Motion(
+            state=self.physical(y[:, still.shape[1] :]),
             rate=rate * self.scales.target[:, None],
             conditions=Conditions(*conditions.unbind(-1)),
             weight=weight,
             powered=segments.powered.gather(1, index) * weight,
         )
+        return y[:, : still.shape[1]], motion
 
     @property
     def rows(self) -> int:

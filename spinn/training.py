@@ -20,7 +20,7 @@ from spinn.determinism import generator
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
-from spinn.physics import Coefficients, Motion, initial_loss, motion_losses
+from spinn.physics import Coefficients, initial_loss, motion_losses
 from spinn.record import PhysicsConfig, history_columns
 from spinn.task import COLLOCATION_POINTS, Rows, Task, gather
 
@@ -196,27 +196,26 @@ class _Step:
         """Weighted sum, data loss, and each term of `task.terms`, unweighted."""
         task, terms = self.task, self.task.terms
         x = torch.cat([rows.x, task.starts], 1) if "initial" in terms else rows.x
-        y = self.network(x)
-        data = _data_loss(y[:, : rows.x.shape[1]], rows)
         losses = {}
+        if set(terms) - {"initial"}:
+            y, motion = task.motion(self.network, x, *self._points(draws))
+            losses |= motion_losses(terms, motion, task.scales, self.coefficients.values())
+        else:
+            y = self.network(x)
+        data = _data_loss(y[:, : rows.x.shape[1]], rows)
         if "initial" in terms:
             losses["initial"] = initial_loss(task.physical(y[:, rows.x.shape[1] :]), task.starts_measured, task.scales)
-        if set(terms) - {"initial"}:
-            losses |= motion_losses(terms, self._motion(draws), task.scales, self.coefficients.values())
         weighted = [weight * losses[term] for weight, term in zip(self.weights, terms, strict=True)]
         return torch.stack([torch.stack([data, *weighted]).sum(0), data, *(losses[term] for term in terms)])
 
-    def _motion(self, draws: Sequence[torch.Generator]) -> Motion:
-        """The network at fresh collocation points: at most one on a segment, at a random place of it."""
-        points = [self._points(count, draw) for count, draw in zip(self.task.segments.counts, draws, strict=True)]
-        index, weight = self._stacked([chosen for chosen, _ in points])
-        place = _stack([place for _, place in points]).to(weight.device, weight.dtype)
-        return self.task.motion(self.network, index, place, weight)
-
-    @staticmethod
-    def _points(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = torch.randperm(count, generator=draw)[:COLLOCATION_POINTS]
-        return chosen, torch.rand(len(chosen), generator=draw)
+    def _points(self, draws: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
+        """Fresh collocation points, at most one on a segment: its number, the place on it, and the point's weight."""
+        chosen, places = [], []
+        for count, draw in zip(self.task.segments.counts, draws, strict=True):
+            chosen.append(torch.randperm(count, generator=draw)[:COLLOCATION_POINTS])
+            places.append(torch.rand(len(chosen[-1]), generator=draw))
+        index, weight = self._stacked(chosen)
+        return index, _stack(places).to(weight.device, weight.dtype), weight
 
     def _stacked(self, chosen: Sequence[Tensor]) -> tuple[Int[Tensor, "runs rows"], Float[Tensor, "runs rows"]]:
         """Row numbers of each run side by side, and weight 0 where a shorter run repeats its row 0."""

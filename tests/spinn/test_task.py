@@ -147,9 +147,11 @@ def test_motion_is_the_derivative_along_the_trajectory(data):
     index = torch.tensor([[0, 1, 5, 8], [2, 0, 6, 3]])
     place, h = torch.tensor([[0.1, 0.5, 0.7, 0.3]] * 2).double(), 1e-5
     ones = torch.ones_like(place)
-    exact = task.motion(network, index, place, ones)
+    still = task.train.x[:, :3]
+    outputs, exact = task.motion(network, still, index, place, ones)
+    torch.testing.assert_close(outputs, network(still))
     minutes = 2 * h / task.segments.per_minute.gather(1, index)
-    ahead, behind = (task.motion(network, index, place + step, ones).state for step in (h, -h))
+    ahead, behind = (task.motion(network, still, index, place + step, ones)[1].state for step in (h, -h))
     torch.testing.assert_close(exact.rate, (ahead - behind) / minutes[..., None], rtol=1e-6, atol=1e-8)
     assert exact.rate.abs().min() > 0
 
