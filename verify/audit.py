@@ -34,7 +34,7 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("resurrection", masks.resurrection),
     ("non-finite", records.non_finite),
     ("metrics-recomputed", records.metrics),
-    ("metrics-recomputed", masks.layer_statistics),
+    ("metrics-recomputed", masks.record_of_checkpoints),
     ("predictions-replayed", replay.replayed),
     ("groups-disjoint", science.groups_disjoint),
     ("identifier-features", science.features_of_record),

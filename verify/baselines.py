@@ -116,6 +116,8 @@ class Law:
 
     def least_squares(self, start: np.ndarray) -> float:
         """Least sum of squares that damped Gauss-Newton steps find, from `start` and from a log-linear fit."""
+        if not np.isfinite(self.design).all():
+            return np.inf  # a depth or feed that is not above 0: nothing can be fitted
         positive = (self.measured > 0) & (self.time > 0)
         rate = np.log(self.measured[positive] / self.time[positive])
         linear = np.linalg.lstsq(self.design[positive], rate, rcond=None)[0]

@@ -231,11 +231,20 @@ def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
         plan = read_model(runs / PLAN, Plan)
     except UnicodeDecodeError as error:
         raise RecordError(f"{runs / PLAN}: not a text file ({error})") from None
+    _refuse_strange_variants(runs / PLAN, plan)
     members = tuple(
         Run(planned, run_folder(runs, planned.run_id), plan.experiment.layers, _below(digests, planned.run_id))
         for planned in plan.runs
     )
     return Folder(runs, plan, digests, members, _read_data(runs, plan))
+
+
+def _refuse_strange_variants(path: Path, plan: Plan) -> None:
+    """Stop at a plan that follows the schema, and names a variant that is none."""
+    variants = {variant.name for variant in plan.experiment.variants}
+    for run in plan.runs:
+        if run.variant not in variants:
+            raise RecordError(f"{path}: runs.{run.run_id}.variant = {run.variant!r}: one of {sorted(variants)}")
 
 
 def read_json(path: Path) -> Any:

@@ -18,6 +18,7 @@ def replayed(folder: Folder, run: Run) -> Iterator[Fault]:
     """Every prediction of predictions.csv is what the stage's checkpoint gives for that cut."""
     data, stated = folder.dataset, run.checked.scaler
     unknown = [name for name in run.checked.features if name not in data.columns]
+    unknown += [] if len(stated.target_mean) == len(stated.target_scale) == len(TARGETS) else ["targets"]
     if (
         unknown
         or not len(run.checked.features) == len(stated.feature_mean) == len(stated.feature_scale) == run.layers[0]

@@ -182,6 +182,8 @@ def _loss_is_of_validation(folder: Folder, run: Run) -> Iterator[Fault]:
     That is the mean square error in scaled units, over the labels of each target and then over the labelled targets.
     """
     predictions = aligned(folder, run)
+    if len(run.checked.scaler.target_scale) != len(TARGETS):
+        return  # `scaler-on-train-only` says so
     scales = dict(zip(TARGETS, run.checked.scaler.target_scale, strict=True))
     for stage in run.checked.stages:
         means = []

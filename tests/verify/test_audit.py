@@ -166,6 +166,22 @@ def test_broken_plan_is_bad_input(runs, content: bytes) -> None:
         runs.audit()
 
 
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda plan: plan["runs"][0].update(variant="other"), "variant = 'other': one of"),
+        (lambda plan: plan["experiment"]["target"].update(reduction="0.4x"), "reduction = '0.4x'"),
+    ],
+)
+def test_plan_without_meaning_is_bad_input(runs, edit, message: str) -> None:
+    """A plan that follows the schema and says nothing that could be judged is bad input."""
+    plan = json.loads((runs.path / "plan.json").read_text())
+    edit(plan)
+    (runs.path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(InputError, match=message):
+        runs.audit()
+
+
 # --- every byte -----------------------------------------------------------------------------------------------------
 
 
@@ -189,7 +205,7 @@ def test_any_flipped_byte_is_noticed(honest: Path, tmp_path: Path, data: st.Data
     (broken / name).write_bytes(content)
     try:
         noticed = not audit(broken).holds
-    except RecordError:
+    except InputError:
         noticed = True
     assert noticed or (name.suffix == ".json" and (name.name == DATACARD or _same_facts(honest / name, broken / name)))
 

@@ -41,7 +41,7 @@ def test_recorded_count_is_the_checkpoints(runs, quantity: str) -> None:
         record["stages"][1][quantity] += 1
 
     runs.edit_record(first(runs), edit)
-    assert runs.failed() == {"ledger-achieved"}
+    assert runs.failed() == {"ledger-achieved", "metrics-recomputed"}
 
 
 @pytest.mark.parametrize("quantity", ["weights", "kept", "nonzero"])
@@ -52,7 +52,7 @@ def test_recorded_layer_count_is_the_checkpoints(runs, quantity: str) -> None:
         record["stages"][2]["layers"][1][quantity] += 1
 
     runs.edit_record(first(runs), edit)
-    assert runs.failed() == {"ledger-achieved"}
+    assert runs.failed() == {"ledger-achieved", "metrics-recomputed"}
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
@@ -100,7 +100,17 @@ def test_stage_left_out_is_found(runs) -> None:
 def test_checkpoint_size_is_the_files(runs) -> None:
     """The size in the record is the file's."""
     runs.edit_record(first(runs), lambda record: record["stages"][1].update(checkpoint_bytes=1))
-    assert runs.failed() == {"ledger-achieved"}
+    assert runs.failed() == {"metrics-recomputed"}
+
+
+def test_declared_run_must_not_lie(runs) -> None:
+    """A run that is declared to miss its plan still has to record what its checkpoints hold."""
+
+    def edit(record: dict) -> None:
+        record["stages"][1]["kept_weights"] -= 1
+
+    runs.edit_record(runs.names("first-version")[0], edit)
+    assert runs.failed() == {"metrics-recomputed"}
 
 
 # --- masks-monotone -------------------------------------------------------------------------------------------------

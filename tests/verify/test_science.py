@@ -146,8 +146,9 @@ def test_scaler_fitted_on_test_cases_is_found(runs) -> None:
 
 def test_scaler_of_another_width_is_found(runs) -> None:
     """A scaler with a feature too few is a finding, and no crash."""
-    runs.edit_record(first(runs), lambda record: record["scaler"]["feature_mean"].pop())
-    assert "scaler-on-train-only" in runs.failed()
+    for name in ("feature_mean", "target_scale"):
+        runs.edit_record(first(runs), lambda record, name=name: record["scaler"][name].pop())
+        assert "scaler-on-train-only" in runs.failed()
 
 
 def test_standardisation_of_closed_forms() -> None:
