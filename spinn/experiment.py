@@ -102,6 +102,17 @@ def refuse_unreachable(experiment: Experiment) -> None:
         )
 
 
+def data_card(dataset: Dataset) -> dict[str, Any]:
+    """The content of `datacard.json`: what was read, what was left out and why."""
+    from spinn.data import card_rows
+
+    return {
+        "rows": [list(row) for row in card_rows(dataset)],
+        "exclusions": [vars(exclusion) for exclusion in dataset.exclusions],
+        "notes": list(dataset.notes),
+    }
+
+
 def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[str, Any]]) -> Plan:
     """Every run of the experiment, decided before the first is trained.
 
@@ -155,7 +166,7 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
     return Plan(
         spinn_version=version("spinn"),
         experiment=experiment,
-        dataset=dataset.planned(),
+        dataset=dataset.planned(record.digest_of(data_card(dataset))),
         ledger=ledger,
         runs=runs,
         claims=record.PlannedClaims(digest=record.digest_of(list(claims)), names=names),
@@ -234,15 +245,8 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[s
         )
     if folder.is_dir() and any(folder.iterdir()) and not _only_ours(folder):
         raise InputError(f"{folder}: holds files but no plan.json; give an empty or new folder to --out")
-    from spinn.data import card_rows
-
-    card = {
-        "rows": [list(row) for row in card_rows(dataset)],
-        "exclusions": [vars(exclusion) for exclusion in dataset.exclusions],
-        "notes": list(dataset.notes),
-    }
     record.write_atomic(folder / record.DATASET, dataset.to_csv())
-    record.write_atomic(folder / record.DATACARD, (json.dumps(card, indent=1) + "\n").encode())
+    record.write_atomic(folder / record.DATACARD, (json.dumps(data_card(dataset), indent=1) + "\n").encode())
     record.write_atomic(folder / record.CLAIMS, (json.dumps(list(claims), indent=1) + "\n").encode())
     record.write_model(planned, plan)
 

@@ -12,8 +12,9 @@ from spinn.record import Metric
 
 def r_squared(measured: np.ndarray, predicted: np.ndarray) -> float | None:
     """1 − Σ(y − ŷ)² / Σ(y − ȳ)²; None where the measured values do not vary, and so explain nothing."""
-    total = float(((measured - measured.mean()) ** 2).sum()) if measured.size else 0.0
-    return None if total == 0.0 else 1.0 - float(((measured - predicted) ** 2).sum()) / total
+    if not measured.size or measured.min() == measured.max():
+        return None
+    return 1.0 - float(((measured - predicted) ** 2).sum()) / float(((measured - measured.mean()) ** 2).sum())
 
 
 def metrics_of(predictions: pd.DataFrame) -> tuple[Metric, ...]:

@@ -164,10 +164,11 @@ class LedgerStage(Strict):
 
 
 class PlannedDataset(Strict):
-    """The data of a plan: `fingerprint` is the sha256 of `dataset.csv`."""
+    """The data of a plan: `fingerprint` is the sha256 of `dataset.csv`, `card` the digest of `datacard.json`."""
 
     source: str
     fingerprint: str
+    card: str
     features: tuple[str, ...]
     targets: tuple[Target, ...]  # the measured ones
     cases: tuple[str, ...]
@@ -336,6 +337,7 @@ class Record(Strict):
     latency: tuple[Latency, ...]
     warnings: tuple[str, ...]
     files: dict[str, str]  # name in the run's folder → sha256
+    seal: str = ""  # see `seal_of`; set by `write_model`
 
 
 class BaselineFold(Strict):
@@ -358,6 +360,7 @@ class BaselineRecord(Strict):
     folds: tuple[BaselineFold, ...]
     seconds: float
     predictions_digest: str
+    seal: str = ""  # see `seal_of`; set by `write_model`
 
 
 # --- digests and files ----------------------------------------------------------------------------------------------
@@ -399,8 +402,15 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def write_model(path: Path, model: BaseModel) -> None:
-    """Write a plan or record as indented JSON, floats in their shortest exact spelling."""
+def seal_of(record: Record | BaselineRecord) -> str:
+    """Digest of all that `record` says, itself left out: one changed digit in its file is noticed."""
+    return digest_of(record.model_dump(mode="json", exclude={"seal"}))
+
+
+def write_model(path: Path, model: Plan | Record | BaselineRecord) -> None:
+    """Write a plan or a record, sealed, as indented JSON, floats in their shortest exact spelling."""
+    if not isinstance(model, Plan):
+        model = model.model_copy(update={"seal": seal_of(model)})
     write_atomic(path, (json.dumps(model.model_dump(mode="json"), indent=1, allow_nan=False) + "\n").encode())
 
 

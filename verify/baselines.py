@@ -9,7 +9,7 @@ import numpy as np
 
 from spinn.errors import RecordError
 from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineFold, BaselineRecord, plan_digest, read_model
-from verify.folder import Fault, Folder, Table, UnavailableError, read_csv
+from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, read_csv
 
 LAW = ("a", "b", "c", "d")
 DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev
@@ -34,6 +34,8 @@ def recomputed(folder: Folder) -> Iterator[Fault]:
 
 
 def _faults(folder: Folder, name: str, record: BaselineRecord, table: Table) -> Iterator[str]:
+    if not is_sealed(record):
+        yield "its content is not what was sealed; it was edited"
     if record.plan_digest != plan_digest(folder.plan):
         yield "made under another plan"
     if folder.digests[f"{BASELINES}/{name}.csv"] != record.predictions_digest:

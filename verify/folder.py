@@ -33,6 +33,7 @@ from spinn.record import (
     PROGRESS,
     RECORD,
     RUNS,
+    BaselineRecord,
     Plan,
     PlannedRun,
     Record,
@@ -41,6 +42,7 @@ from spinn.record import (
     history_columns,
     read_model,
     run_folder,
+    seal_of,
 )
 
 WITHHELD = "weights withheld"
@@ -245,6 +247,14 @@ def _refuse_strange_variants(path: Path, plan: Plan) -> None:
     for run in plan.runs:
         if run.variant not in variants:
             raise RecordError(f"{path}: runs.{run.run_id}.variant = {run.variant!r}: one of {sorted(variants)}")
+
+
+def is_sealed(record: Record | BaselineRecord) -> bool:
+    """Whether its content is what was sealed when it was written; inf or NaN never were."""
+    try:
+        return record.seal == seal_of(record)
+    except ValueError:
+        return False
 
 
 def read_json(path: Path) -> Any:

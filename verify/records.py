@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spinn.record import CLAIMS, DATASET, PLAN, RECORD, Record, digest_of, plan_digest
-from verify.folder import Fault, Folder, Run, UnavailableError, read_json
+from spinn.record import CLAIMS, DATACARD, DATASET, PLAN, RECORD, Record, digest_of, plan_digest
+from verify.folder import Fault, Folder, Run, UnavailableError, is_sealed, read_json
 
 RELATIVE = 1e-9  # metrics are float64 sums over the same rows; only their order may differ
 
@@ -68,10 +68,10 @@ def plan_unchanged(folder: Folder) -> Iterator[Fault]:
     spelled = (json.dumps(plan.model_dump(mode="json"), indent=1) + "\n").encode()
     if (folder.path / PLAN).read_bytes() != spelled:
         yield Fault(f"{PLAN}: not spelled as it was written; it was edited")
-    if plan.claims.names or (folder.path / CLAIMS).exists():
+    for name, digest in ((CLAIMS, plan.claims.digest), (DATACARD, plan.dataset.card)):
         try:
-            if digest_of(read_json(folder.path / CLAIMS)) != plan.claims.digest:
-                yield Fault(f"{CLAIMS}: the claims are not the ones the plan was made with")
+            if digest_of(read_json(folder.path / name)) != digest:
+                yield Fault(f"{name}: its content is not what the plan was made with")
         except (UnavailableError, ValueError) as error:
             yield Fault(str(error))
     if folder.digests.get(DATASET) != plan.dataset.fingerprint:
@@ -97,6 +97,8 @@ def plan_of_record(folder: Folder, run: Run) -> Iterator[Fault]:
 def digests(folder: Folder, run: Run) -> Iterator[Fault]:
     """Every file of the run has the recorded bytes and can be read; all checkpoints may be withheld, not some."""
     recorded = run.checked.files
+    if not is_sealed(run.checked):
+        yield Fault(f"{RECORD}: its content is not what was sealed; it was edited", {"file": RECORD})
     for name in run.files():
         if name not in recorded:
             yield Fault(f"{name}: the record has no digest of it", {"file": name})
@@ -196,7 +198,7 @@ def score(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int 
     spread = float(((measured - measured.mean()) ** 2).sum())
     return {
         "n": len(measured),
-        "r2": 1 - float((error**2).sum()) / spread if spread > 0 else None,
+        "r2": 1 - float((error**2).sum()) / spread if measured.min() < measured.max() else None,
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
     }

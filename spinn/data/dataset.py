@@ -67,11 +67,12 @@ class Dataset:
         """sha256 of the canonical CSV."""
         return hashlib.sha256(self.to_csv()).hexdigest()
 
-    def planned(self) -> PlannedDataset:
-        """What a plan states about this data."""
+    def planned(self, card: str) -> PlannedDataset:
+        """What a plan states about this data; `card` is the digest of its data card."""
         return PlannedDataset(
             source=self.source,
             fingerprint=self.fingerprint(),
+            card=card,
             features=self.features,
             targets=self.measured_targets,  # type: ignore[arg-type]
             cases=self.cases,

@@ -72,6 +72,8 @@ def fabricate(path: Path, *, thermal: bool = True, seeds: tuple[int, ...] = (0, 
     dataset = make_dataset(thermal)
     claims = tomllib.loads((ROOT / "paper" / "claims.toml").read_text(encoding="utf-8"))["claim"]
     stages = {name: [{"ratio": r, "epochs": 3, "learning_rate": 1e-3} for r in RATIOS[name]] for name in RATIOS}
+    card: dict = {"rows": [["cuts", "28"], ["case <b>7</b>", "5 % & more"]], "exclusions": [], "notes": ["fabricated"]}
+    card["exclusions"] = [{"case": "c#4\\x", "run": 3, "what": "label", "reason": "no VB_label"}]
     plan = experiment.make_plan(
         record.Experiment.model_validate(
             {
@@ -92,8 +94,8 @@ def fabricate(path: Path, *, thermal: bool = True, seeds: tuple[int, ...] = (0, 
         dataset,
         claims,
     )
-    card = {"rows": [["cuts", "28"], ["case <b>7</b>", "5 % & more"]], "exclusions": [], "notes": ["fabricated"]}
-    card["exclusions"] = [{"case": "c#4\\x", "run": 3, "what": "label", "reason": "no VB_label"}]
+    fabricated = plan.dataset.model_copy(update={"card": record.digest_of(card)})
+    plan = plan.model_copy(update={"dataset": fabricated})
     (path / record.DATASET).write_bytes(dataset.to_csv())
     (path / record.DATACARD).write_text(json.dumps(card))
     (path / record.CLAIMS).write_text(json.dumps(claims))

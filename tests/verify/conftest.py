@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -81,11 +82,8 @@ class Runs:
         return read_model(self.folder(run_id) / RECORD, Record)
 
     def edit_record(self, run_id: str, edit: Callable[[dict], object]) -> None:
-        """Change the JSON of a record."""
-        path = self.folder(run_id) / RECORD
-        content = json.loads(path.read_text())
-        edit(content)
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        """Change the JSON of a record and seal it again, as an honest writer of a wrong record would."""
+        edit_sealed(self.folder(run_id) / RECORD, edit)
 
     def edit_plan(self, edit: Callable[[dict], object]) -> None:
         """Change the plan as if it had been so from the beginning: every record carries its new digest."""
@@ -96,8 +94,7 @@ class Runs:
         for run in plan.runs:
             self.edit_record(run.run_id, lambda record: record.update(plan_digest=plan_digest(plan)))
         for path in (self.path / BASELINES).glob("*.json"):
-            baseline = json.loads(path.read_text())
-            path.write_text(json.dumps(baseline | {"plan_digest": plan_digest(plan)}, indent=1) + "\n")
+            edit_sealed(path, lambda baseline: baseline.update(plan_digest=plan_digest(plan)))
 
     def edit_table(self, run_id: str, name: str, edit: Callable[[Any], Any]) -> None:
         """Change a CSV file of a run."""
@@ -131,6 +128,15 @@ class Runs:
     def failed(self, *, replay: bool = True) -> set[str]:
         """Names of the checks that found an error."""
         return {finding.check for finding in self.audit(replay=replay).findings if finding.severity == "error"}
+
+
+def edit_sealed(path: Path, edit: Callable[[dict], object]) -> None:
+    """Change the JSON of a sealed file; content that no digest can spell (NaN) keeps the old seal."""
+    content = json.loads(path.read_text())
+    edit(content)
+    with contextlib.suppress(ValueError):
+        content["seal"] = digest_of({key: value for key, value in content.items() if key != "seal"})
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 @pytest.fixture(scope="session")
@@ -171,12 +177,15 @@ def make_dataset() -> Dataset:
     return Dataset("fabricated", frame, ("time", "DOC", "feed", "steel", *(f"sensor_{i:02d}" for i in range(14))))
 
 
+CARD = {"rows": [], "exclusions": [], "notes": []}
+
+
 def fabricate(path: Path) -> None:
     """Write a folder of runs whose networks are random and whose records are honest."""
     dataset = make_dataset()
     plan = make_plan(dataset)
     (path / DATASET).write_bytes(dataset.to_csv())
-    (path / DATACARD).write_text('{"rows": [], "exclusions": [], "notes": []}\n')
+    (path / DATACARD).write_text(json.dumps(CARD))
     (path / CLAIMS).write_text(json.dumps([{"name": "wear-r2", "threshold": 0.7}], indent=1) + "\n")
     write_model(path / PLAN, plan)
     for planned in plan.runs:
@@ -230,7 +239,7 @@ def make_plan(dataset: Dataset) -> Plan:
             "target": {"reduction": "0.40", "parameter_range": [80, 110]},
             "variants": variants,
         },
-        "dataset": dataset.planned().model_dump(),
+        "dataset": dataset.planned(digest_of(CARD)).model_dump(),
         "ledger": {name: own_ledger(ratios) for name, ratios in RATIOS.items()},
         "runs": runs,
         "claims": {"digest": digest_of(claims), "names": ["wear-r2"]},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spinn import checkpoint
-from spinn.record import CLAIMS, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD
+from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD
 from verify.records import score
 
 
@@ -210,7 +210,7 @@ def test_non_finite_history_is_found(runs) -> None:
 def test_non_finite_record_is_found(runs) -> None:
     """Inf in a record's own numbers is a finding."""
     runs.edit_record(first(runs), lambda record: record["stages"][1]["layers"][0].update(std=np.inf))
-    assert runs.failed() == {"non-finite", "metrics-recomputed"}
+    assert runs.failed() == {"digests", "non-finite", "metrics-recomputed"}
 
 
 # --- metrics-recomputed ---------------------------------------------------------------------------------------------
@@ -269,3 +269,25 @@ def test_score_of_closed_forms() -> None:
     assert score(measured, np.full(3, 2.0))["r2"] == 0.0
     assert score(np.ones(3), measured)["r2"] is None
     assert score(measured, measured + 0.5) == pytest.approx({"n": 3, "r2": 1 - 0.75 / 2, "mae": 0.5, "rmse": 0.5})
+
+
+@pytest.mark.parametrize("key", ["cost", "environment", "warnings"])
+def test_a_fact_that_nothing_else_repeats_cannot_be_edited(runs, key: str) -> None:
+    """Seconds, machine and warnings stand in the record alone; its seal notices when they change."""
+    path = runs.folder(first(runs)) / RECORD
+    content = json.loads(path.read_text())
+    if key == "cost":
+        free = {"seconds": 0.0, "epochs": 1, "flops": 1, "peak_memory_bytes": 1, "energy_joules": None}
+        content[key] = [{"key": "c00/dense", "phase": "dense", "runs": 1, **free}]
+    elif key == "environment":
+        content[key]["cores"] += 1
+    else:
+        content[key] = ["all went well"]
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    assert runs.failed() == {"digests"}
+
+
+def test_an_edited_data_card_is_found(runs) -> None:
+    """The data card is fixed by the plan: an exclusion added or removed later is noticed."""
+    (runs.path / DATACARD).write_text(json.dumps({"rows": [["cuts", "167"]], "exclusions": [], "notes": []}))
+    assert runs.failed() == {"plan-unchanged"}
