@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from spinn.data.dataset import Dataset
+from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, Dataset
 from spinn.record import (
     BASELINE_COLUMNS,
     BASELINES,
@@ -26,8 +26,6 @@ from spinn.record import (
     write_atomic,
     write_model,
 )
-
-DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev: the law's coefficient a is ln of the rate at these
 
 
 def wear_law(frame: pd.DataFrame, coefficients: Sequence[float] | np.ndarray) -> np.ndarray:

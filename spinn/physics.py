@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE
 from spinn.errors import InputError
 from spinn.record import PhysicsTerm
 
-DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev: the lighter cut of the NASA milling design
 WEAR = ("a", "b", "c", "d", "g")
 HEAT = ("k", "tau")
 POSITIVE = ("g", "k", "tau")  # learned as logarithms

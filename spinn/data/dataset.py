@@ -16,6 +16,7 @@ from spinn.errors import DataError
 from spinn.record import PlannedDataset
 
 TARGETS = ("VB", "thermal")
+DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev: the lighter cut of the NASA design; wear laws refer to it
 UNITS = {"time": "min", "DOC": "mm", "feed": "mm/rev", "power": "W", "VB": "mm", "thermal": "µm"}
 REQUIRED = ("case", "run", "time", "DOC", "feed", "steel", "power", "VB", "thermal")
 

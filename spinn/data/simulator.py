@@ -31,10 +31,8 @@ import numpy as np
 import pandas as pd
 
 from spinn.data import features
-from spinn.data.dataset import Dataset
+from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, Dataset
 
-REFERENCE_DOC = 0.75  # mm
-REFERENCE_FEED = 0.25  # mm/rev
 DESIGN = (  # (DOC mm, feed mm/rev, steel) of cases 1 to 16: as in the NASA experiment
     (1.5, 0.5, 0), (0.75, 0.5, 0), (0.75, 0.25, 0), (1.5, 0.25, 0),
     (1.5, 0.5, 1), (1.5, 0.25, 1), (0.75, 0.25, 1), (0.75, 0.5, 1),
@@ -124,7 +122,7 @@ SENSORS = Sensors()
 def wear_rate(DOC: float, feed: float, steel: float, truth: Truth = TRUTH, deviation: float = 0.0) -> float:
     """Rate r of a new edge in mm/min: e^(a + deviation)·(DOC/0.75)^b·(feed/0.25)^c·e^(d·steel)."""
     exponent = truth.a + deviation + truth.d * steel
-    exponent += truth.b * np.log(DOC / REFERENCE_DOC) + truth.c * np.log(feed / REFERENCE_FEED)
+    exponent += truth.b * np.log(DOC / DOC_REFERENCE) + truth.c * np.log(feed / FEED_REFERENCE)
     return float(np.exp(exponent))
 
 
