@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from spinn.record import HISTORY
+from spinn.record import DATASET, HISTORY
+from verify import physics
+from verify.folder import Data
 
 
 def first(runs) -> str:
@@ -80,3 +85,49 @@ def test_coefficient_that_never_moves_is_found(runs) -> None:
     for stage in range(3):
         runs.edit_network(first(runs), stage, freeze)
     assert runs.failed() == {"physics-alive"}
+
+
+def freeze(runs, run_id: str, name: str) -> None:
+    """Give a coefficient one value at every stage, in record and checkpoints."""
+
+    def edit(record: dict) -> None:
+        for stage in record["stages"]:
+            stage["coefficients"][name] = 0.6
+
+    runs.edit_record(run_id, edit)
+    for stage in range(3):
+        runs.edit_network(run_id, stage, lambda network: network.coefficients.update({name: 0.6}))
+
+
+@pytest.mark.parametrize(("name", "column"), [("b", "DOC"), ("c", "feed"), ("d", "steel"), ("k", "power")])
+def test_coefficient_without_input_need_not_move(name: str, column: str) -> None:
+    """On one material (one depth, one feed, no power) nothing reaches the coefficient; on two it is asked to move."""
+    absent = {"DOC": 0.75, "feed": 0.25, "steel": 0.0, "power": 0.0}
+    present = {"DOC": 1.5, "feed": 0.5, "steel": 1.0, "power": 800.0}
+    for values, found in (((absent, absent), {name}), ((absent, present), set()), ((present, present), set())):
+        columns = {other: np.array([present[other]] * 2 + [present[other]]) for other in absent}
+        columns[column] = np.array([values[0][column], values[1][column], present[column]])
+        data = Data(np.array(["1", "1", "2"]), np.arange(3), columns)
+        folder = SimpleNamespace(dataset=data)
+        run = SimpleNamespace(planned=SimpleNamespace(train=("1",)))
+        assert physics._without_input(folder, run) == found
+
+
+def test_one_material_holds(runs) -> None:
+    """A run whose training cases are all cast iron holds with a frozen d; a frozen b is a finding in it."""
+    frame = pd.read_csv(runs.path / DATASET, dtype={"case": str})
+    iron = set(frame.loc[frame["steel"] == 0, "case"])
+    run_id = next(run.run_id for run in runs.plan.runs if run.variant == "sparse" and set(run.train) <= iron)
+    freeze(runs, run_id, "d")
+    assert runs.failed() == set()
+    freeze(runs, run_id, "b")
+    assert runs.failed() == {"physics-alive"}
+
+
+def test_a_constraint_that_never_bites_says_what_to_do(runs) -> None:
+    """The finding names the key of the experiment file that switches the term off."""
+    for run in runs.plan.runs:
+        deaden(runs, run.run_id, "monotone", 0.0)
+    messages = [finding.message for finding in runs.audit().findings]
+    assert all("switch it off in the experiment file: physics.monotone = 0" in message for message in messages)
+    assert messages
