@@ -6,6 +6,7 @@ Works on decoded arrays; knows nothing of how the pruning was done.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -52,6 +53,8 @@ def record_of_checkpoints(folder: Folder, run: Run) -> Iterator[Fault]:
 
     The counts are looked at by `ledger_achieved` too; but a run may be declared to miss its plan, and none to lie.
     """
+    for stage in run.checked.stages:
+        yield from _claimed_reduction(folder, run, stage)
     if run.withheld():
         return  # `ledger-achieved` says so
     before, biases = weights_and_biases(folder.plan.experiment.layers)
@@ -70,6 +73,19 @@ def record_of_checkpoints(folder: Folder, run: Run) -> Iterator[Fault]:
             yield Fault(f"stage {stage.stage}: the recorded physics coefficients are not the checkpoint's")
         for layer, weight, mask in zip(stage.layers, network.weights, network.masks, strict=False):
             yield from _statistics(stage.stage, layer, weight[mask].astype(np.float64))
+
+
+def _claimed_reduction(folder: Folder, run: Run, stage: StageRecord) -> Iterator[Fault]:
+    """The reported reduction is what the variant's pruner claims: the first version the sum of its ratios so far."""
+    variant = folder.plan.variant(run.planned.variant)
+    if variant.pruner == "first-version":
+        own = float(sum((Fraction(line.ratio) for line in variant.stages[: stage.stage]), Fraction(0)))
+    else:
+        own = float(reduction(folder.plan.experiment.layers, stage.parameters))
+    if not abs(stage.reported_reduction - own) <= REDUCTION_TOLERANCE:
+        message = f"stage {stage.stage}: reported_reduction = {stage.reported_reduction:.6g}"
+        data = {"stage": stage.stage, "reported": stage.reported_reduction, "claimed": own}
+        yield Fault(f"{message}, its pruner {variant.pruner!r} claims {own:.6g}", data)
 
 
 def _stage_counts(stage: StageRecord, counted: dict[str, int]) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_reported_reduction_is_the_true_one(runs, stage: int) -> None:
         record["stages"][stage]["reported_reduction"] += 1e-6
 
     runs.edit_record(first(runs), edit)
-    assert runs.failed() == {"ledger-achieved"}
+    assert runs.failed() == {"ledger-achieved", "metrics-recomputed"}
 
 
 def test_one_weight_too_many_is_found(runs) -> None:
@@ -168,3 +169,14 @@ def test_negative_zero_is_found(runs) -> None:
 
     runs.edit_network(first(runs), 2, edit)
     assert finding(runs, "resurrection").data["faults"][0]["count"] == 2
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_declared_run_reports_what_its_pruner_claims(runs, stage: int) -> None:
+    """The first version claims the sum of its ratios, and no other number: the declaration excuses none."""
+    run_id = runs.names("first-version")[0]
+    ratios = ("0", "0.20", "0.15")
+    claimed = float(sum(Fraction(ratio) for ratio in ratios[: stage + 1]))
+    assert runs.record(run_id).stages[stage].reported_reduction == pytest.approx(claimed, abs=1e-12)
+    runs.edit_record(run_id, lambda record: record["stages"][stage].update(reported_reduction=0.7))
+    assert runs.failed() == {"metrics-recomputed"}
