@@ -87,7 +87,7 @@ def _print(verdict: Verdict, replay: bool) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("check", "result", "runs")
     for check in CHECKS:
-        if check == "predictions-replayed" and not replay:
+        if check == "predictions-replayed" and not replay and not _of(verdict.findings, check, "error"):
             table.add_row(check, "not asked for (--replay)", "")
             continue
         parts = [
