@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 
 NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 RUNS := build/runs/$(NAME)
-PAPER := build/paper/$(NAME)
+PAPER := build/paper/$(notdir $(RUNS))
 FILE := paper/experiments/$(EXPERIMENT).toml
 BIN := .venv/bin
 TOX := .venv-tox/bin/tox
@@ -23,6 +23,7 @@ help:
 	@echo "                      EXPERIMENT=quick  a file in paper/experiments without its .toml"
 	@echo "                      DATA=simulator    or nasa, or the path of a mill.mat or a tidy CSV file"
 	@echo "                      DEVICE=auto       or cpu, or cuda"
+	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make clean            remove build/ (runs and paper artifacts) and the environments"
 

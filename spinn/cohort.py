@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -171,7 +171,10 @@ class Cohort:
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
             self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
         for index, journal in enumerate(journals):
-            files = {"dense": checkpoint_name(0), "sparse": checkpoint_name(len(ledger))}
+            files: dict[Literal["dense", "sparse"], str] = {
+                "dense": checkpoint_name(0),
+                "sparse": checkpoint_name(len(ledger)),
+            }
             timed = files if index == 0 else {}  # one run speaks for its stack: the networks have one shape
             journal.finish([inference.latency(journal.folder / file, model) for model, file in timed.items()])
 

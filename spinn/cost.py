@@ -57,7 +57,8 @@ def measure(device: torch.device) -> Iterator[Meter]:
     meter.seconds = time.perf_counter() - meter._start
     meter.peak_memory_bytes = _peak(device)
     after = _energy(device)
-    meter.energy_joules = None if before is None or after is None else after - before
+    if before is not None and after is not None and after >= before:  # a counter that wrapped has measured nothing
+        meter.energy_joules = after - before
 
 
 def _reset_peak(device: torch.device) -> None:
@@ -84,7 +85,7 @@ def _peak(device: torch.device) -> int:
 
 
 def _energy(device: torch.device) -> float | None:
-    """Joules on a counter that only grows, or None where the machine shows none."""
+    """Joules on a running counter, or None where the machine shows none."""
     if device.type == "cuda":
         try:
             pynvml.nvmlInit()

@@ -39,7 +39,7 @@ def use(device: str = "auto", threads: int | None = None) -> torch.device:
         raise InputError(f"threads = {threads}: at least 1; leave it out for torch's own choice")
     chosen = _device(device)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True), less the import of a compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False

@@ -7,6 +7,7 @@ trained is `cohort.py`'s, where it executes `sweep.py`'s.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tomllib
@@ -209,14 +210,28 @@ def run(
     dataset = sources.load(experiment.data)
     experiment = experiment.model_copy(update={"data": dataset.source})
     plan = make_plan(experiment, dataset, claims)
-    folder = Path(out) if out is not None else Path("build/runs") / f"{experiment.name}-{dataset.source}"
+    folder = Path(out) if out is not None else Path("build/runs") / _folder_name(experiment, dataset)
     _prepare(folder, plan, dataset, claims, fresh=fresh)
+
+    if from_stage is None and _is_finished(folder, plan):
+        announce(f"{folder}: every planned run has its record; nothing to train")
+        return folder
 
     from spinn import baselines, determinism, sweep
 
     sweep.execute(plan, dataset, folder, determinism.use(device, None), from_stage)
     baselines.evaluate(plan, dataset, folder)
     return folder
+
+
+def _folder_name(experiment: Experiment, dataset: Dataset) -> str:
+    return re.sub(r"[^\w.-]+", "-", f"{experiment.name}-{dataset.source}").strip("-")
+
+
+def _is_finished(folder: Path, plan: Plan) -> bool:
+    records = [record.run_folder(folder, run.run_id) / record.RECORD for run in plan.runs]
+    baselines = [folder / record.BASELINES / f"{name}.json" for name in plan.experiment.baselines]
+    return all(path.exists() for path in (*records, *baselines))
 
 
 def announce(message: str) -> None:

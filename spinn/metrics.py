@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from spinn.record import Metric
+from spinn.record import Metric, Split, Target
 
 
 def r_squared(measured: np.ndarray, predicted: np.ndarray) -> float | None:
@@ -25,7 +26,8 @@ def metrics_of(predictions: pd.DataFrame) -> tuple[Metric, ...]:
     """
     labelled = predictions[predictions["measured"].notna()]
     found = []
-    for (stage, split, target), rows in labelled.groupby(["stage", "split", "target"], sort=True):
+    for key, rows in labelled.groupby(["stage", "split", "target"], sort=True):
+        stage, split, target = cast(tuple[int, Split, Target], key)
         measured, predicted = rows["measured"].to_numpy(), rows["prediction"].to_numpy()
         error = predicted - measured
         found.append(

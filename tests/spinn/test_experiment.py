@@ -138,3 +138,30 @@ def test_a_network_that_does_not_fit_the_data_is_refused(tmp_path):
     path.write_text(path.read_text().replace("[18, 8, 6, 2]", "[17, 8, 6, 2]"))
     with pytest.raises(InputError, match=r"layers\[0\] = 17: simulator has 18 features"):
         experiment.run(path, out=tmp_path / "runs")
+
+
+def test_a_source_with_blanks_gives_a_plain_folder_name(tmp_path, monkeypatch):
+    """The default folder of runs is named after experiment and source, in characters that need no quoting."""
+    import spinn.data
+
+    monkeypatch.setattr("spinn.sweep.execute", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    dataset = spinn.data.load("simulator")
+    (tmp_path / "my tools.csv").write_bytes(dataset.to_csv())
+    folder = experiment.run(_write(tmp_path), data="my tools.csv", device="cpu")
+    assert folder == Path("build/runs/tiny-tidy-my-tools.csv")
+    assert (folder / record.PLAN).exists()
+
+
+def test_a_finished_folder_loads_no_torch(tmp_path, monkeypatch):
+    """Where every record is there, a second call neither trains nor asks for a device."""
+
+    def execute(plan, dataset, folder, *_):
+        for run in plan.runs:
+            record.write_atomic(record.run_folder(folder, run.run_id) / record.RECORD, b"{}")
+
+    monkeypatch.setattr("spinn.sweep.execute", execute)
+    path = _write(tmp_path)
+    experiment.run(path, out=tmp_path / "runs", device="cpu")
+    monkeypatch.setattr("spinn.determinism.use", lambda *_: pytest.fail("torch was asked for a device"))
+    experiment.run(path, out=tmp_path / "runs", device="cpu")
