@@ -22,6 +22,7 @@ from verify.findings import Finding, Verdict
 TEMPLATE = Path(__file__).parent.parent / "paper" / "report.html.j2"
 _SHOWN = 3  # runs named for each check
 _COSTS = ("training-cost", "inference-cost")
+_REPLAY = "predictions-replayed"
 _APART = ("claims", "environment", *_COSTS)
 
 
@@ -41,11 +42,35 @@ def _sorted(verdict: Verdict) -> dict[str, Any]:
     others = [finding for finding in verdict.findings if finding.severity != "error"]
     return {
         "holds": verdict.holds,
+        "verdict": verdict_line(verdict) if verdict.holds else "",
         "count": len(errors),
         "errors": grouped(errors),
         "others": grouped(others),
         "expected": grouped(verdict.expected),
     }
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """The verdict of an audit with replay that holds, in words and counts."""
+    unchecked = [finding for finding in verdict.findings if finding.severity == "unchecked"]
+    reasons = list(dict.fromkeys(finding.message for finding in unchecked))
+    why = ""
+    if reasons:
+        why = f" ({reasons[0]}{f'; and {len(reasons) - 1} other reasons' if len(reasons) > 1 else ''})"
+    counts = [
+        _count(len(verdict.expected), "declared finding"),
+        _count(sum(finding.severity == "note" for finding in verdict.findings), "note"),
+        f"{len(unchecked)} unchecked{why}",
+    ]
+    withheld = sum(finding.check == _REPLAY for finding in unchecked)
+    replayed = "The predictions were replayed from the weights."
+    if withheld:
+        replayed = f"The predictions of {_count(withheld, 'run')} could not be replayed from the weights."
+    return f"The audit holds: {', '.join(counts)}. {replayed}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def grouped(findings: Sequence[Finding]) -> list[dict[str, str]]:

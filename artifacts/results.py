@@ -7,6 +7,7 @@ checkpoint. Knows what a row is, nothing of tables or figures.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,27 +98,30 @@ class Results:
 
     @cached_property
     def marked(self) -> dict[str, tuple[str, ...]]:
-        """The declared checks that did find something, for each variant with any."""
-        variant_of = {record.run_id: record.variant for record in self.records}
-        found: dict[str, list[str]] = {}
-        for finding in self.verdict.expected:
-            variant = variant_of.get(finding.run_id or "", str(finding.data.get("variant", "")))
-            if variant in self.variants and finding.check not in found.setdefault(variant, []):
-                found[variant].append(finding.check)
-        return {name: tuple(checks) for name, checks in found.items()}
+        """The checks that a variant declares in the plan to find something, for each variant with any."""
+        declared = {variant.name: tuple(variant.expected_findings) for variant in self.plan.experiment.variants}
+        return {name: checks for name, checks in declared.items() if checks}
 
     def label(self, variant: str) -> str:
-        """The variant as tables print it: marked where the audit found what it declares."""
+        """The variant as tables print it: marked where the plan declares findings, whether or not they were found."""
         return f"{variant} {MARK}" if variant in self.marked else variant
 
     @cached_property
     def footnotes(self) -> tuple[str, ...]:
         """What the mark means, one note a marked variant; empty where no variant is marked."""
-        return tuple(
-            f"{MARK} {variant}: declared in the plan and found by the audit: {', '.join(checks)}. "
-            "Its numbers are those of a faulty method."
-            for variant, checks in self.marked.items()
-        )
+        return tuple(self._footnote(variant, checks) for variant, checks in self.marked.items())
+
+    def _footnote(self, variant: str, declared: Sequence[str]) -> str:
+        """Which of the declared checks found something, and which could not be looked at, and in how many runs."""
+        runs = {record.run_id for record in self.records if record.variant == variant}
+        found = {finding.check for finding in self.verdict.expected if finding.run_id in runs}
+        unseen = [finding for finding in self.verdict.findings if finding.severity == "unchecked"]
+        unchecked = Counter(finding.check for finding in unseen if finding.run_id in runs)
+        named = [check for check in declared if check in found]
+        counted = [f"{check} ({unchecked[check]} of {len(runs)} runs)" for check in declared if check in unchecked]
+        parts = [f"declared in the plan and found by the audit: {', '.join(named) or 'none'}"]
+        parts += [f"declared and unchecked: {', '.join(counted)}"] if counted else []
+        return f"{MARK} {variant}: {'; '.join(parts)}. Its numbers are those of a faulty method."
 
     def total_parameters(self) -> int:
         """Weights and biases of the dense network."""

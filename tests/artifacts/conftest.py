@@ -82,7 +82,7 @@ def fabricate(path: Path, *, thermal: bool = True, seeds: tuple[int, ...] = (0, 
                 "seeds": seeds,
                 "layers": LAYERS,
                 "split": {"kind": "leave-one-case-out", "validation_cases": 1},
-                "dense": {"epochs": 3},
+                "dense": {"epochs": 3, "learning_rate": 1e-3},
                 "physics": {"wear_rate": 0.1},
                 "variants": [
                     {"name": "sparse", "pruner": "global-magnitude", "stages": stages["sparse"]},
@@ -187,7 +187,7 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
         "stages": stages,
         "metrics": [metric.model_dump() for metric in metrics_of(predictions)],
         "cost": make_costs(planned, len(plan.experiment.seeds) * len(CASES)),
-        "latency": make_latency(stages),
+        "latency": make_latency(stages) if planned.fold == 0 and planned.seed == plan.experiment.seeds[0] else [],
         "warnings": ["the cut was <short>"] if planned.fold == 0 else [],
         "files": {name: record.digest_file(folder / name) for name in names},
     }
@@ -281,8 +281,8 @@ def make_stage(
 def make_costs(planned: record.PlannedRun, networks: int) -> list[dict[str, Any]]:
     """The dense phase is shared by both variants and has one key; the stages are each variant's own."""
     cost = {"runs": networks, "epochs": 3, "flops": 2_000_000_000, "peak_memory_bytes": 50_000_000}
-    phases = [(f"{planned.cohort}-dense", "dense", 4.0)]
-    phases += [(f"{planned.cohort}-{planned.variant}-{s}", f"stage-{s}", 1.0) for s in (1, 2)]
+    phases = [(f"{planned.cohort}/dense", "dense", 4.0)]
+    phases += [(f"{planned.cohort}/{planned.variant} stage {s}", f"stage-{s}", 1.0) for s in (1, 2)]
     return [{"key": k, "phase": p, "seconds": s, "energy_joules": None, **cost} for k, p, s in phases]
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from artifacts.build import BuildReport, build
+from spinn import record
 from spinn.errors import RecordError
+from spinn.metrics import metrics_of
+from verify.audit import audit
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -25,6 +30,18 @@ def tamper(runs: Path) -> None:
     path = runs / "runs" / "sparse-f00-s0" / "predictions.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:-1], lines[-1].rsplit(",", 1)[0] + ",0.5\n"]))
+
+
+def forge(runs: Path) -> None:
+    """Put predictions closer to the labels than the weights do, with metrics, digests and seal made to agree."""
+    folder = runs / "runs" / "sparse-f00-s0"
+    frame = pd.read_csv(folder / "predictions.csv", dtype={"case": str})
+    better = (frame["split"] == "test") & frame["measured"].notna()
+    frame.loc[better, "prediction"] = 0.5 * (frame["prediction"] + frame["measured"])[better]
+    frame.to_csv(folder / "predictions.csv", index=False)
+    old = record.read_model(folder / "record.json", record.Record)
+    files = {**old.files, "predictions.csv": record.digest_file(folder / "predictions.csv")}
+    record.write_model(folder / "record.json", old.model_copy(update={"metrics": metrics_of(frame), "files": files}))
 
 
 def test_everything_is_built(built: Path):
@@ -93,6 +110,50 @@ def test_refused_records_leave_a_report_and_no_number(runs: Path, out: Path):
     assert "No table, figure or number was written" in page
     assert "digests" in report.summary
     assert build(runs, out).exit_status == 1
+
+
+def test_forged_predictions_are_not_printed(runs: Path, out: Path):
+    """Predictions that all records agree on, but no checkpoint gives, are found by replaying them."""
+    forge(runs)
+    assert audit(runs).holds  # nothing else gives the forgery away
+    report = build(runs, out)
+    assert report.exit_status == 1
+    assert "predictions-replayed" in report.summary
+    assert set(files(out)) == {"report.html", "summary.txt", "build.json"}
+
+
+def test_withheld_weights_are_said_to_be(runs: Path, tmp_path: Path):
+    """Without weights the records are printed, as not replayed, and the faulty variant keeps its mark."""
+    for path in (runs / "runs").rglob("*.safetensors"):
+        path.unlink()
+    report = build(runs, tmp_path / "out")
+    assert report.holds
+    page = (tmp_path / "out" / "report.html").read_text()
+    for text in (report.summary, page):
+        assert "could not be replayed from the weights" in text
+        assert "were replayed" not in text
+        assert " unchecked (" in text
+        assert "first-version †" in text
+        assert "resurrection (8 of 8 runs)" in text
+
+
+def test_the_verdict_counts(built: Path):
+    """The verdict says how many findings were declared, how many notes there are, and what was not checked."""
+    text = (built / "summary.txt").read_text().splitlines()[0]
+    assert text.startswith("The audit holds: 24 declared findings, 0 notes, 0 unchecked.")
+    assert text.endswith("The predictions were replayed from the weights.")
+    assert text in (built / "report.html").read_text()
+
+
+def test_a_checkpoint_changed_behind_its_time_is_noticed(runs: Path, tmp_path: Path):
+    """A byte changed in a checkpoint, its size and time of change kept, makes the build look again."""
+    assert build(runs, tmp_path / "out").holds
+    path = runs / "runs" / "sparse-f00-s0" / "stage-1.safetensors"
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not build(runs, tmp_path / "out").holds
 
 
 def test_records_made_whole_again_are_built(honest: Path, runs: Path, out: Path):
