@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from artifacts.costs import TIMED
 from artifacts.numbers import Format
 from artifacts.render import Table, spread
 from artifacts.results import Results, target_name
@@ -182,9 +183,10 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     measured = ", ".join(target_name(target) for target in results.targets)
     notes = (
-        "The criteria as they stood in the plan before any run. A claim about counts, sizes and times has to hold in "
-        "every run (in brackets: smallest and largest run); for errors the measured value is compared, and the "
-        "brackets give its 95 % interval by case bootstrap. A loss is a share of the dense network's R².",
+        "The criteria as they stood in the plan before any run. A claim about counts and sizes has to hold in every "
+        "run (in brackets: smallest and largest run), one about times in every network that was timed; for errors the "
+        "measured value is compared, and the brackets give its 95 % interval by case bootstrap. A loss is a share of "
+        f"the dense network's R². {TIMED}",
         f"Variant: {results.label(results.primary)}. Measured targets: {measured}; overall is the mean of their R².",
     )
     by_claim = {outcome.claim["name"]: outcome for outcome in outcomes}

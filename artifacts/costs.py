@@ -11,6 +11,11 @@ from artifacts.results import Results
 
 COUNT = Format(0)
 NOT_MEASURED = "not measured"
+TIMED = "One network of each stack is timed; all have one shape."
+PEAK = (
+    "Peak memory is that of the device's allocator on a GPU; on the CPU it is the resident set of the whole process, "
+    "libraries included."
+)
 NO_SAVING = (
     "Unstructured masks alone save nothing in memory and compute: the masked network keeps and multiplies all its "
     "weights, zeros included. They save file size, where only kept values and the packed mask are stored."
@@ -61,7 +66,7 @@ def training_cost(results: Results) -> Table | None:
     notes = (
         "Networks of a cohort train together: seconds are those of the whole phase, divided by its networks in the "
         "next column. FLOPs are counted analytically (forward and backward matrix products). MB are 10⁶ bytes. "
-        f"Energy is '{NOT_MEASURED}' where this machine does not report it.",
+        f"Energy is '{NOT_MEASURED}' where this machine does not report it. {PEAK}",
         NO_SAVING,
         *results.footnotes,
     )
@@ -89,7 +94,7 @@ def inference_cost(results: Results) -> Table | None:
                 **spread_columns("MFLOP of active weights", at["flops"] / 1e6),
                 **spread_columns("median (ms)", at["median_ms"]),
                 **spread_columns("95th percentile (ms)", at["p95_ms"]),
-                "networks": len(at),
+                "networks timed": len(at),
             }
         )
     formats = {
@@ -97,10 +102,11 @@ def inference_cost(results: Results) -> Table | None:
         "file (MB)": Format(3, "MB"),
         "memory (MB)": Format(3, "MB"),
         "MFLOP of active weights": Format(3, "MFLOP"),
-        "networks": COUNT,
+        "networks timed": COUNT,
     }
     notes = (
-        "One prediction (batch 1) on one thread of the CPU; mean over networks, in brackets the smallest and largest. "
+        f"One prediction (batch 1) on one thread of the CPU. {TIMED} Mean over the timed networks, in brackets the "
+        "smallest and largest. "
         "FLOPs are those of the active weights, which a masked network does not save: it executes the dense network's.",
         NO_SAVING,
         *results.footnotes,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts import costs, results, tables
+from artifacts import claims, costs, results, tables
 from artifacts.render import Table
 from artifacts.results import Results
 from spinn.metrics import r_squared
@@ -129,6 +129,18 @@ def test_masks_alone_save_no_memory(found: Results):
     rows = table.frame.set_index("network")
     assert rows.loc["sparse", "memory (MB)"] == rows.loc["dense", "memory (MB)"]
     assert rows.loc["sparse", "file (MB)"] < rows.loc["dense", "file (MB)"]
+
+
+def test_notes_say_what_was_timed_and_weighed(found: Results):
+    """One network of each stack is timed, and the tables say so; memory on the CPU is that of the whole process."""
+    times, training = costs.inference_cost(found), costs.training_cost(found)
+    assert times is not None
+    assert training is not None
+    assert list(times.frame["networks timed"]) == [1, 1, 1]
+    for table in (times, claims.table(found, claims.evaluate(found))):
+        assert "one network of each stack is timed; all have one shape" in " ".join(table.notes).lower()
+    assert "counts, sizes and times" not in " ".join(claims.table(found, claims.evaluate(found)).notes)
+    assert "resident set of the whole process" in " ".join(training.notes)
 
 
 def test_runs_without_cost_or_latency_have_no_cost_tables(found: Results):
