@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from spinn.errors import RecordError
+from spinn.errors import RecordError, ScheduleError
 
 SCHEMA_VERSION = 1
 DATACARD, CLAIMS = "datacard.json", "claims.json"
@@ -41,7 +41,16 @@ class Strict(BaseModel):
 # --- the experiment, as its file states it -------------------------------------------------------------------------
 
 
-class SplitConfig(Strict):
+class Stated(Strict):
+    """Base of what an experiment file states: `inf` and `nan`, which TOML can spell, are refused.
+
+    A record may hold them when it is read: the audit has to find them there.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class SplitConfig(Stated):
     """How cases are divided: `leave-one-case-out`, or `grouped` into `folds` parts."""
 
     kind: Literal["leave-one-case-out", "grouped"]
@@ -55,7 +64,7 @@ class SplitConfig(Strict):
         return self
 
 
-class DenseConfig(Strict):
+class DenseConfig(Stated):
     """Training of the dense network: Adam; `batch` rows a step, or all of them where there are fewer."""
 
     epochs: int = Field(ge=1)
@@ -66,7 +75,7 @@ class DenseConfig(Strict):
     clip_norm: float | None = Field(default=1.0, gt=0)
 
 
-class PhysicsConfig(Strict):
+class PhysicsConfig(Stated):
     """Weight of each physics term in the loss; 0 switches a term off. Terms are nondimensional."""
 
     wear_rate: float = Field(default=0.0, ge=0)
@@ -81,7 +90,7 @@ class PhysicsConfig(Strict):
         return tuple(name for name in names if getattr(self, name) > 0)
 
 
-class StageConfig(Strict):
+class StageConfig(Stated):
     """One pruning stage: `ratio` of the active weights, a decimal string held exactly, then fine-tuning."""
 
     ratio: str
@@ -93,11 +102,14 @@ class StageConfig(Strict):
     def _ratio_is_exact(cls, ratio: str) -> str:
         from spinn.schedule import parse_ratio
 
-        parse_ratio(ratio)
+        try:
+            parse_ratio(ratio)
+        except ScheduleError as error:
+            raise ValueError(_expected(error)) from None
         return ratio
 
 
-class Variant(Strict):
+class Variant(Stated):
     """One way of pruning that the experiment runs, and what the audit is expected to find in it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -106,7 +118,7 @@ class Variant(Strict):
     expected_findings: tuple[str, ...] = ()
 
 
-class TargetConfig(Strict):
+class TargetConfig(Stated):
     """What the schedule has to reach (MISSION, success criteria); `None` means not asked."""
 
     reduction: str | None = None
@@ -119,11 +131,19 @@ class TargetConfig(Strict):
         from spinn.schedule import parse_reduction
 
         if reduction is not None:
-            parse_reduction(reduction, "target.reduction")
+            try:
+                parse_reduction(reduction)
+            except ScheduleError as error:
+                raise ValueError(_expected(error)) from None
         return reduction
 
 
-class Experiment(Strict):
+def _expected(error: ScheduleError) -> str:
+    """What a ratio must be; pydantic, and with it `first_problem`, names file, key and value only for a ValueError."""
+    return str(error).partition(": ")[2] or str(error)
+
+
+class Experiment(Stated):
     """An experiment file (`paper/experiments/*.toml`), resolved: every default filled in."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -386,7 +406,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` so that a reader, or a crash, finds the old file or the new one, never a part.
 
     Raises:
-        OSError: the disk is full or read-only; the old file, if any, is untouched.
+        OSError: the disk is full or read-only, and names a file; the old file, if any, is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -397,8 +417,10 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a write knows only the descriptor
+            error.filename = str(path)
         raise
 
 
@@ -430,7 +452,7 @@ def read_model(path: Path, schema: type[Schema]) -> Schema:
     try:
         return schema.model_validate_json(text)
     except pydantic.ValidationError as error:
-        raise RecordError(f"{path}: {first_problem(error)}") from None
+        raise RecordError(f"{path}: {first_problem(error)}; restore the file, or run again with --fresh") from None
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
@@ -440,7 +462,8 @@ def first_problem(error: pydantic.ValidationError) -> str:
     value = first.get("input")
     shown = "" if isinstance(value, dict | list | tuple | bytes) or first["type"] == "missing" else f" = {value!r:.80}"
     more = error.error_count() - 1
-    return f"{where}{shown}: {first['msg'].lower()}" + (f" (and {more} more)" if more else "")
+    what = first["msg"].lower().removeprefix("value error, ")
+    return f"{where}{shown}: {what}" + (f" (and {more} more)" if more else "")
 
 
 def plan_digest(plan: Plan) -> str:
