@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
-from verify import baselines, masks, physics, records, replay, schedules, science
+from verify import baselines, cost, masks, physics, records, replay, schedules, science, training
 from verify.findings import Finding, Severity, Verdict
 from verify.folder import Check, Fault, Folder, FolderCheck, Run, UnavailableError, digest_all, read_folder
 
@@ -35,11 +35,13 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("non-finite", records.non_finite),
     ("metrics-recomputed", records.metrics),
     ("metrics-recomputed", masks.record_of_checkpoints),
+    ("cost-recomputed", cost.recomputed),
     ("predictions-replayed", replay.replayed),
     ("groups-disjoint", science.groups_disjoint),
     ("identifier-features", science.features_of_record),
     ("scaler-on-train-only", science.scaler),
     ("selection-not-on-test", science.selection),
+    ("trained-as-planned", training.as_planned),
     ("physics-alive", physics.alive),
 )
 UNEXPECTED_ABSENT = "unexpected-absent"

@@ -163,10 +163,8 @@ def selection(folder: Folder, run: Run) -> Iterator[Fault]:
             yield Fault(f"stage {stage.stage}: the epoch is selected by {stage.selected_by}", {"stage": stage.stage})
         rows = history["stage"] == stage.stage
         epochs, losses = history["epoch"][rows], history["validation_loss"][rows]
-        if len(epochs) != stage.epochs_run or len(set(epochs.tolist())) != len(epochs):
-            yield Fault(f"stage {stage.stage}: {stage.epochs_run} epochs are recorded, history.csv has {len(epochs)}")
         if not len(epochs):
-            continue
+            continue  # `trained-as-planned` says so where some were planned
         best = int(np.argmin(losses))
         if stage.selected_epoch != epochs[best]:
             message = f"stage {stage.stage}: epoch {stage.selected_epoch} is selected"

@@ -33,6 +33,7 @@ from spinn.record import (
     RECORD,
     BaselineRecord,
     Plan,
+    PlannedRun,
     Record,
     checkpoint_name,
     digest_file,
@@ -84,6 +85,16 @@ class Runs:
     def edit_record(self, run_id: str, edit: Callable[[dict], object]) -> None:
         """Change the JSON of a record and seal it again, as an honest writer of a wrong record would."""
         edit_sealed(self.folder(run_id) / RECORD, edit)
+
+    def shrink_cohort(self, run_id: str, mates: list[str]) -> None:
+        """Say of a run that it was trained together with `mates`, and no others."""
+
+        def edit(record: dict) -> None:
+            record["cohort_runs"] = mates
+            for cost in record["cost"]:
+                cost["runs"] = len(mates)
+
+        self.edit_record(run_id, edit)
 
     def edit_plan(self, edit: Callable[[dict], object]) -> None:
         """Change the plan as if it had been so from the beginning: every record carries its new digest."""
@@ -234,7 +245,7 @@ def make_plan(dataset: Dataset) -> Plan:
             "seeds": SEEDS,
             "layers": LAYERS,
             "split": {"kind": "grouped", "folds": 2, "validation_cases": 1},
-            "dense": {"epochs": EPOCHS},
+            "dense": {"epochs": EPOCHS, "learning_rate": 1e-3},
             "physics": {"wear_rate": 0.1, "heat": 0.2, "monotone": 0.3},
             "target": {"reduction": "0.40", "parameter_range": [80, 110]},
             "variants": variants,
@@ -311,13 +322,30 @@ def write_run(path: Path, plan: Plan, dataset: Dataset, run_id: str) -> None:
             "physics_terms": TERMS,
             "stages": stages,
             "metrics": make_metrics(predictions),
-            "cost": [],
-            "latency": [],
+            "cost": make_costs(plan, planned, len(stages)),
+            "latency": make_latency(stages),
             "warnings": [],
             "files": {name: digest_file(folder / name) for name in names},
         }
     )
     write_model(folder / RECORD, record)
+
+
+def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:
+    """The same for all runs of a cohort and variant; the dense phase is shared by the variants."""
+    mates = [run for run in plan.runs if run.variant == planned.variant]
+    cost = {"runs": len(mates), "seconds": 0.5, "epochs": EPOCHS, "flops": 1000, "peak_memory_bytes": 1000}
+    phases = [("dense", "dense"), *((f"{planned.variant} stage {k}", f"stage-{k}") for k in range(1, stages))]
+    return [{"key": f"{planned.cohort}/{key}", "phase": p, "energy_joules": None, **cost} for key, p in phases]
+
+
+def make_latency(stages: list[dict]) -> list[dict]:
+    """Times of the dense and of the pruned network."""
+    common = {"median_ms": 0.04, "p95_ms": 0.06, "repeats": 200, "memory_bytes": 4 * (WEIGHTS + BIASES)}
+    return [
+        {"model": model, "flops": 2 * stage["kept_weights"], "file_bytes": stage["checkpoint_bytes"], **common}
+        for model, stage in (("dense", stages[0]), ("sparse", stages[-1]))
+    ]
 
 
 def statistics(kept: np.ndarray) -> dict[str, float]:

@@ -222,4 +222,5 @@ def test_every_check_has_a_name_of_the_list() -> None:
         "ledger-achieved", "masks-monotone", "resurrection", "non-finite", "metrics-recomputed",
         "predictions-replayed", "groups-disjoint", "identifier-features", "scaler-on-train-only",
         "selection-not-on-test", "physics-alive", "single-seed", "baselines-recomputed", "unexpected-absent",
+        "cost-recomputed", "trained-as-planned",
     }  # fmt: skip

@@ -187,12 +187,6 @@ def test_validation_loss_of_other_cases_is_found(runs) -> None:
     assert runs.failed() == {"selection-not-on-test"}
 
 
-def test_epochs_left_out_of_the_history_are_found(runs) -> None:
-    """Every epoch that was run is in history.csv."""
-    runs.edit_table(first(runs), HISTORY, lambda table: table.iloc[1:])
-    assert runs.failed() == {"selection-not-on-test"}
-
-
 # --- single-seed ----------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +202,7 @@ def test_single_seed_is_a_note(runs) -> None:
     runs.edit_plan(edit)
     for run in runs.plan.runs:
         mates = [other.run_id for other in runs.plan.runs if other.variant == run.variant]
-        runs.edit_record(run.run_id, lambda record, mates=mates: record.update(cohort_runs=mates))
+        runs.shrink_cohort(run.run_id, mates)
     verdict = runs.audit()
     assert verdict.holds
     assert [(finding.check, finding.severity) for finding in verdict.findings] == [("single-seed", "note")]
