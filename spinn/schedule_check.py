@@ -32,6 +32,8 @@ from spinn.schedule import (
 
 MISSES = "schedule-reaches-target"  # the finding a variant declares when it is meant to miss its target
 
+MOST_STAGES = 100  # that `solve` takes
+
 # Keys of an experiment file (schema: `spinn.record.Experiment`), so that a misspelt one is refused here too.
 EXPERIMENT_KEYS = frozenset(
     ("name", "data", "claims", "seeds", "layers", "stack", "split", "dense", "physics", "target")
@@ -143,11 +145,10 @@ def check(layers: Sequence[int], ratios: Sequence[str], criteria: Criteria, *, d
     nearest = suggest(widths, ratios, criteria)
     if nearest is not None:
         return replace(found, suggestion=nearest)
-    try:
-        solve(widths, criteria, stages=len(ratios))
+    try:  # as many stages as can be solved for: the reason is the criteria's, not the number of stages
+        return replace(found, suggestion=solve(widths, criteria, stages=min(len(ratios), MOST_STAGES)))
     except ScheduleError as error:
         return replace(found, why_none=str(error))
-    return found
 
 
 def check_experiment(path: Path, asked: Criteria) -> dict[str, Check]:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from spinn import record, schedule_check
+from spinn import record, schedule, schedule_check
 
 LAYERS = ("--layers", "18,512,512,512,256,2")
 TARGET = ("--target-reduction", ".70")
@@ -93,6 +93,15 @@ def test_a_miss_never_looks_like_a_hit():
     value, required = line.split("fails")[1].split("at least")
     assert value.strip() != required.split("%")[0].strip() + " %"
     assert "0.0005 % short, 4 parameters too many" in line
+
+
+def test_a_long_schedule_gets_the_reason_of_its_criteria():
+    """More stages than can be solved for: the reason is still why the target cannot be reached."""
+    found = schedule_check.check(
+        (18, 8, 2), ["0.01"] * 400, schedule.Criteria(reduction=schedule.parse_reduction("0.99"))
+    )
+    assert found.suggestion is None
+    assert "reduction 99.00 %: no number of kept weights" in found.why_none
 
 
 def test_nothing_holds_and_the_reason_is_given():
