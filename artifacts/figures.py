@@ -7,6 +7,7 @@ Design); every series also has a marker or a line style of its own. No pyplot: n
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from artifacts.render import HIGH, LOW, Frame, Table
 from artifacts.results import Results, target_label, target_name
 
 WIDTH = 3.375  # inch: a column of a two-column ASME page is 3.25 to 3.5 in wide
+FEW_DECADES = 1.7  # fewer than two labelled decades may fall into less
 TEXT = 8.0  # points in print, the smallest size that is used
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -41,6 +43,7 @@ SERIES = (
     (ORANGE, "v", (0, (5, 1, 1, 1, 1, 1))),
     (BLACK, "x", (0, (1, 1))),
 )
+PLANNED = ("s", "D", "o", "^", "P", "v")  # hollow, around what was achieved: no series has the marker of its plan
 _STYLE: dict[Any, Any] = {
     "font.size": TEXT,
     "axes.labelsize": TEXT,
@@ -80,7 +83,7 @@ def progression(results: Results, table: Table) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.9))
     top, bottom = figure.subplots(2, 1, sharex=True)
     total = results.total_parameters()
-    for variant, (colour, marker, line) in zip(results.variants, SERIES, strict=False):
+    for variant, (colour, marker, line), around in zip(results.variants, SERIES, PLANNED, strict=False):
         rows = table.frame["variant"] == results.label(variant)
         left, low, high = (100 * values / total for values in _column(table, variant, rows, "parameters"))
         stages = np.arange(len(left))
@@ -91,8 +94,10 @@ def progression(results: Results, table: Table) -> Figure:
             stages,
             planned,
             color=colour,
-            marker="_",
-            markersize=11,
+            marker=around,
+            markersize=9,
+            markerfacecolor="none",
+            markeredgewidth=0.9,
             linestyle="none",
             label=f"{results.label(variant)}, planned",
         )
@@ -196,10 +201,21 @@ def losses(results: Results) -> Figure:
                 ha="center",
                 va="bottom",
             )
+    for axes in panels:
+        _label_minor(axes)
     panels[0].set_ylabel("loss")
     panels[-1].set_ylabel("physics terms" if terms else "loss")
     panels[-1].set_xlabel("epoch (dashed: pruning, with its stage)")
     return figure
+
+
+def _label_minor(axes: Axes) -> None:
+    """Label values between the decades of a logarithmic axis that spans so few that one label would stand alone."""
+    low, high = axes.get_ylim()
+    span = math.log10(high / low)
+    if span < FEW_DECADES:
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0) if span > 0.7 else (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _bands(axes: Axes, history: Frame, names: dict[str, str]) -> None:

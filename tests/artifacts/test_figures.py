@@ -61,6 +61,30 @@ def test_series_differ_without_colour():
     assert abs(grey[0] - grey[1]) > 0.05
 
 
+def test_plans_differ_without_colour(found: Results):
+    """The planned marks of two variants have shapes of their own, not that of the series they belong to."""
+    figure = styled(lambda: figures.progression(found, tables.progression(found)))
+    planned = [line for line in figure.axes[0].lines if str(line.get_label()).endswith("planned")]
+    assert len(planned) == 2
+    assert len({line.get_marker() for line in planned}) == 2
+    assert all(line.get_markerfacecolor() == "none" for line in planned)
+    assert all(plan != series[1] for plan, series in zip(figures.PLANNED, figures.SERIES, strict=True))
+
+
+@pytest.mark.parametrize("factor", [0.03, 1.0, 3.0, 1000.0])
+def test_losses_can_be_read_off(found: Results, factor: float):
+    """Whatever the size of the losses, each panel has at least two labelled ticks in sight."""
+    scaled = found.history.assign(
+        **{name: found.history[name] * factor for name in ("data", "validation_loss", "wear_rate")}
+    )
+    figure = styled(lambda: figures.losses(replace(found, history=scaled)))
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+        labelled = [tick for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
+        assert len(labelled) >= 2
+
+
 def test_progression_draws_the_tables_values(found: Results):
     """Lines of the figure are the parameters and R² of the progression table."""
     table = tables.progression(found)
