@@ -117,7 +117,7 @@ def _process(path: Path, entry: Any, index: int) -> dict[str, Any]:
         if values[name] < 0 or (values[name] == 0 and least == "above 0") or np.isinf(values[name]):
             raise DataError(f"{path}: mill[{index}].{name} = {values[name]:g}: expected a finite number, {least}")
     return {
-        "case": f"{values['case']:g}",
+        "case": str(int(values["case"])),
         "run": int(values["run"]),
         "time": values["time"],
         "DOC": values["DOC"],

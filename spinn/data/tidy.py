@@ -17,7 +17,7 @@ line; an empty cell, `NaN` or `NA` is a missing value.
 
 Every other numeric column is a feature, in the file's order, after time, DOC, feed and steel; it may have missing
 values. A column of text, without a single number in it, is left out, and a note says so; so is one that repeats an
-identifier.
+identifier, or stands for one: constant in each case, and no two cases share its value.
 The canonical `dataset.csv` of a folder of runs is such a file.
 """
 
@@ -38,6 +38,7 @@ from spinn.errors import DataError
 
 EXPECTED = ("case", "run", "time", "DOC", "feed", "material", "VB")
 COMPLETE = ("run", "time", "DOC", "feed", "steel")
+_LINE = " line"  # column of line numbers; no name in a header begins with a space
 KNOWN = ("case", "run", "time", "DOC", "feed", "material", "steel", "VB", "thermal", "power")
 MISSING = ("", "nan", "na")
 MATERIALS = {"cast iron": 0.0, "1": 0.0, "1.0": 0.0, "steel": 1.0, "2": 1.0, "2.0": 1.0}
@@ -78,7 +79,7 @@ def read(path: Path) -> Dataset:
         else:
             values[name] = _numbers(path, name, columns[name], numbers)
             extra.append(name)
-    frame = pd.DataFrame(values).assign(line=numbers)
+    frame = pd.DataFrame(values).assign(**{_LINE: numbers})
     for name in ("power", "thermal"):
         if name not in frame:
             frame[name] = math.nan
@@ -89,12 +90,18 @@ def read(path: Path) -> Dataset:
         f"column {name!r} is left out: it repeats {key!r}, and identifiers are never features"
         for name, key in copies.items()
     ]
+    marks = [name for name in extra if name not in copies and _marks_the_tool(frame, name)]
+    notes += [
+        f"column {name!r} is left out: it is constant in each case and differs between all of them, so it says which "
+        "tool it is, and identifiers are never features"
+        for name in marks
+    ]
     exclusions = tuple(
         Exclusion(case, run, "label", "no flank wear (VB) in the file")
         for case, run, VB in zip(frame["case"], frame["run"], frame["VB"], strict=True)
         if math.isnan(VB)
     )
-    names = (*PROCESS, *(name for name in extra if name not in copies))
+    names = (*PROCESS, *(name for name in extra if name not in {*copies, *marks}))
     return Dataset(f"tidy ({path.name})", frame, names, exclusions, tuple(notes))
 
 
@@ -190,7 +197,7 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
     for name, (wrong, expected) in ranges.items():
         if np.any(wrong):
             row = frame[wrong].iloc[0]
-            raise DataError(f"{path}: line {row['line']}, column {name!r} = {row[name]:g}: expected {expected}")
+            raise DataError(f"{path}: line {row[_LINE]}, column {name!r} = {row[name]:g}: expected {expected}")
     if np.isnan(frame["VB"].to_numpy(float)).all():
         raise DataError(f"{path}: VB is missing in all {len(frame)} rows; at least one label is needed")
 
@@ -206,13 +213,24 @@ def _copies(frame: pd.DataFrame, extra: list[str]) -> dict[str, str]:
     }
 
 
+def _marks_the_tool(frame: pd.DataFrame, name: str) -> bool:
+    """Whether a column holds one number for each tool and no two tools share it: case - 1, a serial number.
+
+    Judged only where at least 3 tools have it in several cuts: a signal of single cuts always looks so, and with two
+    tools so does any process parameter.
+    """
+    cases = frame.groupby("case", sort=False)[name]
+    several = np.count_nonzero(cases.count() > 1) > 2
+    return bool(several and (cases.nunique() <= 1).all() and cases.first().dropna().is_unique)
+
+
 def _ordered(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     """Rows by case, each case in the file's order, after the checks that need several rows."""
     frame = frame.astype({"run": int, "steel": int})
     twice = frame[frame.duplicated(["case", "run"])]
     if len(twice):
         row = twice.iloc[0]
-        raise DataError(f"{path}: line {row['line']}: case {row['case']} run {row['run']} stands twice; expected once")
+        raise DataError(f"{path}: line {row[_LINE]}: case {row['case']} run {row['run']} stands twice; expected once")
     place = {case: number for number, case in enumerate(sorted(set(frame["case"]), key=natural))}
     order = np.argsort([place[case] for case in frame["case"]], kind="stable")
     frame = frame.iloc[order].reset_index(drop=True)
@@ -220,10 +238,10 @@ def _ordered(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     if len(behind):
         row = behind.iloc[0]
         raise DataError(
-            f"{path}: line {row['line']}, column 'time' = {row['time']:g}: expected more than at the cut of case "
+            f"{path}: line {row[_LINE]}, column 'time' = {row['time']:g}: expected more than at the cut of case "
             f"{row['case']} before it; time is the tool's cutting time, summed over its cuts"
         )
-    return frame.drop(columns="line")
+    return frame.drop(columns=_LINE)
 
 
 def natural(case: str) -> list[tuple[int, int, str]]:

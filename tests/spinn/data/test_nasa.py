@@ -91,6 +91,12 @@ def test_rows_come_by_case_and_time_whatever_the_file_says(mat):
 # --- recordings that are missing or corrupt --------------------------------------------------------------------------
 
 
+def test_large_case_numbers_stay_apart(mat):
+    """A case is named by all of its digits: two tools of a long series are not one."""
+    runs = [a_run(case=case, samples=90) for case in (1000001, 1000002)]
+    assert load(str(mat(*runs))).cases == ("1000001", "1000002")
+
+
 def spoiled(value: float, share: float) -> np.ndarray:
     """A channel whose first samples are `value`."""
     signal = np.ones((9000, 1))

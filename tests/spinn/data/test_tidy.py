@@ -68,6 +68,36 @@ def test_identifiers_in_disguise_and_text_are_left_out_with_a_note(written):
     assert "repeats 'run'" in describe(data)
 
 
+LIVES = ("TA", 1), ("TA", 2), ("TB", 1), ("TB", 2), ("TC", 1), ("TC", 2)
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 1, 2), (907.5, 11, 42)])
+def test_a_number_that_stands_for_the_tool_is_left_out(written, numbers):
+    """Constant in each case and of its own in all of them: that says which tool it is, and a model could learn it."""
+    serial = dict(zip(("TA", "TB", "TC"), numbers, strict=True))
+    lines = [f"{case},{run},{run},1,1,1,.1,{serial[case]},{run * 7}" for case, run in LIVES]
+    data = tidy.read(written("case,run,time,DOC,feed,material,VB,machine,force", *lines))
+    assert data.features == ("time", "DOC", "feed", "steel", "force")
+    assert any("column 'machine' is left out: it is constant in each case" in note for note in data.notes)
+
+
+def test_a_process_parameter_that_tools_share_is_a_feature(written):
+    """Constant in each case, but the same for two tools; and one cut a tool is too little to call it constant."""
+    speed = {"TA": 200, "TB": 250, "TC": 200}
+    header = "case,run,time,DOC,feed,material,VB,speed"
+    shared = tidy.read(written(header, *(f"{case},{run},{run},1,1,1,.1,{speed[case]}" for case, run in LIVES)))
+    single = tidy.read(written(header, *(f"T{number},1,1,1,1,1,.1,{number}.5" for number in range(9))))
+    assert shared.features[-1] == single.features[-1] == "speed"
+
+
+def test_a_feature_may_be_called_line(written):
+    """Lines of the file are counted under a name that no column can have: a production line is a feature."""
+    rows = ("1,1,5,1,1,1,.1,3", "1,2,6,1,1,1,.1,4")
+    assert tidy.read(written(HEADER.replace("force", "line"), *rows)).features[-1] == "line"
+    with pytest.raises(DataError, match="line 3, column 'time' = 4: expected more"):
+        tidy.read(written(HEADER.replace("force", "line"), rows[0], "1,2,4,1,1,1,.1,4"))
+
+
 @pytest.mark.parametrize("source", ["simulator", "mill"])
 def test_the_canonical_csv_of_any_source_reads_back_the_same(source, tmp_path, request):
     """The dataset.csv of a folder of runs is a tidy file: same fingerprint, same features."""
