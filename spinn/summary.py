@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from spinn import schedule
+from spinn.errors import RecordError
 from spinn.metrics import r_squared
 from spinn.record import (
     PLAN,
+    PREDICTION_COLUMNS,
     PREDICTIONS,
     PROGRESS,
     RECORD,
@@ -22,6 +24,9 @@ from spinn.record import (
     run_folder,
 )
 
+_MEND = "restore the file, or run again with --fresh"
+_KINDS = {"stage": int, "split": str, "case": str, "target": str, "measured": float, "prediction": float}
+
 
 def summary(runs: Path) -> str:
     """The report of a folder of runs, finished or not, as text.
@@ -29,7 +34,7 @@ def summary(runs: Path) -> str:
     Held-out R² is pooled over all labelled cuts of the finished runs of one seed, and averaged over seeds.
 
     Raises:
-        RecordError: the folder holds no plan, or a record in it cannot be read.
+        RecordError: the folder holds no plan, or what a finished run left in it cannot be read; says how to mend it.
     """
     plan = read_model(runs / PLAN, Plan)
     lines = [
@@ -42,7 +47,7 @@ def summary(runs: Path) -> str:
         planned = [run for run in plan.runs if run.variant == variant.name]
         finished = [run for run in planned if (run_folder(runs, run.run_id) / RECORD).exists()]
         lines += ["", f"{variant.name}: {len(finished)} of {len(planned)} runs finished{_standing(runs, planned)}"]
-        records = [read_model(run_folder(runs, run.run_id) / RECORD, Record) for run in finished]
+        records = [_record(run_folder(runs, run.run_id) / RECORD) for run in finished]
         for record in records:
             costs.update({cost.key: cost.seconds for cost in record.cost})
             for warning in record.warnings:
@@ -56,8 +61,16 @@ def summary(runs: Path) -> str:
     return "\n".join(lines)
 
 
+def _record(path: Path) -> Record:
+    record = read_model(path, Record)
+    if not record.stages:
+        raise RecordError(f"{path}: stages = []: a finished run has at least the dense one; {_MEND}")
+    return record
+
+
 def _standing(runs: Path, planned: Sequence[PlannedRun]) -> str:
-    unfinished = [run for run in planned if (run_folder(runs, run.run_id) / PROGRESS).exists()]
+    folders = [run_folder(runs, run.run_id) for run in planned]
+    unfinished = [folder for folder in folders if (folder / PROGRESS).exists() and not (folder / RECORD).exists()]
     return f", {len(unfinished)} under way" if unfinished else ""
 
 
@@ -89,7 +102,7 @@ def _span(values: Sequence[float], unit: str = "") -> str:
 def _accuracy(plan: Plan, runs: Path, finished: Sequence[PlannedRun]) -> list[str]:
     tables = []
     for run in finished:
-        table = pd.read_csv(run_folder(runs, run.run_id) / PREDICTIONS, dtype={"case": str})
+        table = _predictions(run_folder(runs, run.run_id) / PREDICTIONS)
         tables.append(table[(table["split"] == "test") & table["measured"].notna()].assign(seed=run.seed))
     held_out = pd.concat(tables)
     lines, means = [], []
@@ -107,10 +120,28 @@ def _accuracy(plan: Plan, runs: Path, finished: Sequence[PlannedRun]) -> list[st
     return lines
 
 
+def _predictions(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=_KINDS)
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file, though the run is finished; {_MEND}") from None
+    except ValueError as error:  # what pandas raises of a file that is empty, no CSV, no text, or holds other values
+        reason = " ".join(str(error).split())
+        raise RecordError(f"{path}: not the predictions of a run ({reason:.100}); {_MEND}") from None
+    missing = [name for name in PREDICTION_COLUMNS if name not in table]
+    if missing:
+        raise RecordError(f"{path}: column {missing[0]!r} is missing; {_MEND}")
+    if table.empty:
+        raise RecordError(f"{path}: no rows; {_MEND}")
+    return table
+
+
 def _pooled(rows: pd.DataFrame) -> float:
     """Mean over seeds of R² pooled over a seed's held-out cuts; NaN where it is not defined."""
     values = [
         r_squared(one["measured"].to_numpy(), one["prediction"].to_numpy())
         for _, one in rows.groupby("seed", sort=True)
     ]
+    if not values:
+        return float("nan")
     return float(np.mean([np.nan if value is None else value for value in values]))

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from spinn import experiment
+from spinn.errors import RecordError
 from spinn.summary import summary
 
 FILE = """
@@ -74,3 +75,58 @@ def test_a_warning_of_the_records_is_in_the_summary(runs, tmp_path):
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"warnings": ["the heat term is off: no power"]}))
     assert "the heat term is off: no power (2 runs)" in summary(copy)
+
+
+def test_what_is_left_of_the_progress_beside_a_record_is_not_under_way(runs, tmp_path):
+    """A run with a record is finished, whatever lies beside it."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    folder = next(copy.glob("runs/*"))
+    shutil.copy(folder / "record.json", folder / "progress.json")
+    text = summary(copy)
+    assert "2 of 2 runs finished" in text
+    assert "under way" not in text
+
+
+FOREIGN = {
+    "empty": ("", "not the predictions of a run"),
+    "foreign": ("colour,shape\nred,round\n", "column 'stage' is missing"),
+    "text": ("stage,split,case,run,time,target,measured,prediction\n0,test,1,1,1,VB,x,y\n", "not the predictions"),
+    "header alone": ("stage,split,case,run,time,target,measured,prediction\n", "no rows"),
+    "half a line": ('stage,split\n0,test\n0,"test', "not the predictions of a run"),
+    "missing": (None, "no such file, though the run is finished"),
+}
+
+
+@pytest.mark.parametrize("fault", FOREIGN)
+def test_predictions_that_are_none_are_one_line_with_the_mend(runs, tmp_path, fault):
+    """A file of predictions that is missing, empty or another one is named, with what to do about it."""
+    content, message = FOREIGN[fault]
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    path = next(copy.glob("runs/*/predictions.csv"))
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecordError, match=rf"predictions\.csv: {message}.*; restore the file, or run again") as caught:
+        summary(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_finished_run_without_a_stage_is_refused(runs, tmp_path):
+    """A record that says nothing of any network is no finished run."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    path = next(copy.glob("runs/*/record.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stages": []}))
+    with pytest.raises(RecordError, match=r"record\.json: stages = \[\]: .* --fresh"):
+        summary(copy)
+
+
+def test_a_target_without_held_out_labels_has_no_score(runs, tmp_path):
+    """Where no held-out cut has a label, the score is not a number, and nothing breaks."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    for path in copy.glob("runs/*/predictions.csv"):
+        path.write_text(path.read_text().replace(",test,", ",train,"))
+    assert "held-out R² of VB: dense nan, after the last stage nan" in summary(copy)
