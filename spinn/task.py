@@ -5,6 +5,7 @@ Stacks the arrays of `spinn.rundata` on the device, padded, with weights; knows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -138,7 +139,7 @@ class Task:
 
     @property
     def rows(self) -> int:
-        """Rows of one epoch whose outputs alone are needed, of the run with the most."""
+        """Rows whose outputs alone are needed, of the run with the most: labelled cuts, and starts of life."""
         return max(self.train.counts) + (self.starts.shape[1] if "initial" in self.terms else 0)
 
     @property
@@ -146,6 +147,14 @@ class Task:
         """Rows of one step whose derivative along time is needed as well, of the run with the most."""
         moving = set(self.terms) - {"initial"}
         return min(max(self.segments.counts), COLLOCATION_POINTS) if moving else 0
+
+    def epoch_rows(self, batch: int) -> tuple[int, int]:
+        """`rows` and `tangent_rows` of one epoch in steps of `batch`.
+
+        A labelled cut passes through the network once an epoch, starts of life and collocation points in every step.
+        """
+        steps, labelled = math.ceil(self.cuts / batch), max(self.train.counts)
+        return labelled + steps * (self.rows - labelled), steps * self.tangent_rows
 
 
 def build(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from spinn import cost
+from spinn import cost, task, training
+from spinn.data import load
 from spinn.model import Network
+from spinn.physics import Coefficients
+from spinn.record import PhysicsConfig, PlannedRun
 
 LAYERS = (5, 7, 6, 2)
 
@@ -39,6 +44,35 @@ def test_training_flops_differ_from_the_counted_ones_by_the_input_gradient_alone
     for rows, tangent_rows in ((11, 0), (11, 9)):
         not_needed = cost.forward_flops(5 * 7, rows + 2 * tangent_rows)
         assert cost.training_flops(LAYERS, rows, tangent_rows, 1) - _counted(rows, tangent_rows) == not_needed
+
+
+@pytest.mark.parametrize("terms", [(), ("initial",), ("initial", "monotone")])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_training_flops_of_an_epoch_are_those_that_torch_counts(terms, steps):
+    """In one step or several: collocation points and starts of life are evaluated in each, labelled cuts once."""
+    data = load("simulator")
+    train, validation = data.cases[:3], data.cases[3:4]
+    run = PlannedRun(
+        run_id="r", variant="v", fold=0, seed=0, cohort="c", train=train, validation=validation, test=data.cases[4:]
+    )
+    physics = PhysicsConfig(**dict.fromkeys(terms, 1.0))
+    built = task.build(data, [run], physics)
+    layers, batch = (len(data.features), 7, 6, 2), math.ceil(built.cuts / steps)
+    with FlopCounterMode(display=False) as counter:
+        training.fit(
+            Network.initialise(layers, [0]),
+            Coefficients.initial(built),
+            built,
+            training.FitSettings(epochs=2, learning_rate=1e-3, batch=batch, physics=physics),
+            seeds=[0],
+            stage=0,
+        )
+    rows, tangent_rows = built.epoch_rows(batch)
+    weights = layers[0] * 7 + 7 * 6 + 6 * 2
+    not_needed = cost.forward_flops(layers[0] * 7, rows + 2 * tangent_rows)
+    validated = cost.forward_flops(weights, built.validation.counts[0])
+    counted = counter.get_total_flops() - 2 * validated + 2 * not_needed
+    assert cost.training_flops(layers, rows, tangent_rows, 2) == counted
 
 
 def test_a_meter_reads_time_and_memory_of_its_block():
