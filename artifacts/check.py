@@ -1,11 +1,14 @@
 """Whether a built folder still says what was built: digests first, then every cell against numbers.json.
 
 Two independent looks: a changed file no longer has its digest in build.json; and should that have been changed too,
-a number that reads differently in two places gives it away. Rebuilds nothing, reads no records.
+what reads differently in two places gives it away: cells, sources, the summary, the figures in the report. Rebuilds
+nothing, reads no records.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import csv
 import json
 import re
@@ -13,12 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-from artifacts.build import MACROS, MANIFEST, NUMBERS, REPORT
+from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
 from artifacts.numbers import Number, decode_json, encode_tex, latex_escape, latex_number
 from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
 from spinn.errors import RecordError
-from spinn.record import digest_file
+from spinn.record import digest_file, digest_of
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,20 @@ def check(out: Path) -> tuple[Problem, ...]:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{out / MANIFEST}: not the manifest of a build ({error!r}); build again") from None
-    problems = list(_digests(out, outputs))
+    problems = [*_digests(out, outputs), *_strays(out, outputs)]
     if not holds:
         return (*problems, Problem(REPORT, "the audit of these records failed: nothing but the report was built"))
     if NUMBERS not in outputs:
         return (*problems, Problem(MANIFEST, f"{NUMBERS} is not among its outputs; build again"))
     broken = {problem.file for problem in problems}
     if NUMBERS not in broken:
-        problems += [problem for problem in _cells(out, outputs, broken) if problem.file not in broken]
+        looks = (
+            _cells(out, outputs, broken),
+            _sources(out, manifest),
+            _brief(out, outputs, broken),
+            _shown(out, outputs, broken),
+        )
+        problems += [problem for look in looks for problem in look if problem.file not in broken]
     return tuple(problems)
 
 
@@ -65,6 +75,71 @@ def _digests(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
             yield Problem(name, "it is missing; build again")
         elif digest_file(out / name) != digest:
             yield Problem(name, "it was changed after the build; build again")
+
+
+def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
+    """Files beside the tables and figures that the build did not write."""
+    for folder in ("tables", "figures"):
+        for path in sorted((out / folder).rglob("*")):
+            name = path.relative_to(out).as_posix()
+            if path.is_file() and name not in outputs:
+                yield Problem(name, "the build did not write it; take it away")
+
+
+def _sources(out: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
+    """The digest that a number names is that of its source's files, and those are the files that were read."""
+    sources, inputs = manifest.get("sources"), manifest.get("inputs")
+    records = inputs.get("records") if isinstance(inputs, dict) else None
+    if not isinstance(sources, dict) or not isinstance(records, dict):
+        yield Problem(MANIFEST, "it does not say what the numbers were made from; build again")
+        return
+    for group, files in sources.items():
+        for name, digest in dict(files).items():
+            if records.get(name) != digest:
+                yield Problem(MANIFEST, f"source {group}: {name} has another digest among the inputs")
+    digests = {group: digest_of(files) for group, files in sources.items()}
+    for number in decode_json((out / NUMBERS).read_bytes(), str(out / NUMBERS)).values():
+        for source in number.source:
+            group, _, digest = source.partition(" sha256:")
+            if digests.get(group) != digest:
+                yield Problem(NUMBERS, f"{number.name}: its source {group} is not the one in {MANIFEST}")
+
+
+def _brief(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:
+    """Every row of a table in summary.txt reads as in the table's Markdown, in the same order."""
+    lines = [" ".join(line.split()) for line in _read(out / SUMMARY).splitlines()]
+    for name in IN_BRIEF:
+        file = f"tables/{name}.md"
+        if file not in outputs or file in broken:
+            continue
+        rows = [[re.sub(r"\\(.)", r"\1", cell) for cell in row] for row in _markdown_rows(_read(out / file))]
+        header, *wanted = [" ".join(" ".join(row).split()) for row in rows]
+        if header not in lines:
+            yield Problem(SUMMARY, f"it has no table {name}")
+            continue
+        start = lines.index(header) + 2
+        found = lines[start : start + len(wanted) + 1]
+        for index, (text, cell) in enumerate(zip(found, [*wanted, ""], strict=False), 1):
+            if text != cell:
+                yield Problem(SUMMARY, f"{name}, row {index}: {text!r}, but {file} says {cell!r}")
+                break
+
+
+def _shown(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:
+    """The report shows the figures that lie in figures/, and no other."""
+    shown = set()
+    for text in re.findall(r'src="data:image/png;base64,([^"]*)"', _read(out / REPORT)):
+        try:
+            shown.add(base64.b64decode(text, validate=True))
+        except binascii.Error:
+            yield Problem(REPORT, "an image in it is not base64")
+    names = [name for name in outputs if name.startswith("figures/") and name.endswith(".png")]
+    there = {name: (out / name).read_bytes() for name in names if (out / name).is_file()}
+    for name, content in there.items():
+        if content not in shown:
+            yield Problem(name, f"it is not the figure that {REPORT} shows")
+    if shown - set(there.values()) and broken.isdisjoint(names):
+        yield Problem(REPORT, "it shows a figure that does not lie in figures/")
 
 
 def _cells(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:

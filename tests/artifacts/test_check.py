@@ -63,6 +63,51 @@ def test_a_forged_number_disagrees_with_its_table(out: Path):
     assert "tables/accuracy.csv" in {problem.file for problem in check(out)}
 
 
+def test_a_forged_source_is_noticed(out: Path):
+    """A number that names other records than the manifest, or a manifest that names others than were read."""
+    path = out / "numbers.json"
+    path.write_text(path.read_text().replace("sparse sha256:", "sparse sha256:0", 1))
+    forge(out, "numbers.json")
+    assert "is not the one in build.json" in check(out)[0].message
+    manifest = json.loads((out / "build.json").read_bytes())
+    manifest["sources"]["sparse"]["runs/sparse-f00-s0/record.json"] = "0" * 64
+    (out / "build.json").write_text(json.dumps(manifest))
+    assert "build.json" in {problem.file for problem in check(out)}
+    del manifest["sources"]
+    (out / "build.json").write_text(json.dumps(manifest))
+    assert "build.json" in {problem.file for problem in check(out)}
+
+
+@pytest.mark.parametrize("change", ["digit", "row", "table"])
+def test_a_forged_summary_is_noticed(out: Path, change: str):
+    """A digit changed, a row taken out or a header changed in summary.txt disagrees with the table."""
+    path = out / "summary.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if line.startswith("sparse"))
+    lines[at] = {"digit": lines[at].replace("1", "2", 1), "row": "", "table": lines[at]}[change]
+    lines[at - 2] = lines[at - 2].replace("variant", "VARIANT") if change == "table" else lines[at - 2]
+    path.write_text("".join(lines))
+    forge(out, "summary.txt")
+    assert [problem.file for problem in check(out)] == ["summary.txt"]
+
+
+def test_the_report_shows_the_figures(out: Path):
+    """A PNG exchanged in figures/ is no longer the one in the report, whatever the manifest says."""
+    (out / "figures" / "losses.png").write_bytes((out / "figures" / "progression.png").read_bytes())
+    forge(out, "figures/losses.png")
+    assert {problem.file for problem in check(out)} == {"report.html"}
+    (out / "figures" / "losses.png").write_bytes(b"x")
+    forge(out, "figures/losses.png")
+    assert {problem.file for problem in check(out)} == {"report.html", "figures/losses.png"}
+
+
+@pytest.mark.parametrize("name", ["tables/mine.csv", "figures/old.png"])
+def test_stray_files_are_named(out: Path, name: str):
+    """A file among tables or figures that no build wrote could be taken for a result."""
+    (out / name).write_text("1")
+    assert [problem.file for problem in check(out)] == [name]
+
+
 def test_a_figure_that_was_changed_is_named(out: Path):
     """Figures are held by their digest."""
     with open(out / "figures" / "losses.png", "ab") as stream:
