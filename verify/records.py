@@ -8,7 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spinn.record import CLAIMS, DATACARD, DATASET, PLAN, RECORD, Record, digest_of, plan_digest
+from spinn.record import (
+    BASELINES,
+    CLAIMS,
+    DATACARD,
+    DATASET,
+    HISTORY,
+    PLAN,
+    PREDICTIONS,
+    PROGRESS,
+    RECORD,
+    RUNS,
+    Record,
+    checkpoint_name,
+    digest_of,
+    plan_digest,
+)
+from verify import card
 from verify.folder import Fault, Folder, Run, UnavailableError, is_sealed, read_json
 
 RELATIVE = 1e-9  # metrics are float64 sums over the same rows; only their order may differ
@@ -33,6 +49,16 @@ def planned_runs(folder: Folder) -> Iterator[Fault]:
     for name in folder.folders():
         if name not in {run.run_id for run in folder.plan.runs}:
             yield Fault(f"runs/{name}: not planned")
+    baselines = {f"{BASELINES}/{name}.{kind}" for name in experiment.baselines for kind in ("json", "csv")}
+    for name in sorted(folder.digests):
+        lost = name.startswith(f"{RUNS}/") and name.count("/") == 1
+        if (lost or (name.startswith(f"{BASELINES}/") and name not in baselines)) and not _is_hidden(name):
+            yield Fault(f"{name}: no file of this plan's; keep notes elsewhere, or run with --fresh", {"file": name})
+
+
+def _is_hidden(name: str) -> bool:
+    """What a killed write leaves behind begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def labelled_cases(folder: Folder) -> tuple[str, ...]:
@@ -60,6 +86,14 @@ def run_present(folder: Folder, run: Run) -> Iterator[Fault]:
     mates = tuple(other.run_id for other in folder.plan.runs if (other.cohort, other.variant) == place)
     if run.record.cohort_runs != mates:
         yield Fault("cohort_runs are not the runs that the plan puts into this cohort")
+    if PROGRESS in run.digests:
+        message = f"{PROGRESS} lies beside {RECORD}: the run was begun again and not finished"
+        yield Fault(f"{message}; roll it back with --from-stage, or run with --fresh", {"file": PROGRESS})
+    stages = len(folder.plan.variant(run.planned.variant).stages)
+    known = {RECORD, PROGRESS, HISTORY, PREDICTIONS, *(checkpoint_name(stage) for stage in range(stages + 1))}
+    for name in sorted(set(run.digests) - known):
+        if not _is_hidden(name):
+            yield Fault(f"{name}: not a file of a run; keep notes elsewhere", {"file": name})
 
 
 def plan_unchanged(folder: Folder) -> Iterator[Fault]:
@@ -83,6 +117,7 @@ def plan_unchanged(folder: Folder) -> Iterator[Fault]:
     found = (tuple(dict.fromkeys(data.cases.tolist())), len(data.cases), data.measured())
     if found != (plan.dataset.cases, plan.dataset.cuts, plan.dataset.targets):
         yield Fault(f"{DATASET}: its cases, number of cuts or measured targets are not the planned ones")
+    yield from card.recounted(folder)
 
 
 def plan_of_record(folder: Folder, run: Run) -> Iterator[Fault]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from spinn import checkpoint
-from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD
+from spinn.data import card_rows
+from spinn.data.dataset import read_canonical
+from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD, digest_of
 from verify.records import score
 
 
@@ -73,6 +75,34 @@ def test_record_of_another_run_is_found(runs) -> None:
     """A record that says it is another seed's is a finding."""
     runs.edit_record(first(runs), lambda record: record.update(seed=5))
     assert runs.failed() == {"planned-runs-present"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "runs/{run}/progress.json",
+        "runs/{run}/notes.txt",
+        "runs/{run}/stage-3.safetensors",
+        "runs/{run}/old/record.json",
+        "runs/notes.txt",
+        "baselines/notes.txt",
+        "baselines/linear.json",
+    ],
+)
+def test_stray_file_is_found(runs, name: str) -> None:
+    """A file that no plan asks for is a finding: it might be a better run, kept for later."""
+    path = runs.path / name.format(run=first(runs))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((runs.folder(first(runs)) / RECORD).read_bytes())
+    assert runs.failed() == {"planned-runs-present"}
+    assert path.name in messages(runs)
+
+
+def test_what_a_killed_write_leaves_is_ignored(runs) -> None:
+    """A temporary file, whose name begins with a dot, is no finding."""
+    for folder in (runs.folder(first(runs)), runs.path / "baselines", runs.path / "runs"):
+        (folder / ".record.json.x1y2").write_bytes(b"{")
+    assert runs.failed() == set()
 
 
 # --- digests --------------------------------------------------------------------------------------------------------
@@ -289,4 +319,60 @@ def test_a_fact_that_nothing_else_repeats_cannot_be_edited(runs, key: str) -> No
 def test_an_edited_data_card_is_found(runs) -> None:
     """The data card is fixed by the plan: an exclusion added or removed later is noticed."""
     (runs.path / DATACARD).write_text(json.dumps({"rows": [["cuts", "167"]], "exclusions": [], "notes": []}))
+    assert runs.failed() == {"plan-unchanged"}
+
+
+def put_card(runs, card: dict) -> None:
+    """Write a data card, and plan with it."""
+    (runs.path / DATACARD).write_text(json.dumps(card))
+    runs.edit_plan(lambda plan: plan["dataset"].update(card=digest_of(card)))
+
+
+def true_card(runs) -> dict:
+    """The card that the reader of the data writes."""
+    dataset = read_canonical(runs.path / DATASET, runs.plan.dataset)
+    return {"rows": [list(row) for row in card_rows(dataset)], "exclusions": [], "notes": []}
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["cuts", "cases (tools)", "labelled: flank wear VB", "labelled: thermal displacement", "fingerprint (sha256)",
+     "with VB, with usable signals", "with VB, no usable signals", "no VB, no usable signals"],
+)  # fmt: skip
+def test_counts_of_the_data_card_are_counted_again(runs, label: str) -> None:
+    """The card as it was written holds; one number of it that is not the data's is a finding, digests or none."""
+    card = true_card(runs)
+    put_card(runs, card)
+    assert runs.failed() == set()
+    row = next(row for row in card["rows"] if row[0] == label)
+    row[1] = "9" + row[1]
+    put_card(runs, card)
+    assert runs.failed() == {"plan-unchanged"}
+    assert label in messages(runs)
+
+
+@pytest.mark.parametrize("source", ["nasa (mill.mat)", "tidy (mill.csv)"])
+def test_exclusions_are_the_cuts_that_lack_something(runs, source: str) -> None:
+    """The excluded labels are the cuts without VB, one each; one more, another, or one fewer is a finding."""
+    runs.edit_plan(lambda plan: plan["dataset"].update(source=source))
+    missing = {"case": "1", "run": 4, "what": "label", "reason": "no flank wear (VB) in the file"}
+    put_card(runs, {"rows": [], "exclusions": [missing], "notes": []})
+    assert runs.failed() == set()
+    for wrong in ([missing, missing], [missing, {**missing, "run": 1}], [{**missing, "run": 3}], []):
+        put_card(runs, {"rows": [], "exclusions": wrong, "notes": []})
+        assert runs.failed() == {"plan-unchanged"}
+
+
+def test_excluded_signals_are_the_cuts_without_any(runs) -> None:
+    """A recording that is there is not excluded on a NASA card."""
+    runs.edit_plan(lambda plan: plan["dataset"].update(source="nasa (mill.mat)"))
+    missing = {"case": "1", "run": 4, "what": "label", "reason": "no flank wear (VB) in the file"}
+    put_card(runs, {"rows": [], "exclusions": [missing, {**missing, "what": "signals"}], "notes": []})
+    assert runs.failed() == {"plan-unchanged"}
+
+
+@pytest.mark.parametrize("card", [[], {"rows": 7, "exclusions": [[]]}, {"rows": [[1]], "exclusions": [{}]}])
+def test_a_card_that_is_none_is_found(runs, card) -> None:
+    """A data card of another shape is a finding, not a crash."""
+    put_card(runs, card)
     assert runs.failed() == {"plan-unchanged"}
