@@ -66,7 +66,7 @@ def test_plans_differ_without_colour(found: Results):
     figure = styled(lambda: figures.progression(found, tables.progression(found)))
     planned = [line for line in figure.axes[0].lines if str(line.get_label()).endswith("planned")]
     assert len(planned) == 2
-    assert len({line.get_marker() for line in planned}) == 2
+    assert len({str(line.get_marker()) for line in planned}) == 2
     assert all(line.get_markerfacecolor() == "none" for line in planned)
     assert all(plan != series[1] for plan, series in zip(figures.PLANNED, figures.SERIES, strict=True))
 
