@@ -60,7 +60,7 @@ def evaluate(plan: Plan, dataset: Dataset, out: Path) -> None:
     """Fit every planned baseline over all folds; write `baselines/<name>.csv` and `.json` below `out`."""
     for name in plan.experiment.baselines:
         target = out / BASELINES / f"{name}.json"
-        if not target.exists():
+        if not (target.exists() and target.with_suffix(".csv").exists()):
             _evaluate_one(plan, dataset, name, target)
 
 

@@ -19,13 +19,13 @@ import torch
 
 from spinn import checkpoint, cost, determinism, inference, pruning, schedule, task, training
 from spinn.data.dataset import TARGETS, Dataset
-from spinn.journal import Journal, stages_done
+from spinn.journal import Journal, is_finished, stages_done
 from spinn.masks import Masks
 from spinn.model import Network, from_checkpoints, to_checkpoint
 from spinn.physics import Coefficients
 from spinn.record import (
     PREDICTION_COLUMNS,
-    RECORD,
+    PROGRESS,
     DenseConfig,
     PhaseCost,
     Plan,
@@ -88,17 +88,32 @@ class Cohort:
             RecordError: what an earlier call left cannot be gone on from; says how to mend it.
             TamperedError: a checkpoint to go on from was changed.
         """
-        done: dict[str, int] = {}
-        for variant in self.plan.experiment.variants:
-            folders = [self._folder(run) for run in self._runs(variant)]
-            if from_stage is None and all((folder / RECORD).exists() for folder in folders):
-                continue
-            stage = min(stages_done(folder) for folder in folders)
-            done[variant.name] = stage if from_stage is None else min(stage, from_stage)
-        if any(stage < 0 for stage in done.values()):
-            self._train_dense([name for name, stage in done.items() if stage < 0])
-        for name, stage in done.items():
-            self._prune(self.plan.variant(name), max(stage, 0))
+        done = {variant: self._stage_of(variant, from_stage) for variant in self.plan.experiment.variants}
+        # Everything is read, and so checked, before anything is changed.
+        journals = {
+            variant.name: [Journal.read(self._folder(run), self._plan_digest, stage) for run in self._runs(variant)]
+            for variant, stage in done.items()
+            if stage is not None and stage >= 0
+        }
+        behind = [variant for variant, stage in done.items() if stage == -1]
+        ahead = [variant for variant, stage in done.items() if stage != -1]
+        if behind and ahead:  # trained once, so that what is shared has one cost
+            self._copy_dense(ahead[0], behind)
+        elif behind:
+            self._train_dense([variant.name for variant in behind])
+        for variant, stage in done.items():
+            if stage is not None:
+                self._prune(variant, max(stage, 0), journals.get(variant.name))
+
+    def _stage_of(self, variant: Variant, from_stage: int | None) -> int | None:
+        """The stage that all runs of `variant` go on from: -1 for none yet; None where all are finished."""
+        folders = [self._folder(run) for run in self._runs(variant)]
+        if from_stage is None and all(is_finished(folder, self._plan_digest) for folder in folders):
+            for folder in folders:
+                (folder / PROGRESS).unlink(missing_ok=True)  # left by a kill just before it would have been removed
+            return None
+        stage = min(stages_done(folder) for folder in folders)
+        return stage if from_stage is None else min(stage, from_stage)
 
     def _runs(self, variant: Variant) -> list[PlannedRun]:
         return [run for run in self.plan.runs if run.cohort == self.name and run.variant == variant.name]
@@ -118,6 +133,13 @@ class Cohort:
     @cached_property
     def _plan_digest(self) -> str:
         return plan_digest(self.plan)
+
+    def _copy_dense(self, source: Variant, behind: Sequence[Variant]) -> None:
+        journals = [Journal.read(self._folder(run), self._plan_digest, 0) for run in self._runs(source)]
+        for variant in behind:
+            runs = self._runs(variant)
+            for journal, run in zip(journals, runs, strict=True):
+                journal.copy_dense(run, runs, self._folder(run))
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -157,10 +179,14 @@ class Cohort:
             ]
             self._write(journals, runs, state, _Phase(0, fitted, spent, active, 0.0))
 
-    def _prune(self, variant: Variant, done: int) -> None:
-        """Every stage of `variant` after `done`, then its records."""
+    def _prune(self, variant: Variant, done: int, journals: list[Journal] | None) -> None:
+        """Every stage of `variant` after `done`, then its records; without `journals` they are read from disk."""
         experiment, pruner, runs = self.plan.experiment, pruning.PRUNERS[variant.pruner], self._runs(variant)
-        journals = [Journal.restore(self._folder(run), self._plan_digest, done) for run in runs]
+        if journals is None:
+            journals = [Journal.read(self._folder(run), self._plan_digest, done) for run in runs]
+        environment = determinism.environment(self.device)
+        for journal in journals:
+            journal.roll_back(environment)
         state = self._load(journals, done)
         ledger = schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
         for stage, config in list(zip(ledger, variant.stages, strict=True))[done:]:
@@ -219,7 +245,7 @@ class Cohort:
             runs=len(self._units),
             seconds=meter.seconds,
             epochs=epochs,
-            flops=cost.training_flops(experiment.layers, self._task.rows, self._task.tangent_rows, epochs),
+            flops=cost.training_flops(experiment.layers, *self._task.epoch_rows(settings.batch), epochs),
             peak_memory_bytes=meter.peak_memory_bytes,
             energy_joules=meter.energy_joules,
         )

@@ -71,14 +71,17 @@ def run_command(command: Callable[[], object], name: str) -> NoReturn:
     except SpinnError as error:
         _leave(f"{name}: {one_line(error)}", error.exit_status)
     except KeyboardInterrupt:
-        _leave(f"{name}: interrupted; what was finished is kept, the same command goes on from there", 130)
+        _leave(
+            f"{name}: interrupted; what was finished is kept: run it again, without --fresh, to go on",
+            130,
+        )
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = _FULL.get(error.errno or 0, (error.strerror or str(error)).lower())
-        _leave(f"{name}: {where}{what}; what was finished is kept, mend this and run the same command again", 2)
+        _leave(f"{name}: {where}{what}; what was finished is kept: mend this, and run it again without --fresh", 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 

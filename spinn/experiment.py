@@ -21,6 +21,7 @@ import pydantic
 from spinn import record, schedule
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
+from spinn.journal import is_finished
 from spinn.record import Experiment, Plan
 
 MISSES_TARGET = "schedule-reaches-target"  # the finding that a variant declares if it is meant to miss
@@ -48,6 +49,10 @@ def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str,
     path = experiment_path.parent / experiment.claims
     content = _read_toml(path)
     claims = content.get("claim", [])
+    try:
+        record.canonical_json(claims)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: a value that JSON cannot spell ({error}); use finite numbers and text") from None
     if not isinstance(claims, list) or not all(isinstance(claim, dict) and "name" in claim for claim in claims):
         raise InputError(f"{path}: a [[claim]] has no name; each claim is a [[claim]] table with at least a name")
     return claims
@@ -211,15 +216,21 @@ def run(
     experiment = experiment.model_copy(update={"data": dataset.source})
     plan = make_plan(experiment, dataset, claims)
     folder = Path(out) if out is not None else Path("build/runs") / _folder_name(experiment, dataset)
-    _prepare(folder, plan, dataset, claims, fresh=fresh)
+    _refuse_folder(folder, plan, fresh=fresh)
 
-    if from_stage is None and _is_finished(folder, plan):
+    if not fresh and from_stage is None and _is_finished(folder, plan):
         announce(f"{folder}: every planned run has its record; nothing to train")
         return folder
 
     from spinn import baselines, determinism, sweep
 
-    sweep.execute(plan, dataset, folder, determinism.use(device, None), from_stage)
+    # Whatever can be refused is refused before `fresh` removes anything.
+    chosen = determinism.use(device, None)
+    sweep.refuse_untrainable(plan, dataset)
+    if fresh:
+        _clear(folder)
+    _prepare(folder, plan, dataset, claims)
+    sweep.execute(plan, dataset, folder, chosen, from_stage)
     baselines.evaluate(plan, dataset, folder)
     return folder
 
@@ -229,9 +240,14 @@ def _folder_name(experiment: Experiment, dataset: Dataset) -> str:
 
 
 def _is_finished(folder: Path, plan: Plan) -> bool:
-    records = [record.run_folder(folder, run.run_id) / record.RECORD for run in plan.runs]
-    baselines = [folder / record.BASELINES / f"{name}.json" for name in plan.experiment.baselines]
-    return all(path.exists() for path in (*records, *baselines))
+    digest = record.plan_digest(plan)
+    inputs = [folder / name for name in (record.PLAN, record.DATASET, record.DATACARD, record.CLAIMS)]
+    for name in plan.experiment.baselines:
+        inputs += [folder / record.BASELINES / f"{name}{suffix}" for suffix in (".json", ".csv")]
+    runs = [record.run_folder(folder, run.run_id) for run in plan.runs]
+    return all(path.exists() for path in inputs) and all(
+        is_finished(run, digest) and not (run / record.PROGRESS).exists() for run in runs
+    )
 
 
 def announce(message: str) -> None:
@@ -245,40 +261,48 @@ def _refuse_stage(experiment: Experiment, from_stage: int | None) -> None:
         raise InputError(f"--from-stage {from_stage}: this experiment has stages 0 (dense) to {last}; give one of them")
 
 
-def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[str, Any]], *, fresh: bool) -> None:
-    """Leave `folder` with this plan, and the records of earlier calls of the same plan; plan.json is written last."""
-    planned = folder / record.PLAN
-    if fresh:
-        _clear(folder)
-    if planned.exists():
-        found = record.read_model(planned, Plan)
-        if record.plan_digest(found) == record.plan_digest(plan):
-            return
-        raise RecordError(
-            f"{folder}: holds the runs of another plan ({_difference(found, plan)} differs); "
-            "give --fresh to replace them, or another --out"
+def _refuse_folder(folder: Path, plan: Plan, *, fresh: bool) -> None:
+    """Stop at a folder that holds something else than the records of `plan`; changes nothing."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: a file; --out names a folder of runs")
+    strangers = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
+    if not (folder / record.PLAN).exists():  # it is the last to be written of the files above the runs
+        strangers += [name for name in (record.RUNS, record.BASELINES) if (folder / name).exists()]
+    elif not fresh:
+        found = record.read_model(folder / record.PLAN, Plan)
+        if record.plan_digest(found) != record.plan_digest(plan):
+            raise RecordError(
+                f"{folder}: holds the runs of another plan ({_difference(found, plan)} differs); "
+                "give --fresh to replace them, or another --out"
+            )
+        return
+    if strangers:
+        raise InputError(
+            f"{folder}: holds {strangers[0]!r}, which is no record of a plan; give another folder to --out"
         )
-    if folder.is_dir() and any(folder.iterdir()) and not _only_ours(folder):
-        raise InputError(f"{folder}: holds files but no plan.json; give an empty or new folder to --out")
-    record.write_atomic(folder / record.DATASET, dataset.to_csv())
-    record.write_atomic(folder / record.DATACARD, (json.dumps(data_card(dataset), indent=1) + "\n").encode())
-    record.write_atomic(folder / record.CLAIMS, (json.dumps(list(claims), indent=1) + "\n").encode())
-    record.write_model(planned, plan)
 
 
-_OURS = (record.PLAN, record.DATASET, record.DATACARD, record.CLAIMS, record.AUDIT, record.RUNS, record.BASELINES)
+def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[str, Any]]) -> None:
+    """Write what is missing of the files above the runs; plan.json last."""
+    contents = {
+        record.DATASET: dataset.to_csv(),
+        record.DATACARD: (json.dumps(data_card(dataset), indent=1) + "\n").encode(),
+        record.CLAIMS: (json.dumps(list(claims), indent=1) + "\n").encode(),
+    }
+    for name, content in contents.items():
+        if not ((folder / name).exists() and (folder / record.PLAN).exists()):
+            record.write_atomic(folder / name, content)
+    if not (folder / record.PLAN).exists():
+        record.write_model(folder / record.PLAN, plan)
 
 
-def _only_ours(folder: Path) -> bool:
-    return all(entry.name in _OURS or entry.name.startswith(".") for entry in folder.iterdir())
+_OURS = (record.RUNS, record.BASELINES, record.AUDIT, record.DATASET, record.DATACARD, record.CLAIMS, record.PLAN)
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder of runs; touches nothing that this project did not write."""
-    if not folder.exists():
-        return
-    if not _only_ours(folder):
-        raise InputError(f"{folder}: --fresh would remove files that are not records; give another --out")
+    """Remove the records in `folder`; plan.json last, so that an interrupted call can be repeated."""
     for name in _OURS:
         entry = folder / name
         if entry.is_dir():

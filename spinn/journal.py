@@ -1,12 +1,16 @@
 """The folder of one run while it grows: stage by stage, so that a killed run goes on from its last finished stage.
 
 Order of writing: checkpoint, history, predictions, and last `progress.json` with their digests; whatever is there
-beyond the stages that `progress.json` names is left over from a stage that was never finished, and is ignored.
-`record.json` takes its place when the run is finished.
+beyond the stages that `progress.json` names is left over from a stage that was never finished, and is passed over.
+`record.json` takes its place when the run is finished. Nothing is gone on from that is not what was recorded: a changed
+byte would otherwise get a fresh digest.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +24,34 @@ from spinn.record import (
     PREDICTIONS,
     PROGRESS,
     RECORD,
+    Environment,
     Latency,
     PhaseCost,
+    PlannedRun,
     Record,
     StageRecord,
     checkpoint_name,
     digest_file,
     read_model,
+    seal_of,
     write_atomic,
     write_model,
 )
+
+
+def is_finished(folder: Path, plan_digest: str) -> bool:
+    """Whether the run in `folder` has its record, made under this plan.
+
+    Raises:
+        RecordError: there is a record that cannot be read.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return False
+    try:
+        return json.loads(path.read_bytes())["plan_digest"] == plan_digest
+    except (ValueError, KeyError, TypeError):
+        raise RecordError(f"{path}: not a record; restore the file, or give --fresh to run again") from None
 
 
 def stages_done(folder: Path) -> int:
@@ -55,38 +77,71 @@ class Journal:
         return cls(folder, record, pd.DataFrame(), pd.DataFrame())
 
     @classmethod
-    def restore(cls, folder: Path, plan_digest: str, stage: int) -> Journal:
-        """The run as it was at the end of `stage`; a finished run is unfinished again from here on.
+    def read(cls, folder: Path, plan_digest: str, stage: int) -> Journal:
+        """The run as it was at the end of `stage`; nothing on disk is changed.
 
         Raises:
-            RecordError: the record belongs to another plan, or a file of it is missing.
-            TamperedError: the checkpoint of `stage` is not the one that was recorded.
+            RecordError: the record belongs to another plan, or a file of it is missing or cannot be read.
+            TamperedError: the record, a table, or a checkpoint up to `stage` is not what was recorded.
         """
         source = RECORD if (folder / RECORD).exists() else PROGRESS
         record = read_model(folder / source, Record)
         if record.plan_digest != plan_digest:
             raise RecordError(f"{folder / source}: belongs to another plan; give --fresh to run it again")
-        mend = f"--from-stage {stage - 1}" if stage > 0 else "--fresh"
-        kept = folder / checkpoint_name(stage)
-        if not kept.exists():
-            raise RecordError(f"{kept}: no such file, though {source} names it; give {mend} to make it again")
-        if digest_file(kept) != record.files[kept.name]:
-            raise TamperedError(f"{kept}: its bytes are not the recorded ones; give {mend} to make it again")
-        history = _read_until(folder / HISTORY, stage)
-        predictions = _read_until(folder / PREDICTIONS, stage)
-        checkpoints = [checkpoint_name(k) for k in range(stage + 1)]
+        if record.seal != seal_of(record):
+            raise TamperedError(f"{folder / source}: its content is not what was sealed; give --fresh to run it again")
+        for number in range(stage + 1):
+            _check(folder / checkpoint_name(number), record, number)
+        tables = {name: _read_table(folder / name, record) for name in (HISTORY, PREDICTIONS)}
+        upto = {name: table[table["stage"] <= stage].reset_index(drop=True) for name, table in tables.items()}
+        files = {name: record.files[name] for name in map(checkpoint_name, range(stage + 1))}
+        files |= {name: _digest(table) for name, table in upto.items()}
         rolled_back = record.model_copy(
             update={
                 "stages": record.stages[: stage + 1],
                 "metrics": tuple(metric for metric in record.metrics if metric.stage <= stage),
                 "cost": record.cost[: stage + 1],
                 "latency": (),
-                "files": {name: record.files[name] for name in checkpoints},
+                "files": files,
             }
         )
-        journal = cls(folder, rolled_back, history, predictions)
-        journal._save()
-        return journal
+        return cls(folder, rolled_back, upto[HISTORY], upto[PREDICTIONS])
+
+    def roll_back(self, environment: Environment) -> None:
+        """Make the folder what this journal says; a finished run is unfinished again from here on.
+
+        A crash at any point leaves a state that `read` accepts: the progress is put in place first, and it names the
+        digests of the rows that count.
+
+        Args:
+            environment: What the next stages run under; where it is another, the record warns of it.
+        """
+        changed = [k for k, v in environment.model_dump().items() if v != getattr(self.record.environment, k)]
+        if changed:
+            after = self.record.stages[-1].stage
+            warning = f"stages after {after} ran in another environment than the record's: {', '.join(changed)}"
+            self.record = self.record.model_copy(update={"warnings": (*self.record.warnings, warning)})
+        if (self.folder / RECORD).exists():
+            os.replace(self.folder / RECORD, self.folder / PROGRESS)
+        write_model(self.folder / PROGRESS, self.record)
+        self._write_tables()
+
+    def copy_dense(self, planned: PlannedRun, cohort: Sequence[PlannedRun], folder: Path) -> None:
+        """Begin another run, of a variant with the same dense phase, with what this one has: the dense network.
+
+        Args:
+            planned: The other run.
+            cohort: The runs it is stacked with.
+            folder: Its folder.
+        """
+        identity = {
+            "run_id": planned.run_id,
+            "variant": planned.variant,
+            "cohort_runs": tuple(run.run_id for run in cohort),
+        }
+        write_atomic(folder / checkpoint_name(0), (self.folder / checkpoint_name(0)).read_bytes())
+        copy = Journal(folder, self.record.model_copy(update=identity), self.history, self.predictions)
+        copy._save()
 
     def add_stage(
         self,
@@ -127,18 +182,43 @@ class Journal:
         (self.folder / PROGRESS).unlink(missing_ok=True)
 
     def _save(self) -> None:
-        tables = {HISTORY: self.history, PREDICTIONS: self.predictions}
-        for name, table in tables.items():
-            write_atomic(self.folder / name, table.to_csv(index=False, lineterminator="\n").encode())
-        digests = {name: digest_file(self.folder / name) for name in tables}
+        """Tables first, progress last: until it is there, the stage before it is the last one."""
+        (self.folder / RECORD).unlink(missing_ok=True)  # of a run that is begun anew
+        self._write_tables()
+        digests = {HISTORY: _digest(self.history), PREDICTIONS: _digest(self.predictions)}
         self.record = self.record.model_copy(update={"files": {**self.record.files, **digests}})
         write_model(self.folder / PROGRESS, self.record)
-        (self.folder / RECORD).unlink(missing_ok=True)
+
+    def _write_tables(self) -> None:
+        for name, table in ((HISTORY, self.history), (PREDICTIONS, self.predictions)):
+            write_atomic(self.folder / name, _spell(table))
 
 
-def _read_until(path: Path, stage: int) -> pd.DataFrame:
+def _spell(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _digest(table: pd.DataFrame) -> str:
+    return hashlib.sha256(_spell(table)).hexdigest()
+
+
+def _check(path: Path, record: Record, stage: int) -> None:
+    mend = f"--from-stage {stage - 1}" if stage > 0 else "--fresh"
+    if not path.exists():
+        raise RecordError(f"{path}: no such file, though the record names it; give {mend} to make it again")
+    if digest_file(path) != record.files.get(path.name):
+        raise TamperedError(f"{path}: its bytes are not the recorded ones; give {mend} to make it again")
+
+
+def _read_table(path: Path, record: Record) -> pd.DataFrame:
+    """The rows of the stages that `record` has; what a stage that was never finished left behind is passed over."""
     try:
         table = pd.read_csv(path, dtype={"case": str}, keep_default_na=False, na_values=[""])
+        rows = table[table["stage"] <= record.stages[-1].stage]
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file; give --fresh to run it again") from None
-    return table[table["stage"] <= stage].reset_index(drop=True)
+    except (ValueError, KeyError, TypeError) as error:  # pandas' own errors are ValueErrors
+        raise RecordError(f"{path}: not the table that was written ({error}); give --fresh to run it again") from None
+    if _digest(rows) != record.files.get(path.name):
+        raise TamperedError(f"{path}: its rows are not the recorded ones; give --fresh to run it again")
+    return rows

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from spinn import task
 from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
 from spinn.record import Plan
@@ -31,6 +32,18 @@ def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, fr
     with _Display() as display:
         for name in names:
             Cohort(plan, name, dataset, folder, device, display.phase).execute(from_stage)
+
+
+def refuse_untrainable(plan: Plan, dataset: Dataset) -> None:
+    """Build every cohort's task once, on the host, so that data no run can be trained on is refused first.
+
+    Raises:
+        DataError: a run without labelled training or validation cuts, or with values no network can train on.
+    """
+    first = plan.experiment.variants[0].name
+    for name in dict.fromkeys(run.cohort for run in plan.runs):
+        runs = [run for run in plan.runs if run.cohort == name and run.variant == first]
+        task.build(dataset, runs, plan.experiment.physics)
 
 
 class _Display:

@@ -157,8 +157,9 @@ def test_a_finished_folder_loads_no_torch(tmp_path, monkeypatch):
     """Where every record is there, a second call neither trains nor asks for a device."""
 
     def execute(plan, dataset, folder, *_):
+        finished = record.canonical_json({"plan_digest": record.plan_digest(plan)}).encode()
         for run in plan.runs:
-            record.write_atomic(record.run_folder(folder, run.run_id) / record.RECORD, b"{}")
+            record.write_atomic(record.run_folder(folder, run.run_id) / record.RECORD, finished)
 
     monkeypatch.setattr("spinn.sweep.execute", execute)
     path = _write(tmp_path)
