@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,8 +109,8 @@ def test_coefficient_without_input_need_not_move(name: str, column: str) -> None
         columns = {other: np.array([present[other]] * 2 + [present[other]]) for other in absent}
         columns[column] = np.array([values[0][column], values[1][column], present[column]])
         data = Data(np.array(["1", "1", "2"]), np.arange(3), columns)
-        folder = SimpleNamespace(dataset=data)
-        run = SimpleNamespace(planned=SimpleNamespace(train=("1",)))
+        folder: Any = SimpleNamespace(dataset=data)
+        run: Any = SimpleNamespace(planned=SimpleNamespace(train=("1",)))
         assert physics._without_input(folder, run) == found
 
 

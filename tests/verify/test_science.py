@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def test_split_of_predictions_is_the_plans(runs) -> None:
 # --- identifier-features --------------------------------------------------------------------------------------------
 
 
-def put(runs, name: str, values: object) -> None:
+def put(runs, name: str, values: Any) -> None:
     """Replace a feature in dataset.csv, as if it had been so from the beginning."""
     path = runs.path / DATASET
     frame = pd.read_csv(path, dtype={"case": str})

@@ -74,7 +74,7 @@ LIVES = ("TA", 1), ("TA", 2), ("TB", 1), ("TB", 2), ("TC", 1), ("TC", 2)
 @pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 1, 2), (907.5, 11, 42)])
 def test_a_number_that_stands_for_the_tool_is_left_out(written, numbers):
     """Constant in each case and of its own in all of them: that says which tool it is, and a model could learn it."""
-    serial = dict(zip(("TA", "TB", "TC"), numbers, strict=True))
+    serial: dict[str, float] = dict(zip(("TA", "TB", "TC"), numbers, strict=True))
     lines = [f"{case},{run},{run},1,1,1,.1,{serial[case]},{run * 7}" for case, run in LIVES]
     data = tidy.read(written("case,run,time,DOC,feed,material,VB,machine,force", *lines))
     assert data.features == ("time", "DOC", "feed", "steel", "force")
