@@ -194,19 +194,3 @@ def paired_r2(
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = np.where(b > 0, (a - b) / b, np.nan)
     return _interval((value_a - value_b) / value_b, drawn, level)
-
-
-def paired_mae(
-    first: Held, second: Held, *, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL
-) -> Estimate:
-    """MAE of `first` minus MAE of `second`, over the same cuts and in the same resamples of cases.
-
-    Raises:
-        ValueError: the two do not speak of the same cuts.
-    """
-    if not (np.array_equal(first.measured, second.measured) and np.array_equal(first.case, second.case)):
-        raise ValueError("first, second: the same cuts in the same order expected; a paired difference needs pairs")
-    cases = _cases([first])
-    draws = resample(len(cases), resamples, seed)
-    drawn = _sums(first, cases).mae(draws) - _sums(second, cases).mae(draws)
-    return _interval(mean_absolute_error(first) - mean_absolute_error(second), drawn, level)

@@ -105,12 +105,6 @@ class Network:
         """A copy that shares nothing with this one."""
         return Network([weight.detach().clone() for weight in self.weights], [b.detach().clone() for b in self.biases])
 
-    def copy_from(self, other: Network, runs: Bool[Tensor, " runs"]) -> None:
-        """Overwrite, in place and without waiting for the device, the parameters of the chosen runs."""
-        with torch.no_grad():
-            for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
-                mine.copy_(torch.where(runs.view(-1, *[1] * (mine.ndim - 1)), theirs, mine))
-
 
 def _affine(
     x: Float[Tensor, "runs batch in"], weight: Float[Tensor, "runs out in"], bias: Float[Tensor, "runs out"]

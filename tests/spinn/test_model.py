@@ -170,28 +170,6 @@ def test_a_clone_shares_nothing():
     assert all(p.is_leaf and p.requires_grad for p in copy.parameters())
 
 
-@given(chosen=st.lists(st.booleans(), min_size=3, max_size=3))
-def test_copying_overwrites_the_chosen_runs_only(chosen: list[bool]):
-    """The best weights of one run are restored while its neighbours keep theirs; the leaves stay the same objects."""
-    network, other = Network.initialise(LAYERS, [0, 1, 2]), Network.initialise(LAYERS, [7, 8, 9])
-    before, leaves = network.clone(), network.parameters()
-    network.copy_from(other, torch.tensor(chosen))
-    for now, leaf, old, new in zip(network.parameters(), leaves, before.parameters(), other.parameters(), strict=True):
-        assert now is leaf
-        for run, taken in enumerate(chosen):
-            assert torch.equal(now[run], (new if taken else old)[run])
-
-
-def test_copying_does_not_spread_nan():
-    """A diverged run's NaN is neither taken over nor kept where it should go."""
-    network, other = stack(), stack()
-    with torch.no_grad():
-        network.weights[0][0] = torch.nan
-        other.weights[0][1] = torch.nan
-    network.copy_from(other, torch.tensor([True, False]))
-    assert torch.isfinite(network.weights[0]).all()
-
-
 # --- compaction -----------------------------------------------------------------------------------------------------
 
 
