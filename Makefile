@@ -16,7 +16,7 @@ BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts verify clean
+.PHONY: help paper-artifacts verify verify-long mutation bench clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
@@ -25,6 +25,9 @@ help:
 	@echo "                      DEVICE=auto       or cpu, or cuda"
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "make verify           run the whole verification suite (tox)"
+	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
+	@echo "make mutation         mutation testing of the arithmetic, the masks and the judge of masks; takes long"
+	@echo "make bench            what the live check costs a training step"
 	@echo "make clean            remove build/ (runs and paper artifacts) and the environments"
 
 paper-artifacts: .venv/installed
@@ -37,6 +40,12 @@ paper-artifacts: .venv/installed
 
 verify: .venv-tox/installed
 	$(TOX) run
+
+verify-long: .venv-tox/installed
+	HYPOTHESIS_PROFILE=long $(TOX) run -e tests -- -m property
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/watch.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(call python-is-recent)

@@ -1,4 +1,4 @@
-"""The judge: reads records and checkpoints of a folder of runs, and trusts nothing in them.
+"""The judge: audits folders of runs, anyone's checkpoints, and training as it happens; trusts nothing in them.
 
 Public names resolve when first used (PEP 562): importing the package, or one of its modules, loads no other.
 `audit` is the module; the audit of a folder is `verify.audit.audit(runs)`.
