@@ -1,0 +1,139 @@
+"""Where a model keeps its weights and their masks: torch.nn.utils.prune, torch.ao.pruning, this project's, by hand.
+
+Knows the layouts of those libraries; judges nothing. What is read is the model's own tensors, never a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spinn.errors import InputError
+from spinn.masks import Masks
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight as it stands now.
+
+    Attributes:
+        leaf: the parameter that the optimizer moves.
+        mask: which entries are kept (not 0), of the same shape; None where the model keeps no mask any more.
+        masked: whether the weight in use is `leaf · mask`, so that what lies under the mask is hidden.
+    """
+
+    leaf: Tensor
+    mask: Tensor | None
+    masked: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """A weight's name, and how to read it, again and again: masks come and go while a model is trained."""
+
+    name: str
+    read: Callable[[], Weight]
+
+
+def find_places(model: Any, masks: Any = None) -> list[Place]:
+    """Every weight of `model` that may have pruned entries.
+
+    Args:
+        model: A `torch.nn.Module`, or anything with `weights`, a list of tensors `[runs, out, in]`.
+        masks: None, `spinn.masks.Masks`, or a dict from parameter name to mask.
+
+    Raises:
+        InputError: `model` is neither, or a mask does not fit.
+    """
+    if isinstance(model, torch.nn.Module):
+        found = {place.name: place for place in _of_module(model)}
+    elif isinstance(getattr(model, "weights", None), list):
+        found = {f"layers.{i}.weight": _plain(f"layers.{i}.weight", w) for i, w in enumerate(model.weights)}
+    else:
+        raise InputError(f"model = {type(model).__name__}: a torch.nn.Module, or a network with a list of weights")
+    if masks is None:
+        return list(found.values())
+    if isinstance(masks, Masks):
+        stated = {name: _item(masks.layers, index) for index, name in enumerate(found)}
+        if len(masks.layers) != len(found):
+            raise InputError(f"masks = {len(masks.layers)} layers: the model has {len(found)} weights; one for each")
+    elif isinstance(masks, Mapping):
+        stated = {str(name): _item(masks, name) for name in masks}
+    else:
+        kind = type(masks).__name__
+        raise InputError(f"masks = {kind}: None, spinn.masks.Masks, or a dict from parameter name to mask")
+    return [_with_mask(found, name, mask) for name, mask in stated.items()]
+
+
+def _item(masks: Any, key: Any) -> Callable[[], Tensor]:
+    return lambda: masks[key]
+
+
+def _with_mask(found: dict[str, Place], name: str, mask: Callable[[], Tensor]) -> Place:
+    if name not in found:
+        raise InputError(f"masks[{name!r}]: no such weight; expected one of {', '.join(found) or 'none'}")
+    place = found[name]
+    weight, given = place.read(), mask()
+    if weight.masked:
+        raise InputError(f"masks[{name!r}]: the model holds a mask of this weight itself; leave it out of masks")
+    if not isinstance(given, Tensor) or given.shape != weight.leaf.shape:
+        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise InputError(f"masks[{name!r}] = {shape}: expected a tensor of shape {tuple(weight.leaf.shape)}")
+    if not bool(((given == 0) | (given == 1)).all()):
+        raise InputError(f"masks[{name!r}]: expected 0 where a weight is pruned and 1 where it is kept, nothing else")
+
+    def read() -> Weight:
+        return Weight(place.read().leaf, mask().to(weight.leaf.device), masked=False)
+
+    return Place(name, read)
+
+
+def _plain(name: str, tensor: Tensor) -> Place:
+    return Place(name, lambda: Weight(tensor, None, masked=False))
+
+
+def _of_module(model: torch.nn.Module) -> list[Place]:
+    """A place for each weight under its plain name: `0.weight`, however a library has renamed what is behind it."""
+    places: dict[str, Place] = {}
+    for path, module in model.named_modules():
+        if _is_parametrisation(path):
+            continue
+        names = [name.removesuffix("_orig") if f"{name.removesuffix('_orig')}_mask" in module._buffers else name
+                 for name in module._parameters]  # fmt: skip
+        parametrised = [name for name, steps in getattr(module, "parametrizations", {}).items() if _masks_of(steps)]
+        for tensor in (*names, *parametrised):
+            place = _of_tensor(f"{path}.{tensor}" if path else tensor, module, tensor)
+            weight = place.read()
+            if weight.mask is not None or weight.leaf.dim() >= 2:
+                places.setdefault(place.name, place)
+    return list(places.values())
+
+
+def _is_parametrisation(path: str) -> bool:
+    return "parametrizations" in path.split(".")
+
+
+def _of_tensor(name: str, module: torch.nn.Module, tensor: str) -> Place:
+    def read() -> Weight:
+        mask = module._buffers.get(f"{tensor}_mask")  # torch.nn.utils.prune
+        hidden = module._parameters.get(f"{tensor}_orig")
+        if mask is not None and hidden is not None:
+            return Weight(hidden, mask, masked=True)
+        parametrizations: Any = getattr(module, "parametrizations", {})
+        if tensor in parametrizations:  # torch.nn.utils.parametrize, which torch.ao.pruning builds on
+            return Weight(parametrizations[tensor].original, _masks_of(parametrizations[tensor])[0], masked=True)
+        plain = module._parameters.get(tensor)
+        if plain is None:
+            raise InputError(f"{name}: the weight is gone from the model; watch the model after it is rebuilt")
+        return Weight(plain, None, masked=False)
+
+    return Place(name, read)
+
+
+def _masks_of(steps: Any) -> list[Tensor]:
+    """Masks among the parametrizations of a tensor, as `FakeSparsity` of torch.ao.pruning has one."""
+    return [step.mask for step in steps if isinstance(getattr(step, "mask", None), Tensor)]
