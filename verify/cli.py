@@ -23,7 +23,7 @@ SHOWN_RUNS = 3
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Judge records of runs, and prove that the judge sees faults."""
+    """Judge records of runs and anyone's checkpoints, and prove that the judge sees faults."""
 
 
 @cli.command()
@@ -40,6 +40,43 @@ def records(runs: Path, replay: bool, as_json: bool) -> int:
     else:
         _print(verdict, replay)
     return verdict.exit_status
+
+
+@cli.command()
+@click.argument("dense", type=click.Path(path_type=Path))
+@click.argument("stages", type=click.Path(path_type=Path), nargs=-1)
+@click.option("--ratios", metavar="R1,R2,…", help="Share of the still active weights that each stage should prune.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+def checkpoints(dense: Path, stages: tuple[Path, ...], ratios: str | None, as_json: bool) -> int:
+    """Audit state dicts of any project: the DENSE network, then a file for each of its STAGES. Status 0: it holds."""
+    from verify.checkpoints import audit_files
+
+    verdict = audit_files((dense, *stages), None if ratios is None else ratios.split(","))
+    if as_json:
+        click.echo(json.dumps({"holds": verdict.holds, "findings": [f.as_json() for f in verdict.findings]}, indent=1))
+    else:
+        _print_stages(verdict)
+    return verdict.exit_status
+
+
+def _print_stages(verdict: Verdict) -> None:
+    """Counts of each file, and of each of its layers; then what was found."""
+    counts = [finding.data for finding in verdict.findings if "kept_weights" in finding.data]
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table("file", "kept", "weight sparsity", "parameters", "reduction")
+    layers = Table("kept of the layer", *(Path(line["name"]).name for line in counts))
+    for line in counts:
+        sparsity, reduction = (f"{100 * line[share]:.2f} %" for share in ("weight_sparsity", "reduction"))
+        table.add_row(line["name"], f"{line['kept_weights']:,}", sparsity, f"{line['parameters']:,}", reduction)
+    for name in dict.fromkeys(layer for line in counts for layer in line["layers"]):
+        kept = (line["layers"].get(name, ("", 0))[0] for line in counts)
+        layers.add_row(name, *(f"{count:,}" if count != "" else "" for count in kept))
+    console.print(table)
+    console.print(layers)
+    for finding in verdict.findings:
+        if "kept_weights" not in finding.data:
+            console.print(f"{finding.severity}: {finding.check}: {finding.message}", markup=False, soft_wrap=True)
+    _print_verdict(verdict)
 
 
 @cli.command()
@@ -102,6 +139,10 @@ def _print(verdict: Verdict, replay: bool) -> None:
     for word, findings in (("expected", verdict.expected), ("", verdict.findings)):
         for line in _grouped(findings):
             console.print(f"{word or line[0]}: {line[1]}", markup=False, soft_wrap=True)
+    _print_verdict(verdict)
+
+
+def _print_verdict(verdict: Verdict) -> None:
     errors = sum(finding.severity == "error" for finding in verdict.findings)
     unchecked = sum(finding.severity == "unchecked" for finding in verdict.findings)
     tail = f", {unchecked} unchecked" if unchecked else ""

@@ -24,13 +24,8 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """The finding as `--json` prints it."""
-        return {
-            "check": self.check,
-            "severity": self.severity,
-            "message": self.message,
-            "run_id": self.run_id,
-            "data": self.data,
-        }
+        stated = {"check": self.check, "severity": self.severity, "message": self.message}
+        return stated | ({} if self.run_id is None else {"run_id": self.run_id}) | {"data": self.data}
 
 
 @dataclass(frozen=True)

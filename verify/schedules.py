@@ -33,13 +33,16 @@ def ledger(layers: Sequence[int], ratios: Sequence[str]) -> tuple[Line, ...]:
     active, biases = weights_and_biases(layers)
     lines = []
     for stage, text in enumerate(ratios, start=1):
-        share = Fraction(text)
-        pruned, rest = divmod(share.numerator * active, share.denominator)
-        if 2 * rest > share.denominator or (2 * rest == share.denominator and pruned % 2):
-            pruned += 1
+        pruned = half_to_even(Fraction(text), active)
         lines.append(Line(stage, text, active, pruned, active - pruned, active - pruned + biases))
         active -= pruned
     return tuple(lines)
+
+
+def half_to_even(share: Fraction, count: int) -> int:
+    """`share` of `count`, in integers, a half rounded to the even neighbour."""
+    whole, rest = divmod(share.numerator * count, share.denominator)
+    return whole + (2 * rest > share.denominator or (2 * rest == share.denominator and whole % 2 == 1))
 
 
 def reduction(layers: Sequence[int], parameters: int) -> Fraction:

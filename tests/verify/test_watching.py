@@ -25,7 +25,7 @@ DENSE = sorted(OPTIMIZERS.keys() - {"SparseAdam", "LBFGS", "Muon"})
 """SparseAdam refuses dense gradients, LBFGS needs a closure, Muon takes single matrices."""
 
 
-def perceptron() -> torch.nn.Sequential:
+def perceptron() -> Any:
     """A small network with fixed weights, none of them zero."""
     torch.manual_seed(3)
     return torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
@@ -190,7 +190,7 @@ def test_inf_under_a_mask_is_an_error(poison: float) -> None:
 
 def sparsified(model: torch.nn.Sequential) -> Any:
     """The model under a WeightNormSparsifier whose masks are made."""
-    from torch.ao.pruning import WeightNormSparsifier
+    from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsifier
 
     sparsifier = WeightNormSparsifier(sparsity_level=0.5, sparse_block_shape=(1, 1), zeros_per_block=1)
     sparsifier.prepare(model, [{"tensor_fqn": "0.weight"}, {"tensor_fqn": "2.weight"}])
