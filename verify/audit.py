@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
-from verify import baselines, cost, masks, physics, records, replay, schedules, science, training
+from verify import baselines, cost, leakage, luck, masks, physics, records, replay, schedules, science, training
 from verify.findings import Finding, Severity, Verdict
 from verify.folder import Check, Fault, Folder, FolderCheck, Run, UnavailableError, digest_all, read_folder
 
@@ -21,7 +21,10 @@ FOLDER_CHECKS: tuple[tuple[str, FolderCheck], ...] = (
     ("ledger-arithmetic", schedules.ledger_arithmetic),
     ("groups-disjoint", science.every_case_tested_once),
     ("identifier-features", science.identifier_features),
+    ("target-leakage", leakage.targets_measured),
     ("single-seed", science.single_seed),
+    ("split-luck", luck.split_luck),
+    ("baseline-as-good", luck.baseline_as_good),
     ("baselines-recomputed", baselines.recomputed),
 )
 RUN_CHECKS: tuple[tuple[str, Check], ...] = (
@@ -45,7 +48,7 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("physics-alive", physics.alive),
 )
 UNEXPECTED_ABSENT = "unexpected-absent"
-NOTES = ("single-seed",)  # worth knowing, change no verdict
+NOTES = ("single-seed", "split-luck", "baseline-as-good")  # worth knowing, change no verdict
 WITHOUT_RECORD = ("planned-runs-present", "schedule-reaches-target")
 CHECKS = (*dict.fromkeys(name for name, _ in (*FOLDER_CHECKS, *RUN_CHECKS)), UNEXPECTED_ABSENT)
 

@@ -65,7 +65,11 @@ def every_case_tested_once(folder: Folder) -> Iterator[Fault]:
 def single_seed(folder: Folder) -> Iterator[Fault]:
     """More than one seed was run."""
     if len(folder.plan.experiment.seeds) == 1:
-        yield Fault("one seed only: nothing here says how much of a difference is chance")
+        claims = ", ".join(folder.plan.claims.names)
+        message = "one seed only: nothing here says how much of a difference is chance"
+        yield Fault(
+            f"{message}; claims that rest on it: {claims or 'none'}", {"claims": list(folder.plan.claims.names)}
+        )
 
 
 # --- inputs ---------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_json_is_the_verdict(runs) -> None:
     printed = json.loads(done.stdout)
     assert printed.keys() == {"holds", "findings", "expected"}
     assert printed["holds"] is True
-    assert printed["findings"] == []
+    assert {finding["severity"] for finding in printed["findings"]} == {"note"}
     assert {finding["check"] for finding in printed["expected"]} >= {"resurrection"}
     assert printed["expected"][0].keys() == {"check", "severity", "message", "run_id", "data"}
 

@@ -1,0 +1,105 @@
+"""A label that was computed from the inputs is found; one that was measured is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spinn.data
+from spinn.data.dataset import TARGETS
+from verify.folder import Folder, digest_all, read_folder
+from verify.leakage import UNEXPLAINED, _determined, _linear, targets_measured
+
+
+def read(runs) -> Folder:
+    """The fabricated folder, whose columns may be changed."""
+    return read_folder(runs.path, digest_all(runs.path))
+
+
+def sensors(folder: Folder) -> list[str]:
+    """Features that are no settings of the cut."""
+    return [name for name in folder.plan.dataset.features if name not in ("time", "DOC", "feed", "steel")]
+
+
+def test_measured_targets_are_silent(runs) -> None:
+    """Nothing is found in honest data."""
+    assert list(targets_measured(read(runs))) == []
+
+
+@pytest.mark.parametrize("digits", [3, 12])
+@pytest.mark.parametrize("offset", [0.0, 7.0])
+def test_a_multiple_of_an_input_is_found(runs, digits: int, offset: float) -> None:
+    """A constant times an input, as it is written with three digits or more, with or without an offset."""
+    folder = read(runs)
+    name = sensors(folder)[0]
+    values = folder.dataset.columns[name]
+    scale = 10.0 ** np.ceil(np.log10(np.abs(values).max()))
+    folder.dataset.columns["thermal"] = np.round(2.5 * values / scale, digits) * scale + offset * scale
+    (fault,) = targets_measured(folder)
+    assert fault.data == {"target": "thermal", "input": name}
+    assert "it was computed, not measured" in fault.message
+
+
+def test_a_multiple_of_the_other_target_is_found(runs) -> None:
+    """Thermal displacement that is a constant times the wear, or the wear that follows from it."""
+    folder = read(runs)
+    folder.dataset.columns["thermal"] = 40 * folder.dataset.columns["VB"]
+    assert {(fault.data["target"], fault.data["input"]) for fault in targets_measured(folder)} == {
+        ("VB", "thermal"),
+        ("thermal", "VB"),
+    }
+
+
+def test_a_monotone_function_of_an_input_is_found(runs) -> None:
+    """Its ranks are the input's."""
+    folder = read(runs)
+    name = sensors(folder)[0]
+    values = folder.dataset.columns[name]
+    standard = (values - values.mean()) / values.std()
+    folder.dataset.columns["thermal"] = np.exp(3 * standard)
+    (fault,) = targets_measured(folder)
+    assert "a monotone function" in fault.message
+
+
+@given(seed=st.integers(0, 2**32 - 1), columns=st.integers(2, 18), digits=st.integers(4, 12))
+def test_any_linear_mix_is_found_and_a_noisy_one_is_not(seed: int, columns: int, digits: int) -> None:
+    """Whatever the coefficients and scales; 3 % of noise is a measurement's."""
+    draw = np.random.default_rng(seed)
+    x = [10.0 ** draw.integers(-6, 6) * draw.normal(size=200) for _ in range(columns)]
+    mix = sum(draw.uniform(0.5, 2) * column / column.std() for column in x)
+    mix = np.asarray(mix) / np.std(mix)
+    assert _linear(x, np.round(mix, digits))[0] < UNEXPLAINED
+    assert _linear(x, mix + 0.03 * draw.normal(size=200))[0] > UNEXPLAINED
+
+
+def test_too_few_rows_prove_nothing() -> None:
+    """As many columns as rows fit anything; ten values follow each other by chance only rarely, two often."""
+    draw = np.random.default_rng(0)
+    x = [draw.normal(size=20) for _ in range(18)]
+    assert _linear(x, draw.normal(size=20))[0] == 1.0
+    few = np.repeat([0.0, 1.0], 10)
+    assert _determined(few, 3 * few, True) == ""
+
+
+def test_columns_that_are_constant_equal_or_missing_do_no_harm() -> None:
+    """Such columns are no reason to fall silent, and none to speak."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=100)
+    absent = np.full(100, np.nan)
+    assert _linear([x, x, np.ones(100), absent], 3 * x)[0] < UNEXPLAINED
+    assert _linear([np.ones(100), absent], x)[0] > UNEXPLAINED
+
+
+@pytest.mark.parametrize("source", ["simulator", "mill"])
+def test_the_projects_data_has_a_wide_margin(source: str, request: pytest.FixtureRequest) -> None:
+    """A linear mix of all inputs leaves more than a tenth of each measured target's variance."""
+    path: str | Path = request.getfixturevalue("mill") if source == "mill" else source
+    dataset = spinn.data.load(str(path))
+    columns = [dataset.frame[name].to_numpy(dtype=float, na_value=np.nan) for name in dataset.features]
+    for target in TARGETS:
+        label = dataset.frame[target].to_numpy(dtype=float, na_value=np.nan)
+        assert np.isnan(label).all() or _linear(columns, label)[0] > 0.1

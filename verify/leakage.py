@@ -1,0 +1,80 @@
+"""Labels that were never measured: a target that an input, another target, or a linear mix of inputs determines.
+
+Works on dataset.csv; fits by least squares, and ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.stats import rankdata
+
+from verify.folder import Fault, Folder
+from verify.science import PHYSICAL
+
+UNEXPLAINED = 1e-4
+"""Share of a target's variance below which it counts as determined: a label rounded to two or three digits still is.
+A measured one stays far above it: of the wear of the simulator and of the NASA set a linear mix of all inputs leaves
+more than 0.05 unexplained, of the simulator's thermal displacement more than 0.001."""
+FEWEST = 10  # rows, and values, below which one column may follow another by chance
+ROWS_PER_COLUMN = 2  # a mix of nearly as many columns as there are rows fits anything
+
+
+def targets_measured(folder: Folder) -> Iterator[Fault]:
+    """No measured target is determined by a feature, by the other target, or by a linear mix of the features."""
+    data = folder.dataset
+    for target in folder.plan.dataset.targets:
+        label = data.columns[target]
+        others = [name for name in ("VB", "thermal") if name != target and name in folder.plan.dataset.targets]
+        single = False
+        for name in dict.fromkeys((*folder.plan.dataset.features, *others)):
+            how = _determined(data.columns[name], label, name not in PHYSICAL)
+            if how:
+                single = True
+                yield Fault(f"target {target} is {how} of {name!r}: it was computed, not measured",
+                            {"target": target, "input": name})  # fmt: skip
+        share, mix = _linear([data.columns[name] for name in folder.plan.dataset.features], label)
+        if not single and share < UNEXPLAINED:
+            strongest = [folder.plan.dataset.features[index] for index in np.argsort(-np.abs(mix))[:5]]
+            yield Fault(
+                f"target {target} is a linear mix of the inputs, mainly {', '.join(strongest)}: all but {share:.2g} of "
+                "its variance; it was computed, not measured",
+                {"target": target, "unexplained": share, "inputs": strongest},
+            )
+
+
+def _determined(column: np.ndarray, label: np.ndarray, ranked: bool) -> str:
+    """How `column` alone determines `label`, in words; empty if it does not."""
+    known = np.isfinite(column) & np.isfinite(label)
+    x, y = column[known], label[known]
+    if len(y) < FEWEST or len(np.unique(x)) < FEWEST or len(np.unique(y)) < FEWEST:
+        return ""
+    share, mix = _linear([x], y)
+    if share < UNEXPLAINED:
+        offset = float((y - mix[0] * x).mean())
+        return f"{mix[0]:.6g} times" if abs(offset) < 1e-3 * np.ptp(y) else f"{offset:.6g} plus {mix[0]:.6g} times"
+    ranks = abs(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    return "a monotone function" if ranked and ranks > 1 - 1e-9 else ""
+
+
+def _linear(columns: list[np.ndarray], label: np.ndarray) -> tuple[float, np.ndarray]:
+    """Share of the variance of `label` that the best mix of `columns` and a constant leaves, and that mix.
+
+    1 where it cannot be told: too few rows, or a constant label. Coefficients are of the columns as they come; a
+    constant column has 0, and so has one that is missing at every other label.
+    """
+    labelled = np.isfinite(label)
+    columns = [column if np.isfinite(column[labelled]).mean() > 0.5 else np.zeros_like(column) for column in columns]
+    known = labelled & np.all([np.isfinite(column) for column in columns], axis=0)
+    x, y = np.stack(columns, axis=1)[known], label[known]
+    mix = np.zeros(len(columns))
+    if len(y) < max(FEWEST, ROWS_PER_COLUMN * (len(columns) + 1)) or np.ptp(y) == 0:
+        return 1.0, mix
+    centred, scale = x - x.mean(0), x.std(0)
+    moving = scale > 1e-12 * np.maximum(np.abs(x).max(0), 1e-300)
+    y = y - y.mean()
+    scaled = centred[:, moving] / scale[moving]
+    solved = np.linalg.lstsq(scaled, y, rcond=None)[0]
+    mix[moving] = solved / scale[moving]
+    return float(((y - scaled @ solved) ** 2).sum() / (y**2).sum()), mix
