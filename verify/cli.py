@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -103,7 +104,9 @@ def _print_matrix(outcomes: Sequence[Outcome]) -> None:
 
     seen = {check for outcome in outcomes for check in (*outcome.caught_by, outcome.mutant.expected)}
     columns = [check for check in CHECKS if check in seen]
-    table = Table("mutant", *(str(number) for number, _ in enumerate(columns, start=1)), "")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("mutant", *(str(number) for number, _ in enumerate(columns, start=1)), ""):
+        table.add_column(heading, no_wrap=True)
     for outcome in outcomes:
         marks = [("●" if check == outcome.mutant.expected else "○") if check in outcome.caught_by else ""
                  for check in columns]  # fmt: skip

@@ -140,6 +140,38 @@ def resurrection(folder: Folder, run: Run) -> Iterator[Fault]:
             yield Fault(message, {"stage": stage, "count": count, "layers": counts, "largest": largest})
 
 
+def magnitude_order(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Of a magnitude pruner, each stage took the smallest active weights of the network before it, over all layers.
+
+    The checkpoint of the stage before holds the very weights that were ranked.
+    """
+    if folder.plan.variant(run.planned.variant).pruner != "global-magnitude":
+        return
+    for earlier, later in pairwise(stage.stage for stage in run.checked.stages):
+        before, after = run.network(earlier), run.network(later)
+        layers = list(zip(before.weights, before.masks, after.masks, strict=True))
+        gone = np.concatenate([np.abs(weight[old & ~new]) for weight, old, new in layers])
+        left = np.concatenate([np.abs(weight[old & new]) for weight, old, new in layers])
+        if gone.size and left.size and not gone.max() <= left.min():
+            wrong = int((gone > left.min()).sum())
+            message = f"stage {later}: {wrong} weights were pruned that are larger than one that was kept"
+            data = {"stage": later, "count": wrong, "largest_pruned": gone.max(), "smallest_kept": left.min()}
+            yield Fault(f"{message} ({gone.max():.3g} went, {left.min():.3g} stayed)", data)
+
+
+def biases_kept(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Biases are never pruned: none that was at work is exactly zero after a later stage."""
+    for earlier, later in pairwise(stage.stage for stage in run.checked.stages):
+        pairs = zip(run.network(earlier).biases, run.network(later).biases, strict=True)
+        zeroed = [int(((before != 0) & (after == 0)).sum()) for before, after in pairs]
+        layers = {f"layers.{index}.bias": number for index, number in enumerate(zeroed)}
+        count = sum(zeroed)
+        if count:
+            where = ", ".join(name for name, number in layers.items() if number)
+            data = {"stage": later, "count": count, "layers": layers}
+            yield Fault(f"stage {later}: {count} biases are zero ({where}); biases are never pruned", data)
+
+
 def _statistics(stage: int, layer: LayerStatistics, kept: np.ndarray) -> Iterator[Fault]:
     size = np.abs(kept) if kept.size else np.zeros(1)
     own = {

@@ -60,7 +60,8 @@ def test_withheld_weights_are_unchecked(runs) -> None:
     verdict = runs.audit()
     unchecked = {finding.check for finding in verdict.findings if finding.severity == "unchecked"}
     assert verdict.holds
-    assert unchecked == {"ledger-achieved", "masks-monotone", "resurrection", "non-finite", "predictions-replayed"}
+    weights = {"ledger-achieved", "masks-monotone", "magnitude-order", "resurrection", "biases-kept", "non-finite"}
+    assert unchecked == {*weights, "predictions-replayed"}
     messages = {finding.message for finding in verdict.findings if finding.severity != "note"}
     assert messages == {"weights withheld"}
 
@@ -224,6 +225,7 @@ def test_every_check_has_a_name_of_the_list() -> None:
         "ledger-achieved", "masks-monotone", "resurrection", "non-finite", "metrics-recomputed",
         "predictions-replayed", "groups-disjoint", "identifier-features", "scaler-on-train-only",
         "selection-not-on-test", "physics-alive", "single-seed",
-        "target-leakage", "split-luck", "baseline-as-good", "baselines-recomputed", "unexpected-absent",
+        "target-leakage", "split-luck", "baseline-as-good", "magnitude-order",
+        "biases-kept", "baselines-recomputed", "unexpected-absent",
         "cost-recomputed", "trained-as-planned",
     }  # fmt: skip

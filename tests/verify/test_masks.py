@@ -10,6 +10,7 @@ import pytest
 
 from spinn import checkpoint
 from spinn.checkpoint import Checkpoint
+from spinn.record import checkpoint_name
 
 
 def first(runs) -> str:
@@ -180,3 +181,33 @@ def test_a_declared_run_reports_what_its_pruner_claims(runs, stage: int) -> None
     assert runs.record(run_id).stages[stage].reported_reduction == pytest.approx(claimed, abs=1e-12)
     runs.edit_record(run_id, lambda record: record["stages"][stage].update(reported_reduction=0.7))
     assert runs.failed() == {"metrics-recomputed"}
+
+
+# --- magnitude-order, biases-kept ------------------------------------------------------------------------------------
+
+
+def test_a_larger_weight_that_went_before_a_smaller_one_is_found(runs) -> None:
+    """The largest weight of the dense network cannot be among the pruned ones."""
+    run_id = runs.names("sparse")[0]
+
+    def grow(network: Checkpoint) -> None:
+        masks = checkpoint.read(runs.folder(run_id) / checkpoint_name(1)).masks
+        assert masks is not None
+        network.weights[0][tuple(np.argwhere(~masks[0])[0])] = 99.0
+
+    runs.edit_network(run_id, 0, grow)
+    (finding,) = (f for f in runs.audit().findings if f.check == "magnitude-order")
+    assert finding.severity == "error"
+    assert "1 weights were pruned that are larger than one that was kept (99 went" in finding.message
+
+
+def test_a_bias_that_became_zero_is_found(runs) -> None:
+    """Biases are never pruned."""
+    run_id = runs.names("sparse")[0]
+
+    def clear(network: Checkpoint) -> None:
+        network.biases[1][0] = 0.0
+
+    runs.edit_network(run_id, 2, clear)
+    (finding,) = (f for f in runs.audit().findings if f.check == "biases-kept")
+    assert finding.data["faults"][0]["layers"]["layers.1.bias"] == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spinn import experiment
 from spinn.record import HISTORY
 from verify.audit import audit
-from verify.mutants import EXPERIMENT
+from verify.faults.mutant import EXPERIMENT
 from verify.training import epochs_due
 
 

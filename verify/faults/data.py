@@ -1,0 +1,113 @@
+"""Faults of data and splits: leaks, identifiers, and labels that were never measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import spinn.data
+from spinn import baselines, rundata, task
+from spinn.data import splits
+from spinn.data.dataset import Dataset
+from verify.faults.mutant import Mutant, Patches
+
+
+def _scaler_on_all() -> Patches:
+    """The scaler sees every case."""
+    sound = rundata.fit_scaler
+    return [
+        mock.patch.object(
+            rundata, "fit_scaler", lambda table, run, _: sound(table, run, np.arange(len(table.features)))
+        )
+    ]
+
+
+def _selection_on_test() -> Patches:
+    """The epochs are selected on the test cases."""
+    sound = rundata.RunData._rows
+
+    def rows(self: Any, table: Any, positions: np.ndarray, split: str) -> Any:
+        cases = table.positions(self.run, self.run.test) if split == "validation" else positions
+        return sound(self, table, cases, split)
+
+    return [mock.patch.object(rundata.RunData, "_rows", rows)]
+
+
+def _leaking_split() -> Patches:
+    """A test case is trained on as well."""
+    sound = splits.folds
+
+    def folds(*arguments: Any, **named: Any) -> list[splits.Fold]:
+        return [replace(fold, train=(*fold.train, fold.test[0])) for fold in sound(*arguments, **named)]
+
+    return [mock.patch.object(splits, "folds", folds)]
+
+
+def _identifier() -> Patches:
+    """A sensor channel carries the number of the tool."""
+    sound = spinn.data.load
+
+    def load(source: str) -> Dataset:
+        dataset = sound(source)
+        number = {case: float(index) for index, case in enumerate(dataset.cases)}
+        frame = dataset.frame.assign(**{dataset.features[-1]: dataset.frame["case"].map(number)})  # type: ignore[arg-type]
+        return replace(dataset, frame=frame)
+
+    return [mock.patch.object(spinn.data, "load", load)]
+
+
+def _changed_data() -> Patches:
+    """The networks train on other data than was planned: a channel is scaled after the fingerprint was taken."""
+    sound = task.build
+
+    def build(dataset: Dataset, *rest: Any) -> task.Task:
+        frame = dataset.frame.copy()
+        frame[dataset.features[4]] *= 1.05
+        return sound(replace(dataset, frame=frame), *rest)
+
+    return [mock.patch.object(task, "build", build)]
+
+
+def _dropped_case() -> Patches:
+    """A test case on which the model does badly is left out."""
+    sound = splits.folds
+
+    def folds(*arguments: Any, **named: Any) -> list[splits.Fold]:
+        first, *others = sound(*arguments, **named)
+        return [replace(first, test=first.test[1:]), *others]
+
+    return [mock.patch.object(splits, "folds", folds)]
+
+
+def _computed_target() -> Patches:
+    """Thermal displacement is a constant times the last sensor channel."""
+    sound = spinn.data.load
+
+    def load(source: str) -> Dataset:
+        dataset = sound(source)
+        frame = dataset.frame.copy()
+        frame["thermal"] = 1.7 * frame[dataset.features[-1]]
+        return replace(dataset, frame=frame)
+
+    return [mock.patch.object(spinn.data, "load", load)]
+
+
+def _handicapped_baseline() -> Patches:
+    """The wear law is fitted badly, so that the network beats it."""
+    sound = baselines.fit_wear_law
+    return [mock.patch.object(baselines, "fit_wear_law", lambda frame: sound(frame) + np.array([0.2, 0, 0, 0]))]
+
+
+FAULTS = (
+    Mutant("scaler-on-all-cases", "scaler-on-train-only", _scaler_on_all),
+    Mutant("data-changed-after-planning", "scaler-on-train-only", _changed_data),
+    Mutant("selection-on-test", "selection-not-on-test", _selection_on_test),
+    Mutant("leaking-split", "groups-disjoint", _leaking_split),
+    Mutant("inconvenient-case-left-out", "groups-disjoint", _dropped_case),
+    Mutant("identifier-as-feature", "identifier-features", _identifier),
+    Mutant("target-computed-from-an-input", "target-leakage", _computed_target),
+    Mutant("handicapped-baseline", "baselines-recomputed", _handicapped_baseline),
+)
