@@ -1,0 +1,197 @@
+"""The plugin judges another project's tests, found through its entry point, in a pytest of its own."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+pytest_plugins = "pytester"
+
+PREAMBLE = """
+import torch
+from torch.nn.utils import prune
+
+def make():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
+    return model, torch.optim.Adam(model.parameters(), weight_decay=0.1)
+
+def layers(model):
+    return [(model[0], "weight"), (model[2], "weight")]
+
+def train(model, optimizer, masks=()):
+    for step in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(8, 6)).square().mean().backward()
+        optimizer.step()
+        for weight, mask in masks:
+            weight.data.masked_fill_(~mask, 0.0)
+
+def cut(model):
+    prune.global_unstructured(layers(model), pruning_method=prune.L1Unstructured, amount=0.5)
+
+def by_hand(model):
+    masks = [(layer.weight, layer.weight.detach().abs() > 0.2) for layer, _ in layers(model)]
+    for weight, mask in masks:
+        weight.data.masked_fill_(~mask, 0.0)
+    return masks
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+"""
+
+
+def run(pytester: pytest.Pytester, test: str, *arguments: str) -> Any:
+    """Pytest in a process of its own, on a project that has nothing but this test."""
+    pytester.makepyfile(PREAMBLE + test)
+    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+
+
+def test_right_use_of_torch_prune_passes_and_the_drift_is_told(pytester: pytest.Pytester) -> None:
+    """Three lines; the hidden drift is in the report's section, and one line sums up."""
+    result = run(
+        pytester,
+        """
+def test_it(pruning_watch):
+    model, optimizer = make()
+    cut(model)
+    with pruning_watch(model, optimizer):
+        train(model, optimizer)
+""",
+        "-rP",
+        "--strict-markers",
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*pruning audit*", "note: hidden-weights: * pruned weights moved under their mask*"])
+    result.stdout.fnmatch_lines(["pruning audit: 1 audits, 0 with faults"])
+
+
+def test_prune_remove_before_going_on_fails_with_the_counts(pytester: pytest.Pytester) -> None:
+    """The failure is the finding, without a traceback through the judge."""
+    result = run(
+        pytester,
+        """
+def test_it(pruning_watch):
+    model, optimizer = make()
+    cut(model)
+    for layer, name in layers(model):
+        prune.remove(layer, name)
+    with pruning_watch(model, optimizer):
+        train(model, optimizer)
+""",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["error: resurrection: 64 pruned weights are not zero when they are used*"])
+    assert "pytest_plugin.py" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(("masks", "passed"), [("masks", 1), ("()", 0)])
+def test_a_hand_written_loop_is_judged(pytester: pytest.Pytester, masks: str, passed: int) -> None:
+    """Masks applied after every step pass; masks applied once fail."""
+    result = run(
+        pytester,
+        f"""
+def test_it(pruning_watch):
+    model, optimizer = make()
+    masks = by_hand(model)
+    with pruning_watch(model, optimizer):
+        train(model, optimizer, {masks})
+""",
+    )
+    result.assert_outcomes(passed=passed, failed=1 - passed)
+
+
+def test_states_are_judged_by_the_markers_ratios(pytester: pytest.Pytester) -> None:
+    """`pruning_audit` takes state dicts; the marker says what was planned, the call may say otherwise."""
+    result = run(
+        pytester,
+        """
+import pytest
+
+@pytest.mark.pruning(ratios=[".5"])
+@pytest.mark.parametrize("own", [None, [".4"]])
+def test_it(pruning_audit, own):
+    model, optimizer = make()
+    dense = state(model)
+    cut(model)
+    verdict = pruning_audit(dense, state(model), ratios=own)
+    assert verdict.holds
+""",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["error: counts: stage 1: 64 weights are kept, planned 77*"])
+    result.stdout.fnmatch_lines(["pruning audit: 2 audits, 1 with faults"])
+
+
+def test_the_marker_asks_for_gradients(pytester: pytest.Pytester) -> None:
+    """Gradients of pruned weights are an error only where they have to be zero."""
+    result = run(
+        pytester,
+        """
+import pytest
+
+@pytest.mark.pruning(gradients=True)
+def test_asked(pruning_watch):
+    model, optimizer = make()
+    masks = by_hand(model)
+    with pruning_watch(model, optimizer):
+        train(model, optimizer, masks)
+""",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["error: gradients: *"])
+
+
+def test_a_strange_marker_is_named(pytester: pytest.Pytester) -> None:
+    """A misspelt argument would check nothing."""
+    result = run(
+        pytester,
+        """
+import pytest
+
+@pytest.mark.pruning(ratio=[".5"])
+def test_it(pruning_audit):
+    pass
+""",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*pruning marker, *ratio*: expected ratios=*"])
+
+
+def test_an_error_of_the_test_comes_first(pytester: pytest.Pytester) -> None:
+    """The watch does not hide what went wrong in its block."""
+    result = run(
+        pytester,
+        """
+def test_it(pruning_watch):
+    model, optimizer = make()
+    by_hand(model)
+    with pruning_watch(model, optimizer):
+        train(model, optimizer)
+        raise RuntimeError("mine")
+""",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*RuntimeError: mine"])
+
+
+def test_who_does_not_use_it_does_not_notice(pytester: pytest.Pytester) -> None:
+    """No line in the summary, and none of torch, numpy or this project's numerics loaded by a start of pytest."""
+    pytester.makepyfile("""
+import sys
+
+def test_it():
+    heavy = {"torch", "numpy", "pandas", "pydantic", "safetensors", "spinn", "verify.checkpoints", "verify.watching"}
+    assert not heavy & set(sys.modules)
+""")
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:jaxtyping")
+    result.assert_outcomes(passed=1)
+    assert "pruning audit" not in result.stdout.str()
+
+
+def test_it_is_found_where_the_project_is_installed() -> None:
+    """Pytest loads what is registered under its entry point."""
+    (found,) = (point for point in entry_points(group="pytest11") if point.name == "spinn-verify")
+    assert found.value == "verify.pytest_plugin"
