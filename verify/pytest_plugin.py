@@ -39,8 +39,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pruning_watch(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[Any]]:
     """`verify.watch` as a fixture: the test fails where pruning does not hold.
 
-    Use it as `with pruning_watch(model, optimizer):`. Arguments are those of `verify.watch`, `gradients` by default the marker's. What was found, notes among it, is in
-    the test's section "pruning audit".
+    Use it as `with pruning_watch(model, optimizer):`. Arguments are those of `verify.watch`, `gradients` by default the
+    marker's. What was found, notes among it, is in the test's section "pruning audit".
     """
     stated = _stated(request)
 
@@ -60,7 +60,8 @@ def pruning_watch(request: pytest.FixtureRequest) -> Callable[..., AbstractConte
 def pruning_audit(request: pytest.FixtureRequest) -> Callable[..., Verdict]:
     """`verify.audit_states` as a fixture: the test fails where pruning does not hold.
 
-    Call it as `pruning_audit(dense, stage_1, …)`. Takes state dicts, and `ratios`, by default the marker's; returns the verdict.
+    Call it as `pruning_audit(dense, stage_1, …)`, with state dicts, and `ratios`, by default the marker's. It returns
+    the verdict.
     """
     stated = _stated(request)
 
