@@ -6,7 +6,10 @@ Imports nothing of spinn at the top: its functions are instrumented (jaxtyping) 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -16,10 +19,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
 
+LONG = 500  # examples of each property in the long profile
+
 # `default` tries the same examples every time, so that a red run is red again. `long` draws new ones, and more:
 # HYPOTHESIS_PROFILE=long tox -e tests
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50, derandomize=True, database=None)
-hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=LONG)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,3 +43,45 @@ def mill() -> Path:
     if not path.exists():
         pytest.skip("the real data, ../shared/data/mill_decimated.mat, is not on this machine")
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the property tests, so that `-m property` selects them, and let each try LONG examples where asked to."""
+    for item in items:
+        function: Any = getattr(item, "obj", None)
+        if not hypothesis.is_hypothesis_test(function):
+            continue
+        item.add_marker(pytest.mark.property)
+        handle = getattr(function, "__func__", function)
+        own = getattr(handle, "_hypothesis_internal_use_settings", None)
+        if os.environ.get("HYPOTHESIS_PROFILE") == "long" and own is not None and own.max_examples < LONG:
+            handle._hypothesis_internal_use_settings = hypothesis.settings(own, max_examples=LONG)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note in the report how many examples a property passed, as Hypothesis' own statistics have it."""
+    report = yield
+    statistics = getattr(item, "hypothesis_statistics", None)
+    if call.when == "call" and statistics:
+        passed = sum(int(number) for number in re.findall(r"(\d+) passing", statistics))
+        report.user_properties.append(("examples", passed))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many properties were tried, and on how many examples; fewer than asked for means that there are no more."""
+    tried = {
+        report.nodeid: value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "examples"
+    }
+    if tried:
+        few = sorted((count, name) for name, count in tried.items() if count < LONG)
+        terminalreporter.write_line(f"{len(tried)} properties, {sum(tried.values())} examples")
+        if os.environ.get("HYPOTHESIS_PROFILE") == "long":
+            for count, name in few:
+                terminalreporter.write_line(f"  {count} examples: {name}")

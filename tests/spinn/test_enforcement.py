@@ -6,7 +6,7 @@ one with its defaults, and fails here if it is not.
 
 from __future__ import annotations
 
-import inspect
+import copy
 from typing import Any
 
 import pytest
@@ -16,15 +16,10 @@ from hypothesis import strategies as st
 
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
+from verify import strategies
 
 LAYERS = (3, 5, 4, 2)
-ALL = {
-    name: value
-    for name, value in vars(torch.optim).items()
-    if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
-}
-NOT_PER_WEIGHT = {"Adafactor", "LBFGS", "Muon"}  # their state belongs to a matrix or the whole network
-SPARSE_GRADIENTS = {"SparseAdam"}  # refuses the dense gradients that a network has
+ALL = strategies.optimizer_classes()
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "SGD": [
         {"lr": 0.05},
@@ -45,7 +40,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 ELEMENT_WISE = [
     pytest.param(ALL[name], settings, id=f"{name}-{settings}")
-    for name in sorted(ALL.keys() - NOT_PER_WEIGHT - SPARSE_GRADIENTS)
+    for name in sorted(ALL.keys() - set(strategies.NOT_PER_WEIGHT))
     for settings in SETTINGS.get(name, [{}])
 ]
 POISONS = (torch.nan, torch.inf, -torch.inf, -0.0, 3e38)
@@ -127,8 +122,8 @@ def train(optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any]
 
 
 def test_every_setting_is_for_an_optimizer_that_exists():
-    """A misspelt name would test nothing. Muon is younger than the oldest torch that the project allows."""
-    assert SETTINGS.keys() | NOT_PER_WEIGHT | SPARSE_GRADIENTS <= ALL.keys() | {"Muon"}
+    """A misspelt name would test nothing."""
+    assert SETTINGS.keys() <= ALL.keys()
 
 
 @pytest.mark.parametrize(("optimizer_class", "settings"), ELEMENT_WISE)
@@ -178,21 +173,64 @@ def test_kept_weights_train_as_if_the_pruned_ones_did_not_exist(
             torch.testing.assert_close(vector, weight[mask])
 
 
-@given(seed=st.integers(0, 10_000), density=st.floats(0, 1), value=st.floats(width=32), momentum=st.floats(0, 0.99))
-def test_any_masks_hold_with_momentum_and_weight_decay(seed: int, density: float, value: float, momentum: float):
-    """Whatever the masks, the momentum, and the value that stands where a weight was pruned."""
-    network = Network.initialise(LAYERS, [0, 1, 2])
-    generator = torch.Generator().manual_seed(seed)
-    masks = Masks(tuple(torch.rand(w.shape, generator=generator) < density for w in network.weights))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum, weight_decay=0.1)
+@pytest.mark.parametrize("name", sorted(ALL.keys() - set(strategies.NOT_PER_WEIGHT)))
+@given(data=st.data(), value=strategies.poisons(), clip=st.sampled_from([None, 1e-3, 0.5, 1e3]))
+def test_nothing_pruned_comes_back_whatever_the_hyperparameters(
+    name: str, data: st.DataObject, value: float, clip: float | None
+):
+    """Any masks, hyperparameters, clip norm, value in pruned positions, and interruptions: +0.0, gradients and state.
+
+    An interruption makes a new optimizer and enforcer that go on with the old one's saved state.
+    """
+    network, chosen = Network.initialise(LAYERS, [0, 1]), data.draw(strategies.optimizers([name]))
+    masks = data.draw(strategies.masks_like(network))
+    broken_off = data.draw(strategies.interruptions(4))
+    optimizer = chosen.make(network.parameters())
     enforcer = Enforcer(network, masks, optimizer)
-    for step in range(3):
-        poison(network.weights, masks, value)
-        enforcer.weights()
+    poison(network.weights, masks, value)
+    enforcer.weights()
+    for step in range(1, 5):
         backward(network, step)
         poison(gradients(network), masks, value)
         enforcer.gradients()
+        assert all(not grad[~mask].any() for grad, mask in zip(gradients(network), masks.layers, strict=True))
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
         optimizer.step()
+        poison(network.weights, masks, value)
+        for weight, mask in zip(network.weights, masks.layers, strict=True):
+            for kept in state_of(optimizer, weight):
+                kept.masked_fill_(~mask, value)
+        enforcer.weights()
+        enforcer.state()
+        assert_held(network, masks)
+        for weight, mask in zip(network.weights, masks.layers, strict=True):
+            assert all(not kept[~mask].any() for kept in state_of(optimizer, weight))
+        if step in broken_off:
+            saved = copy.deepcopy(optimizer.state_dict())
+            optimizer = chosen.make(network.parameters())
+            optimizer.load_state_dict(saved)
+            enforcer = Enforcer(network, masks, optimizer)
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "LBFGS"])
+@given(data=st.data())
+def test_weights_are_held_where_state_is_not_per_weight(name: str, data: st.DataObject):
+    """For one run, whatever the hyperparameters and masks."""
+    network, chosen = Network.initialise(LAYERS, [0]), data.draw(strategies.optimizers([name]))
+    masks = data.draw(strategies.masks_like(network))
+    optimizer = chosen.make(network.parameters())
+    enforcer = Enforcer(network, masks, optimizer)
+    enforcer.weights()
+
+    def closure() -> torch.Tensor:
+        enforcer.weights()  # LBFGS evaluates the loss several times within a step
+        backward(network, 0)
+        enforcer.gradients()
+        return network(torch.ones((1, 1, 3))).square().mean()
+
+    for _ in range(3):
+        optimizer.step(closure)  # type: ignore[arg-type]
         enforcer.weights()
         enforcer.state()
         assert_held(network, masks)
@@ -248,27 +286,6 @@ def test_nothing_happens_before_the_first_backward():
     Enforcer(network, masks).state()
     assert_held(network, masks)
     assert all((bias == -1.0).all() for bias in network.biases)
-
-
-def test_adafactor_and_lbfgs_leave_the_weights_held():
-    """State that is not per weight cannot be held; the weights are, for one run."""
-    for name in ("Adafactor", "LBFGS"):
-        network, masks = stack(runs=1)
-        optimizer = ALL[name](network.parameters(), lr=0.05)  # type: ignore[call-arg]
-        enforcer = Enforcer(network, masks, optimizer)
-        enforcer.weights()
-
-        def closure(network: Network = network, enforcer: Enforcer = enforcer) -> torch.Tensor:
-            enforcer.weights()  # LBFGS evaluates the loss several times within a step
-            backward(network, 0)
-            enforcer.gradients()
-            return network(torch.ones((1, 1, 3))).square().mean()
-
-        for _ in range(3):
-            optimizer.step(closure)  # type: ignore[arg-type]
-            enforcer.weights()
-            enforcer.state()
-            assert_held(network, masks)
 
 
 @pytest.mark.skipif("Muon" not in ALL, reason="this torch has no Muon")

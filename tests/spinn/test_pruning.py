@@ -15,23 +15,11 @@ from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
 from spinn.pruning import PRUNERS, first_version, global_magnitude, layer_statistics
+from verify import strategies
 
 LAYERS = (3, 5, 4, 2)
 WEIGHTS = 43
 REAL = (18, 512, 512, 512, 256, 2)
-SUBNORMAL, HUGE = 1e-45, 3.4e38
-AWKWARD = st.sampled_from([0.0, -0.0, SUBNORMAL, -SUBNORMAL, 1e-3, -1e-3, 0.5, -0.5, HUGE, -HUGE])
-
-
-def network_of(values: list[list[float]], layers: tuple[int, ...] = LAYERS) -> Network:
-    """A network whose weights, run by run and in flat order, are `values`."""
-    network = Network.initialise(layers, range(len(values)))
-    sizes = [weight[0].numel() for weight in network.weights]
-    with torch.no_grad():
-        for run, row in enumerate(values):
-            for weight, part in zip(network.weights, torch.tensor(row).split(sizes), strict=True):
-                weight[run] = part.view(weight.shape[1:])
-    return network
 
 
 def constant(value: float, layers: tuple[int, ...] = LAYERS, runs: int = 1) -> Network:
@@ -55,15 +43,9 @@ def one_run(network: Network, masks: Masks, run: int) -> tuple[Network, Masks]:
     return alone, Masks(tuple(mask[part] for mask in masks.layers))
 
 
-weights_of_runs = st.integers(1, 3).flatmap(
-    lambda runs: st.lists(st.lists(AWKWARD, min_size=WEIGHTS, max_size=WEIGHTS), min_size=runs, max_size=runs)
-)
-
-
-@given(values=weights_of_runs, data=st.data())
-def test_exactly_the_planned_count_goes_and_it_is_the_smallest(values: list[list[float]], data: st.DataObject):
+@given(network=strategies.networks(), data=st.data())
+def test_exactly_the_planned_count_goes_and_it_is_the_smallest(network: Network, data: st.DataObject):
     """Two stages with a count for each run: exact, smallest first, only active weights; ties, zeros, extremes."""
-    network = network_of(values)
     masks = Masks.ones_like(network)
     for _ in range(2):
         counts = [data.draw(st.integers(0, kept)) for kept in masks.kept()]
@@ -82,18 +64,43 @@ def test_exactly_the_planned_count_goes_and_it_is_the_smallest(values: list[list
         masks = refined
 
 
-@given(values=weights_of_runs, prune=st.integers(0, WEIGHTS))
-def test_a_run_is_pruned_as_if_it_were_alone(values: list[list[float]], prune: int):
+@given(network=strategies.networks(), data=st.data())
+def test_a_run_is_pruned_as_if_it_were_alone(network: Network, data: st.DataObject):
     """Stacked selection equals selection one by one, bit for bit: neighbours have no say, in ties neither."""
-    network = network_of(values)
     masks = Masks.ones_like(network)
+    prune = data.draw(st.integers(0, masks.kept()[0]))
     stacked = global_magnitude(network, masks, prune, allow_empty_layer=True)
     for run in range(network.runs):
         alone = global_magnitude(*one_run(network, masks, run), prune, allow_empty_layer=True)
         assert torch.equal(flat(stacked.layers, run), flat(alone.layers, 0))
 
 
-@pytest.mark.parametrize("value", [0.0, -0.0, SUBNORMAL, 1.0, -HUGE])
+@given(
+    widths=st.lists(st.integers(2, 6), min_size=3, max_size=5),
+    seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
+)
+def test_the_order_of_layers_does_not_change_what_is_kept(widths: list[int], seed: int, data: st.DataObject):
+    """The same matrices in another order, all magnitudes distinct: the very same weights go."""
+    shapes = list(zip(widths[1:], widths, strict=False))
+    total = sum(a * b for a, b in shapes)
+    draw = torch.Generator().manual_seed(seed)
+    values = (torch.randperm(total, generator=draw) + 1.0) * torch.where(torch.rand(total, generator=draw) < 0.5, -1, 1)
+    matrices = [
+        part.view(1, *shape) for part, shape in zip(values.split([a * b for a, b in shapes]), shapes, strict=True)
+    ]
+    biases = [torch.zeros(1, out) for out, _ in shapes]
+    order = data.draw(st.permutations(range(len(shapes))))
+    count = data.draw(st.integers(0, total))
+    found = []
+    for places in (range(len(shapes)), order):
+        network = Network([matrices[i] for i in places], [biases[i] for i in places])
+        kept = global_magnitude(network, Masks.ones_like(network), count, allow_empty_layer=True)
+        found.append(dict(zip(places, kept.layers, strict=True)))
+    assert all(torch.equal(found[0][i], found[1][i]) for i in range(len(shapes)))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, 1.0, -3.4e38])
 def test_equal_weights_are_pruned_alike_in_every_layer(value: float):
     """With all weights equal each layer keeps its share over four stages, within sampling error (four sigma)."""
     network = constant(value, (18, 64, 64, 32, 2))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from dataclasses import astuple
 from fractions import Fraction
 from itertools import combinations_with_replacement, pairwise
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +19,14 @@ from hypothesis import strategies as st
 from spinn import checkpoint, schedule
 from spinn.errors import ScheduleError
 from spinn.schedule import Criteria, judge, parse_ratio, plan, size_on_disk, solve, suggest
+from verify import strategies
 
 DENSE = (18, 512, 512, 512, 256, 2)
 RANGE = (180_000, 210_000)
 
-layers = st.lists(st.integers(1, 40), min_size=2, max_size=5).map(tuple)
-ratio = st.integers(0, 999).map(lambda units: f"0.{units:03d}") | st.tuples(st.integers(0, 6), st.integers(7, 9)).map(
-    lambda pair: f"{pair[0]}/{pair[1]}"
-)
-ratios = st.lists(ratio, min_size=1, max_size=6)
+layers = strategies.widths(max_width=40)
+ratio = strategies.ratios()
+ratios = strategies.schedules(max_stages=6)
 
 
 # --- ratios ----------------------------------------------------------------------------------------------------------
@@ -181,6 +182,15 @@ def test_no_float_in_the_ledger(widths, chosen):
     for stage in plan(widths, chosen):
         values = (*astuple(stage), stage.weight_sparsity, stage.reduction)
         assert {type(value) for value in values} <= {int, Fraction, str}
+
+
+def test_no_float_in_the_code():
+    """No literal, no division, no conversion, no function of math that gives one."""
+    for node in ast.walk(ast.parse(Path(schedule.__file__).read_text())):
+        assert not (isinstance(node, ast.Constant) and isinstance(node.value, float))
+        assert not (isinstance(node, ast.Name) and node.id == "float")
+        if isinstance(node, ast.ImportFrom) and node.module == "math":
+            assert [name.name for name in node.names] == ["isqrt"]
 
 
 @given(layers, ratios)
