@@ -16,7 +16,7 @@ BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts verify verify-long mutation bench clean
+.PHONY: help paper-artifacts verify verify-long bench clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
@@ -26,7 +26,6 @@ help:
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
-	@echo "make mutation         mutation testing of the arithmetic, the masks and the judge of masks; takes long"
 	@echo "make bench            what the live check costs a training step"
 	@echo "make clean            remove build/ (runs and paper artifacts) and the environments"
 
