@@ -196,13 +196,15 @@ class Cohort:
             fitted, spent = self._fit(label, stage.stage, config, state, enforced=pruner.enforced)
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
             self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
-        for index, journal in enumerate(journals):
+        deployed = inference.deploy(state.network, state.masks) if pruner.enforced else [None] * len(journals)
+        for index, (journal, content) in enumerate(zip(journals, deployed, strict=True)):
             files: dict[Literal["dense", "sparse"], str] = {
                 "dense": checkpoint_name(0),
                 "sparse": checkpoint_name(len(ledger)),
             }
             timed = files if index == 0 else {}  # one run speaks for its stack: the networks have one shape
-            journal.finish([inference.latency(journal.folder / file, model) for model, file in timed.items()])
+            rows = [inference.latency(journal.folder / file, model) for model, file in timed.items()]
+            journal.finish(rows, content)
 
     def _load(self, journals: Sequence[Journal], stage: int) -> _State:
         stored = [checkpoint.read(journal.folder / checkpoint_name(stage)) for journal in journals]
@@ -274,6 +276,7 @@ class Cohort:
                 selected_by="validation",
                 selected_loss=phase.fitted.selected_loss[index],
                 coefficients=learned[index],
+                residuals=phase.fitted.residuals[index],
                 checkpoint=checkpoint_name(phase.stage),
                 checkpoint_bytes=len(content),
             )

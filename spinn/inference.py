@@ -1,4 +1,4 @@
-"""A network as it is deployed: read from its checkpoint, and how long one prediction takes."""
+"""A network as it is deployed: without what pruning cut off, and how long one prediction takes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ import torch
 
 from spinn import checkpoint
 from spinn.cost import forward_flops
-from spinn.model import Network, from_checkpoints
+from spinn.masks import Masks
+from spinn.model import Network, compact, from_checkpoints, to_checkpoint
 from spinn.record import Latency
 
 _WARM_UP, _REPEATS = 20, 200
+
+
+def deploy(network: Network, masks: Masks) -> list[bytes]:
+    """For each run the file to put to work: its masked network without the neurons that nothing reaches or reads.
+
+    Its outputs are the masked network's to float32 rounding; the layout is `spinn.checkpoint`'s, with masks.
+    """
+    return [checkpoint.encode(to_checkpoint(small, held, 0, {})) for small, held in compact(network, masks)]
 
 
 def latency(path: Path, model: Literal["dense", "sparse"]) -> Latency:

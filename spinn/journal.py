@@ -20,6 +20,7 @@ import pandas as pd
 from spinn.errors import RecordError, TamperedError
 from spinn.metrics import metrics_of
 from spinn.record import (
+    DEPLOYED,
     HISTORY,
     PREDICTIONS,
     PROGRESS,
@@ -175,9 +176,18 @@ class Journal:
         )
         self._save()
 
-    def finish(self, latency: Sequence[Latency]) -> None:
-        """Turn the progress into the record."""
-        self.record = self.record.model_copy(update={"latency": tuple(latency)})
+    def finish(self, latency: Sequence[Latency], deployed: bytes | None) -> None:
+        """Turn the progress into the record.
+
+        Args:
+            latency: What was timed.
+            deployed: The content of the deployed network's file; None where there is no such network.
+        """
+        files = dict(self.record.files)
+        if deployed is not None:
+            write_atomic(self.folder / DEPLOYED, deployed)
+            files[DEPLOYED] = digest_file(self.folder / DEPLOYED)
+        self.record = self.record.model_copy(update={"latency": tuple(latency), "files": files})
         write_model(self.folder / RECORD, self.record)
         (self.folder / PROGRESS).unlink(missing_ok=True)
 

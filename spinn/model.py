@@ -156,8 +156,8 @@ def _stack(arrays: Sequence[np.ndarray], device: str | torch.device) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(device)
 
 
-def compact(network: Network, masks: Masks) -> list[Network]:
-    """For each run the smaller network (a stack of one) whose outputs equal the masked network's.
+def compact(network: Network, masks: Masks) -> list[tuple[Network, Masks]]:
+    """For each run the smaller network (a stack of one), and its masks, whose outputs equal the masked network's.
 
     A hidden neuron goes when all weights into it are pruned, since its activation tanh(bias) is a constant, which is
     folded into the next layer's bias; or when all weights out of it are pruned, since nothing reads it. Removing one
@@ -167,7 +167,7 @@ def compact(network: Network, masks: Masks) -> list[Network]:
     return [_compact_run(network, masks, run) for run in range(network.runs)]
 
 
-def _compact_run(network: Network, masks: Masks, run: int) -> Network:
+def _compact_run(network: Network, masks: Masks, run: int) -> tuple[Network, Masks]:
     keeps = [mask[run] for mask in masks.layers]
     dtype = network.weights[0].dtype
     # Folded in float64, so that a float32 network loses no more than the final rounding.
@@ -176,12 +176,22 @@ def _compact_run(network: Network, masks: Masks, run: int) -> Network:
     hidden = range(len(weights) - 1)
     for index in hidden:  # forwards: a constant that is folded may leave constants behind it
         alive = keeps[index].any(dim=1)
-        constant = torch.tanh(biases[index]).masked_fill(alive, 0.0)
-        biases[index + 1] = biases[index + 1] + weights[index + 1] @ constant
+        biases[index + 1] = _folded(biases[index], alive, weights[index + 1], biases[index + 1])
         _remove(index, alive, weights, biases, keeps)
     for index in reversed(hidden):  # backwards: a neuron that nobody reads may have been another's only reader
         _remove(index, keeps[index + 1].any(dim=0), weights, biases, keeps)
-    return Network([w.to(dtype).unsqueeze(0) for w in weights], [bias.to(dtype).unsqueeze(0) for bias in biases])
+    small = Network([w.to(dtype).unsqueeze(0) for w in weights], [bias.to(dtype).unsqueeze(0) for bias in biases])
+    return small, Masks(tuple(keep.unsqueeze(0) for keep in keeps))
+
+
+def _folded(
+    bias: Float[Tensor, " neurons"],
+    alive: Bool[Tensor, " neurons"],
+    weight: Float[Tensor, "next neurons"],
+    following: Float[Tensor, " next"],
+) -> Float[Tensor, " next"]:
+    """The `following` bias with what the neurons that are not `alive` always add to it."""
+    return following + weight @ torch.tanh(bias).masked_fill(alive, 0.0)
 
 
 def _remove(

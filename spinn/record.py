@@ -3,7 +3,8 @@
 Knows names and shapes of what is on disk; computes nothing about networks, and loads neither torch nor numpy.
 A folder of runs holds `plan.json`, `dataset.csv`, `datacard.json`, `claims.json`, a JSON and a CSV file for each
 baseline in `baselines/`, and `runs/<run id>/` with `record.json` (`progress.json` while the run is unfinished),
-`history.csv`, `predictions.csv`, `dense.safetensors` and `stage-<k>.safetensors`.
+`history.csv`, `predictions.csv`, `dense.safetensors`, `stage-<k>.safetensors` and, where masks were held,
+`deployed.safetensors`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SCHEMA_VERSION = 1
 DATACARD, CLAIMS = "datacard.json", "claims.json"
 PLAN, DATASET, AUDIT, RUNS, BASELINES = "plan.json", "dataset.csv", "audit.json", "runs", "baselines"
 RECORD, PROGRESS, HISTORY, PREDICTIONS = "record.json", "progress.json", "history.csv", "predictions.csv"
+DEPLOYED = "deployed.safetensors"
 
 Target = Literal["VB", "thermal"]
 Split = Literal["train", "validation", "test"]
@@ -251,7 +253,8 @@ class StageRecord(Strict):
     """What one stage did; stage 0 is the dense network, before any pruning.
 
     `active`, `pruned`, `kept_weights` and `parameters` are read off the masks; `nonzero_weights` off the weights at
-    the stage's end. `reported_reduction` is what the pruner itself claims to have reached.
+    the stage's end. `reported_reduction` is what the pruner itself claims to have reached. `residuals` are the physics
+    terms of the network as it is at the stage's end (see `spinn.training.residuals`).
     """
 
     stage: int
@@ -267,6 +270,7 @@ class StageRecord(Strict):
     selected_by: Split
     selected_loss: float
     coefficients: dict[str, float]
+    residuals: dict[PhysicsTerm, float]
     checkpoint: str
     checkpoint_bytes: int
 

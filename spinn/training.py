@@ -21,7 +21,7 @@ from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
 from spinn.physics import Coefficients, initial_loss, motion_losses
-from spinn.record import PhysicsConfig, history_columns
+from spinn.record import PhysicsConfig, PhysicsTerm, history_columns
 from spinn.task import COLLOCATION_POINTS, Rows, Task, gather
 
 COEFFICIENT_RATE = 5.0
@@ -54,13 +54,14 @@ class FitResult:
 
     `history[run]` has a row an epoch, keyed by `spinn.record.history_columns(task.terms)`; `epochs_run` its length,
     `selected_epoch` (from 1) and `selected_loss` its lowest validation loss. Without any epoch they are 0 and the
-    validation loss of the given weights.
+    validation loss of the given weights. `residuals[run]` are those of the weights that it ends with.
     """
 
     history: list[list[dict[str, int | float]]]
     epochs_run: list[int]
     selected_epoch: list[int]
     selected_loss: list[float]
+    residuals: list[dict[PhysicsTerm, float]]
 
 
 def fit(
@@ -120,7 +121,47 @@ def fit(
             book.best = _data_loss(network(task.validation.x), task.validation).to("cpu", torch.float64).numpy()
     else:
         best.restore()
-    return book.result()
+    return book.result(residuals(network, coefficients, task))
+
+
+@torch.no_grad()
+def residuals(network: Network, coefficients: Coefficients, task: Task) -> list[dict[PhysicsTerm, float]]:
+    """Each of `task.terms` for the networks as they stand, unweighted, one mapping a run.
+
+    In place of random collocation points it takes the middle of every segment of the training cases, and the start of
+    each tool's life, so that whoever has weights and data can compute it again.
+    """
+    counts = torch.tensor(task.segments.counts, device=task.device)[:, None]
+    places = torch.arange(max(task.segments.counts), device=task.device).expand(task.runs, -1)
+    weight = (places < counts).to(task.dtype)
+    index = torch.where(places < counts, places, 0)
+    middles = (index, torch.full_like(weight, 0.5), weight)
+    terms = _with_physics(network, coefficients, task, task.starts[:, :0], lambda: middles)[1]
+    return [{term: float(loss[run]) for term, loss in terms.items()} for run in range(task.runs)]
+
+
+Points = tuple[Int[Tensor, "runs points"], Float[Tensor, "runs points"], Float[Tensor, "runs points"]]
+"""Collocation points: the segment's number, the place on it from 0 to 1, and weight 0 where a run has no such point."""
+
+
+def _with_physics(
+    network: Network,
+    coefficients: Coefficients,
+    task: Task,
+    x: Float[Tensor, "runs rows features"],
+    points: Callable[[], Points],
+) -> tuple[Float[Tensor, "runs rows 2"], dict[PhysicsTerm, Float[Tensor, " runs"]]]:
+    """Outputs for the rows `x`, and each of `task.terms`, in one pass; `points` is asked if a term needs them."""
+    losses: dict[PhysicsTerm, Tensor] = {}
+    still = torch.cat([x, task.starts], 1) if "initial" in task.terms else x
+    if set(task.terms) - {"initial"}:
+        y, motion = task.motion(network, still, *points())
+        losses |= motion_losses(task.terms, motion, task.scales, coefficients.values())
+    else:
+        y = network(still)
+    if "initial" in task.terms:
+        losses["initial"] = initial_loss(task.physical(y[:, x.shape[1] :]), task.starts_measured, task.scales)
+    return y[:, : x.shape[1]], losses
 
 
 def _same_size(network: Network, coefficients: Coefficients, task: Task, seeds: Sequence[int]) -> None:
@@ -194,22 +235,14 @@ class _Step:
 
     def _losses(self, rows: Rows, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
         """Weighted sum, data loss, and each term of `task.terms`, unweighted."""
-        task, terms = self.task, self.task.terms
-        x = torch.cat([rows.x, task.starts], 1) if "initial" in terms else rows.x
-        losses = {}
-        if set(terms) - {"initial"}:
-            y, motion = task.motion(self.network, x, *self._points(draws))
-            losses |= motion_losses(terms, motion, task.scales, self.coefficients.values())
-        else:
-            y = self.network(x)
-        data = _data_loss(y[:, : rows.x.shape[1]], rows)
-        if "initial" in terms:
-            losses["initial"] = initial_loss(task.physical(y[:, rows.x.shape[1] :]), task.starts_measured, task.scales)
+        terms = self.task.terms
+        y, losses = _with_physics(self.network, self.coefficients, self.task, rows.x, lambda: self._points(draws))
+        data = _data_loss(y, rows)
         weighted = [weight * losses[term] for weight, term in zip(self.weights, terms, strict=True)]
         return torch.stack([torch.stack([data, *weighted]).sum(0), data, *(losses[term] for term in terms)])
 
-    def _points(self, draws: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
-        """Fresh collocation points, at most one on a segment: its number, the place on it, and the point's weight."""
+    def _points(self, draws: Sequence[torch.Generator]) -> Points:
+        """Fresh collocation points, at most one on a segment."""
         chosen, places = [], []
         for count, draw in zip(self.task.segments.counts, draws, strict=True):
             chosen.append(torch.randperm(count, generator=draw)[:COLLOCATION_POINTS])
@@ -310,10 +343,11 @@ class _Book:
                 "expected a finite number; lower learning_rate or the physics weights, or look for outliers in the data"
             )
 
-    def result(self) -> FitResult:
+    def result(self, residuals: list[dict[PhysicsTerm, float]]) -> FitResult:
         return FitResult(
             history=self.history,
             epochs_run=[len(rows) for rows in self.history],
             selected_epoch=self.selected.tolist(),
             selected_loss=[float(loss) for loss in self.best],
+            residuals=residuals,
         )

@@ -11,7 +11,20 @@ from typing import Any
 import numpy as np
 
 from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
-from verify import baselines, cost, leakage, luck, masks, physics, records, replay, schedules, science, training
+from verify import (
+    baselines,
+    cost,
+    leakage,
+    luck,
+    masks,
+    physics,
+    records,
+    replay,
+    residuals,
+    schedules,
+    science,
+    training,
+)
 from verify.findings import Finding, Severity, Verdict
 from verify.folder import Check, Fault, Folder, FolderCheck, Run, UnavailableError, digest_all, read_folder
 
@@ -42,14 +55,18 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("metrics-recomputed", masks.record_of_checkpoints),
     ("cost-recomputed", cost.recomputed),
     ("predictions-replayed", replay.replayed),
+    ("deployed-equals-masked", replay.deployed),
     ("groups-disjoint", science.groups_disjoint),
     ("identifier-features", science.features_of_record),
     ("scaler-on-train-only", science.scaler),
     ("selection-not-on-test", science.selection),
     ("trained-as-planned", training.as_planned),
     ("physics-alive", physics.alive),
+    ("physics-recomputed", residuals.recomputed),
 )
 UNEXPECTED_ABSENT = "unexpected-absent"
+# Computed from weights and data, where that is asked for.
+REPLAYED = ("predictions-replayed", "deployed-equals-masked", "physics-recomputed")
 NOTES = ("single-seed", "split-luck", "baseline-as-good")  # worth knowing, change no verdict
 WITHOUT_RECORD = ("planned-runs-present", "schedule-reaches-target")
 CHECKS = (*dict.fromkeys(name for name, _ in (*FOLDER_CHECKS, *RUN_CHECKS)), UNEXPECTED_ABSENT)
@@ -95,7 +112,7 @@ def judge(folder: Folder, *, replay: bool) -> Verdict:
 
 def _judge_run(folder: Folder, run: Run, replay: bool) -> Iterator[Finding]:
     for name, check in RUN_CHECKS:
-        if name == "predictions-replayed" and not replay:
+        if name in REPLAYED and not replay:
             continue
         if run.record is None and name not in WITHOUT_RECORD:
             continue  # `planned-runs-present` says so

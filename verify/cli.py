@@ -122,12 +122,12 @@ def _print_matrix(outcomes: Sequence[Outcome]) -> None:
 
 
 def _print(verdict: Verdict, replay: bool) -> None:
-    from verify.audit import CHECKS
+    from verify.audit import CHECKS, REPLAYED
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("check", "result", "runs")
     for check in CHECKS:
-        if check == "predictions-replayed" and not replay and not _of(verdict.findings, check, "error"):
+        if check in REPLAYED and not replay and not _of(verdict.findings, check, "error"):
             table.add_row(check, "not asked for (--replay)", "")
             continue
         parts = [

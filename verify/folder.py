@@ -26,6 +26,7 @@ from spinn.record import (
     CLAIMS,
     DATACARD,
     DATASET,
+    DEPLOYED,
     HISTORY,
     PLAN,
     PREDICTION_COLUMNS,
@@ -99,10 +100,13 @@ class Data:
 class Run:
     """The files of one planned run; decoded once, when first asked for."""
 
-    def __init__(self, planned: PlannedRun, folder: Path, layers: Sequence[int], digests: dict[str, str]):
+    def __init__(self, plan: Plan, planned: PlannedRun, folder: Path, digests: dict[str, str]):
         self.planned = planned
         self.folder = folder
-        self.layers = tuple(layers)
+        self.layers = plan.experiment.layers
+        self.deploys = (
+            plan.variant(planned.variant).pruner != "first-version"
+        )  # which holds no mask: nothing to cut off
         self.digests = digests  # file name → sha256 of what is there
         self.problem = ""
         self.record: Record | None = None
@@ -129,7 +133,7 @@ class Run:
     def files(self) -> tuple[str, ...]:
         """The files this run must have, checkpoints last."""
         stages = tuple(checkpoint_name(stage.stage) for stage in self.checked.stages)
-        return (HISTORY, PREDICTIONS, *stages)
+        return (HISTORY, PREDICTIONS, *stages, *([DEPLOYED] if self.deploys else []))
 
     def withheld(self) -> bool:
         """True if no checkpoint of the run is there; a single one that is missing is a lost file instead."""
@@ -147,16 +151,24 @@ class Run:
 
     def network(self, stage: int) -> Network:
         """The checkpoint after `stage`; raises `UnavailableError`."""
-        name = checkpoint_name(stage)
+        return self._network(checkpoint_name(stage), self.layers)
+
+    def deployed(self) -> Network:
+        """The deployed network, whose hidden layers have widths of its own; raises `UnavailableError`."""
+        return self._network(DEPLOYED, None)
+
+    def _network(self, name: str, layers: Sequence[int] | None) -> Network:
         if name not in self.digests and self.withheld():
             raise UnavailableError(WITHHELD)
-        return self.once(name, lambda: _read_network(self.folder / name, self.layers))
+        return self.once(name, lambda: _read_network(self.folder / name, layers or self.layers, free=layers is None))
 
     def unreadable(self) -> Iterator[str]:
         """A line for each required file that is there and cannot be read as what it is."""
         readers: dict[str, Callable[[], object]] = {HISTORY: self.history, PREDICTIONS: self.predictions}
         for stage in self.checked.stages:
             readers[checkpoint_name(stage.stage)] = lambda number=stage.stage: self.network(number)
+        if self.deploys:
+            readers[DEPLOYED] = self.deployed
         for name, reader in readers.items():
             if name in self.digests:
                 try:
@@ -235,8 +247,7 @@ def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
         raise RecordError(f"{runs / PLAN}: not a text file ({error})") from None
     _refuse_strange_variants(runs / PLAN, plan)
     members = tuple(
-        Run(planned, run_folder(runs, planned.run_id), plan.experiment.layers, _below(digests, planned.run_id))
-        for planned in plan.runs
+        Run(plan, planned, run_folder(runs, planned.run_id), _below(digests, planned.run_id)) for planned in plan.runs
     )
     return Folder(runs, plan, digests, members, _read_data(runs, plan))
 
@@ -322,9 +333,12 @@ def read_csv(path: Path, columns: Sequence[str], text: Sequence[str]) -> Table:
     return table
 
 
-def _read_network(path: Path, layers: Sequence[int]) -> Network:
+def _read_network(path: Path, layers: Sequence[int], *, free: bool) -> Network:
+    """The network in a file: of these `layers`, or with hidden layers as wide as its biases where they are `free`."""
     try:
         tensors = safetensors.numpy.load_file(path)
+        if free:
+            layers = (layers[0], *(tensors[f"layers.{i}.bias"].size for i in range(len(layers) - 2)), layers[-1])
         return _decode(tensors, layers)
     except FileNotFoundError:
         raise UnavailableError(f"{path.name}: no such file") from None

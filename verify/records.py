@@ -13,6 +13,7 @@ from spinn.record import (
     CLAIMS,
     DATACARD,
     DATASET,
+    DEPLOYED,
     HISTORY,
     PLAN,
     PREDICTIONS,
@@ -91,6 +92,7 @@ def run_present(folder: Folder, run: Run) -> Iterator[Fault]:
         yield Fault(f"{message}; roll it back with --from-stage, or run with --fresh", {"file": PROGRESS})
     stages = len(folder.plan.variant(run.planned.variant).stages)
     known = {RECORD, PROGRESS, HISTORY, PREDICTIONS, *(checkpoint_name(stage) for stage in range(stages + 1))}
+    known |= {DEPLOYED} if run.deploys else set()
     for name in sorted(set(run.digests) - known):
         if not _is_hidden(name):
             yield Fault(f"{name}: not a file of a run; keep notes elsewhere", {"file": name})

@@ -15,10 +15,13 @@ import pandas as pd
 import pytest
 
 from artifacts import results
-from spinn import baselines, checkpoint, experiment, record
+from spinn import baselines, checkpoint, experiment, record, task
 from spinn.checkpoint import Checkpoint
 from spinn.data.dataset import Dataset
 from spinn.metrics import metrics_of
+from spinn.model import from_checkpoints
+from spinn.physics import Coefficients
+from spinn.training import residuals
 from verify.audit import audit
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +144,8 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
     labelled = rows & frame[targets].notna().all(axis=1).to_numpy()
     split = frame["case"].map({c: s for s in ("train", "validation", "test") for c in getattr(planned, s)})
     stages, tables, history, before = [], [], [], WEIGHTS
-    for number, network in enumerate(make_networks(planned, x[labelled], y[labelled])):
+    networks = make_networks(planned, x[labelled], y[labelled])
+    for number, network in enumerate(networks):
         predicted = forward(network, x)[0] * target_scale.to_numpy() + target_mean.to_numpy()
         tables += [
             frame[["case", "run", "time"]].assign(
@@ -156,6 +160,7 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
         loss = validation_loss(tables[-len(targets) :], target_scale)
         size = checkpoint.write(folder / record.checkpoint_name(number), network)
         stages.append(make_stage(planned, number, network, before, loss, size))
+        stages[-1]["residuals"] = physics_of(plan, planned, dataset, network)
         before = stages[-1]["kept_weights"]
         for epoch in (1, 2, 3):
             data, term = 1.0 / epoch + 0.1 * number, 0.5 / epoch
@@ -165,6 +170,9 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
     record.write_atomic(folder / record.HISTORY, pd.DataFrame(history).to_csv(index=False).encode())
     record.write_atomic(folder / record.PREDICTIONS, predictions.to_csv(index=False).encode())
     names = [record.HISTORY, record.PREDICTIONS, *(stage["checkpoint"] for stage in stages)]
+    if planned.variant == "sparse":
+        checkpoint.write(folder / record.DEPLOYED, networks[-1])
+        names.append(record.DEPLOYED)
     content = {
         "run_id": planned.run_id,
         "plan_digest": record.plan_digest(plan),
@@ -276,6 +284,15 @@ def make_stage(
         "checkpoint": record.checkpoint_name(number),
         "checkpoint_bytes": size,
     }
+
+
+def physics_of(
+    plan: record.Plan, planned: record.PlannedRun, dataset: Dataset, network: Checkpoint
+) -> dict[str, float]:
+    """The physics terms of a network, by the trainer's own code."""
+    stacked, coefficients = from_checkpoints([network])[0], Coefficients.from_dicts([network.coefficients])
+    (found,) = residuals(stacked, coefficients, task.build(dataset, [planned], plan.experiment.physics))
+    return dict(found)
 
 
 def make_costs(planned: record.PlannedRun, networks: int) -> list[dict[str, Any]]:

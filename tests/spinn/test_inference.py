@@ -1,4 +1,4 @@
-"""Deployment: what the latency row says of the file it was read from."""
+"""Deployment: what the latency row says of its file, and that a network without dead neurons says the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from spinn import checkpoint, inference
 from spinn.masks import Enforcer, Masks
-from spinn.model import Network, to_checkpoint
+from spinn.model import Network, from_checkpoints, to_checkpoint
 
 LAYERS = (6, 20, 10, 2)
 WEIGHTS, BIASES = 6 * 20 + 20 * 10 + 10 * 2, 32
@@ -27,3 +27,20 @@ def test_latency_counts_active_weights_and_measures_both_sizes(tmp_path):
     assert [row.memory_bytes for row in rows] == [4 * (WEIGHTS + BIASES)] * 2
     assert [row.file_bytes for row in rows] == [path.stat().st_size for path in (dense, sparse)]
     assert all(0 < row.median_ms <= row.p95_ms for row in rows)
+
+
+def test_the_deployed_network_is_the_masked_one_without_dead_neurons(tmp_path):
+    """A neuron that nothing reaches is not in the file, each run has its own, and no output moves."""
+    network = Network.initialise(LAYERS, [0, 1])
+    masks = Masks.ones_like(network)
+    masks.layers[0][1, 3] = False
+    with torch.no_grad():
+        network.biases[0].fill_(0.7)
+    Enforcer(network, masks).weights()
+    x, widths = torch.randn(2, 8, LAYERS[0]), [(6, 20, 10, 2), (6, 19, 10, 2)]
+    for run, (content, layers) in enumerate(zip(inference.deploy(network, masks), widths, strict=True)):
+        (tmp_path / "deployed.safetensors").write_bytes(content)
+        small, held = from_checkpoints([checkpoint.read(tmp_path / "deployed.safetensors")])
+        assert small.layers == layers
+        assert held is not None
+        torch.testing.assert_close(small(x[run : run + 1])[0], network(x)[run], rtol=0, atol=1e-5)

@@ -75,6 +75,7 @@ def _add(journal: Journal, stage: int) -> None:
         selected_by="validation",
         selected_loss=0.5,
         coefficients={},
+        residuals={},
         checkpoint=checkpoint_name(stage),
         checkpoint_bytes=3,
     )
@@ -91,7 +92,7 @@ def finished(tmp_path):
     journal = Journal.start(tmp_path, _empty())
     for stage in range(3):
         _add(journal, stage)
-    journal.finish(())
+    journal.finish((), None)
     return tmp_path
 
 
@@ -104,7 +105,7 @@ def test_a_run_stands_where_its_last_whole_stage_left_it(tmp_path):
         assert stages_done(tmp_path) == stage
     assert (tmp_path / PROGRESS).exists()
     assert not (tmp_path / RECORD).exists()
-    journal.finish(())
+    journal.finish((), None)
     assert (tmp_path / RECORD).exists()
     assert not (tmp_path / PROGRESS).exists()
 
@@ -126,7 +127,7 @@ def test_rolling_back_and_going_on_gives_the_same_bytes(finished):
     assert [stage.stage for stage in journal.record.stages] == [0, 1]
     assert {metric.stage for metric in journal.record.metrics} == {0, 1}
     _add(journal, 2)
-    journal.finish(())
+    journal.finish((), None)
     assert before == {entry.name: entry.read_bytes() for entry in finished.iterdir()}
 
 

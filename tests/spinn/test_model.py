@@ -190,19 +190,22 @@ def test_a_compact_network_has_the_masked_networks_outputs(data: st.DataObject, 
     network, x = stack(2, layers), rows(2)
     masks = data.draw(strategies.masks_like(network))
     expected = masked_outputs(network, masks, x)
-    for run, small in enumerate(compact(network, masks)):
+    for run, (small, held) in enumerate(compact(network, masks)):
         assert small.runs == 1
         assert (small.layers[0], small.layers[-1]) == (3, 2)
         torch.testing.assert_close(small(x[run : run + 1])[0], expected[run], rtol=0, atol=1e-12)
         for into, out_of in zip(small.weights[:-1], small.weights[1:], strict=True):
             assert (into[0] != 0).any(dim=1).all()
             assert (out_of[0] != 0).any(dim=0).all()
+        for weight, mask in zip(small.weights, held.layers, strict=True):
+            assert not weight[~mask].any()
+        assert held.kept()[0] <= masks.kept()[run]
 
 
 def test_an_unpruned_network_is_not_compacted():
     """Nothing is masked, nothing goes, and no bit changes."""
     network = stack()
-    for run, small in enumerate(compact(network, Masks.ones_like(network))):
+    for run, (small, _) in enumerate(compact(network, Masks.ones_like(network))):
         assert small.layers == LAYERS
         assert all(torch.equal(a[0], b[run]) for a, b in zip(small.parameters(), network.parameters(), strict=True))
 
@@ -212,7 +215,7 @@ def test_a_constant_neuron_is_folded_into_the_next_bias():
     network = stack(1, (2, 3, 1))
     masks = Masks.ones_like(network)
     masks.layers[0][0, 1] = False
-    (small,) = compact(network, masks)
+    ((small, _),) = compact(network, masks)
     assert small.layers == (2, 2, 1)
     folded = network.biases[1][0, 0] + network.weights[1][0, 0, 1] * torch.tanh(network.biases[0][0, 1])
     torch.testing.assert_close(small.biases[1][0, 0], folded, rtol=1e-15, atol=0)
@@ -224,7 +227,7 @@ def test_an_unread_neuron_takes_its_sources_with_it():
     masks = Masks.ones_like(network)
     masks.layers[2][0, :, 0] = False
     masks.layers[1][0, 1:, 2] = False
-    (small,) = compact(network, masks)
+    ((small, _),) = compact(network, masks)
     assert small.layers == (2, 2, 2, 1)
     torch.testing.assert_close(small(rows(1, width=2)), masked_outputs(network, masks, rows(1, width=2)))
 
@@ -236,8 +239,8 @@ def test_runs_are_compacted_to_widths_of_their_own():
     masks.layers[1][1, 0, 0] = False
     with torch.no_grad():
         network.weights[1][1, 0, 0] = torch.nan
-    assert [small.layers for small in compact(network, masks)] == [(2, 3, 1), (2, 2, 1)]
-    assert torch.isfinite(compact(network, masks)[1](rows(1, width=2))).all()
+    assert [small.layers for small, _ in compact(network, masks)] == [(2, 3, 1), (2, 2, 1)]
+    assert torch.isfinite(compact(network, masks)[1][0](rows(1, width=2))).all()
 
 
 def test_an_emptied_layer_leaves_a_constant():
@@ -245,7 +248,7 @@ def test_an_emptied_layer_leaves_a_constant():
     network = stack(1)
     masks = Masks.ones_like(network)
     masks.layers[1].fill_(False)
-    (small,) = compact(network, masks)
+    ((small, _),) = compact(network, masks)
     assert small.layers == (3, 0, 0, 2)
     x = rows(1)
     torch.testing.assert_close(small(x), masked_outputs(network, masks, x), rtol=0, atol=1e-12)

@@ -17,15 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinn import checkpoint
+from spinn import checkpoint, task
 from spinn.checkpoint import Checkpoint
-from spinn.data.dataset import TARGETS, Dataset
+from spinn.data.dataset import TARGETS, Dataset, read_canonical
+from spinn.model import from_checkpoints
+from spinn.physics import Coefficients
 from spinn.record import (
     BASELINE_COLUMNS,
     BASELINES,
     CLAIMS,
     DATACARD,
     DATASET,
+    DEPLOYED,
     HISTORY,
     PLAN,
     PREDICTION_COLUMNS,
@@ -45,6 +48,7 @@ from spinn.record import (
     write_atomic,
     write_model,
 )
+from spinn.training import residuals
 from verify.audit import audit
 from verify.findings import Verdict
 
@@ -116,12 +120,18 @@ class Runs:
         self.redigest(run_id)
 
     def edit_network(self, run_id: str, stage: int, edit: Callable[[Checkpoint], Checkpoint | None]) -> None:
-        """Change a checkpoint; arrays may be edited in place."""
-        path = self.folder(run_id) / checkpoint_name(stage)
-        network = checkpoint.read(path)
-        changed = edit(network)
-        checkpoint.write(path, changed or network)
+        """Change a checkpoint; arrays may be edited in place. What follows from it, while it is finite, follows."""
+        folder = self.folder(run_id)
+        network = checkpoint.read(folder / checkpoint_name(stage))
+        changed = edit(network) or network
+        checkpoint.write(folder / checkpoint_name(stage), changed)
+        if (folder / DEPLOYED).exists() and not (folder / checkpoint_name(stage + 1)).exists():
+            checkpoint.write(folder / DEPLOYED, changed)
         self.redigest(run_id)
+        planned = next(run for run in self.plan.runs if run.run_id == run_id)
+        terms = physics_of(self.plan, planned, read_canonical(self.path / DATASET, self.plan.dataset), changed)
+        if all(map(np.isfinite, terms.values())):
+            self.edit_record(run_id, lambda record: record["stages"][stage].update(residuals=terms))
 
     def redigest(self, run_id: str) -> None:
         """Make the record's digests those of the files, as an honest writer of wrong files would."""
@@ -297,6 +307,7 @@ def write_run(path: Path, plan: Plan, dataset: Dataset, run_id: str) -> None:
                 "selected_by": "validation",
                 "selected_loss": loss,
                 "coefficients": network.coefficients,
+                "residuals": physics_of(plan, planned, dataset, network),
                 "checkpoint": checkpoint_name(number),
                 "checkpoint_bytes": size,
             }
@@ -305,7 +316,10 @@ def write_run(path: Path, plan: Plan, dataset: Dataset, run_id: str) -> None:
     predictions = pd.concat(tables, ignore_index=True)
     write_atomic(folder / HISTORY, pd.DataFrame(history).to_csv(index=False, lineterminator="\n").encode())
     write_atomic(folder / PREDICTIONS, predictions.to_csv(index=False, lineterminator="\n").encode())
-    names = (HISTORY, PREDICTIONS, *(checkpoint_name(number) for number in range(len(networks))))
+    names = [HISTORY, PREDICTIONS, *(checkpoint_name(number) for number in range(len(networks)))]
+    if planned.variant == "sparse":  # so few weights are pruned that no neuron has to go
+        checkpoint.write(folder / DEPLOYED, networks[-1])
+        names.append(DEPLOYED)
     record = Record.model_validate(
         {
             "run_id": run_id,
@@ -329,6 +343,13 @@ def write_run(path: Path, plan: Plan, dataset: Dataset, run_id: str) -> None:
         }
     )
     write_model(folder / RECORD, record)
+
+
+def physics_of(plan: Plan, planned: PlannedRun, dataset: Dataset, network: Checkpoint) -> dict[str, float]:
+    """The physics terms of a network, by the trainer's own code: the judge has to come to the same with its own."""
+    stacked, coefficients = from_checkpoints([network])[0], Coefficients.from_dicts([network.coefficients])
+    (found,) = residuals(stacked, coefficients, task.build(dataset, [planned], plan.experiment.physics))
+    return dict(found)
 
 
 def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:

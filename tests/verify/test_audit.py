@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import verify.audit
 from spinn.errors import InputError, RecordError
 from spinn.record import AUDIT, RECORD
-from verify.audit import CHECKS, audit
+from verify.audit import CHECKS, REPLAYED, audit
 
 DECLARED = {"schedule-reaches-target", "ledger-achieved", "masks-monotone", "resurrection"}
 
@@ -61,7 +61,7 @@ def test_withheld_weights_are_unchecked(runs) -> None:
     unchecked = {finding.check for finding in verdict.findings if finding.severity == "unchecked"}
     assert verdict.holds
     weights = {"ledger-achieved", "masks-monotone", "magnitude-order", "resurrection", "biases-kept", "non-finite"}
-    assert unchecked == {*weights, "predictions-replayed"}
+    assert unchecked == {*weights, *REPLAYED}
     messages = {finding.message for finding in verdict.findings if finding.severity != "note"}
     assert messages == {"weights withheld"}
 
@@ -227,5 +227,5 @@ def test_every_check_has_a_name_of_the_list() -> None:
         "selection-not-on-test", "physics-alive", "single-seed",
         "target-leakage", "split-luck", "baseline-as-good", "magnitude-order",
         "biases-kept", "baselines-recomputed", "unexpected-absent",
-        "cost-recomputed", "trained-as-planned",
+        "cost-recomputed", "trained-as-planned", "deployed-equals-masked", "physics-recomputed",
     }  # fmt: skip

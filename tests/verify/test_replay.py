@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from spinn import checkpoint
-from spinn.record import PREDICTIONS, Scaler
+from spinn.checkpoint import Checkpoint
+from spinn.record import DEPLOYED, PREDICTIONS, Scaler
 from verify.folder import Network
 from verify.replay import forward, scale
 
@@ -55,3 +56,56 @@ def test_prediction_that_is_not_replayed_is_found(runs) -> None:
 
     runs.edit_table(run_id, PREDICTIONS, edit)
     assert runs.failed() == {"predictions-replayed"}
+
+
+def test_deployed_network_that_differs_is_found(runs) -> None:
+    """A neuron removed without folding its constant into the next bias: other outputs, and a finding."""
+    run_id = runs.names("sparse")[0]
+    path = runs.folder(run_id) / DEPLOYED
+    small = without_neuron(checkpoint.read(path), 2)
+    checkpoint.write(path, small)
+    runs.redigest(run_id)
+    assert runs.failed() == {"deployed-equals-masked"}
+
+
+def test_deployed_network_has_widths_of_its_own(runs) -> None:
+    """What counts are its outputs: one that differs by a neuron which nothing reads is the same network."""
+    run_id = runs.names("sparse")[0]
+    path = runs.folder(run_id) / DEPLOYED
+    checkpoint.write(path, with_neuron(checkpoint.read(path)))
+    runs.redigest(run_id)
+    assert runs.failed() == set()
+
+
+def test_missing_deployed_network_is_found(runs) -> None:
+    """A sparse run has to have one; the first version, which holds no mask, has none."""
+    for variant in ("sparse", "first-version"):
+        assert (runs.folder(runs.names(variant)[0]) / DEPLOYED).exists() == (variant == "sparse")
+    run_id = runs.names("sparse")[0]
+    (runs.folder(run_id) / DEPLOYED).unlink()
+    runs.edit_record(run_id, lambda record: record["files"].pop(DEPLOYED))
+    assert runs.failed() == {"digests"}
+
+
+def without_neuron(network: Checkpoint, index: int) -> Checkpoint:
+    """The network without neuron `index` of its first hidden layer, and without what that neuron added."""
+    assert network.masks is not None
+    left = np.delete(np.arange(network.weights[0].shape[0]), index)
+
+    def cut(arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return (arrays[0][left], arrays[1][:, left], *arrays[2:])
+
+    biases = (network.biases[0][left], *network.biases[1:])
+    return Checkpoint(cut(network.weights), biases, cut(network.masks), {})
+
+
+def with_neuron(network: Checkpoint) -> Checkpoint:
+    """The network with one more neuron in its first hidden layer, which nothing reads."""
+    assert network.masks is not None
+    weights, masks = list(network.weights), list(network.masks)
+    weights[0] = np.vstack([weights[0], weights[0][:1]])
+    weights[1] = np.hstack([weights[1], np.zeros_like(weights[1][:, :1])])
+    masks[0] = np.vstack([masks[0], masks[0][:1]])
+    masks[1] = np.hstack([masks[1], np.zeros_like(masks[1][:, :1])])
+    biases = (np.append(network.biases[0], np.float32(0.3)), *network.biases[1:])
+    return Checkpoint(tuple(weights), biases, tuple(masks), {})

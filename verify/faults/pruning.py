@@ -10,8 +10,10 @@ from unittest import mock
 
 import torch
 
-from spinn import cohort, masks, pruning, training
-from verify.faults.mutant import Mutant, Patches, rolled_back
+from spinn import cohort, masks, model, pruning, training
+from verify.faults.mutant import EXPERIMENT, Mutant, Patches, rolled_back
+
+THIN = EXPERIMENT.replace("0.31", "0.60").replace("0.24", "0.60")  # leaves neurons that nothing reaches
 
 
 def _restarting_thresholds() -> Patches:
@@ -22,6 +24,17 @@ def _restarting_thresholds() -> Patches:
         return sound(network, masks.Masks.ones_like(network), count, allow_empty_layer)
 
     return [mock.patch.object(pruning, "global_magnitude", prune)]
+
+
+def _pruned_ranked_too() -> Patches:
+    """Weights that are already pruned are ranked again, and count among those that go."""
+    sound = pruning._keep_largest
+
+    def keep(network: Any, current: masks.Masks, counts: Sequence[int]) -> masks.Masks:
+        chosen = sound(network, masks.Masks.ones_like(network), counts)
+        return masks.Masks(tuple(new & old for new, old in zip(chosen.layers, current.layers, strict=True)))
+
+    return [mock.patch.object(pruning, "_keep_largest", keep)]
 
 
 def _off_by_one() -> Patches:
@@ -249,8 +262,14 @@ def _unmasked_best() -> Patches:
     return [mock.patch.object(training._Best, "restore", restore)]
 
 
+def _not_folded() -> Patches:
+    """A neuron that nothing reaches is removed, and what its bias adds is forgotten."""
+    return [mock.patch.object(model, "_folded", lambda bias, alive, weight, following: following)]
+
+
 FAULTS = (
     Mutant("restarting-thresholds", "ledger-achieved", _restarting_thresholds),
+    Mutant("pruned-weights-ranked-too", "ledger-achieved", _pruned_ranked_too),
     Mutant("pruned-off-by-one", "ledger-achieved", _off_by_one),
     Mutant("at-least-for-above", "ledger-achieved", _at_least),
     Mutant("layer-by-layer", "magnitude-order", _layer_by_layer),
@@ -265,5 +284,6 @@ FAULTS = (
     Mutant("momentum-kept", "resurrection", _momentum_kept),
     Mutant("masks-multiplied", "resurrection", partial(_enforcer, _Multiplying)),
     Mutant("best-weights-unmasked", "resurrection", _unmasked_best),
+    Mutant("compacted-without-folding", "deployed-equals-masked", _not_folded, THIN),
     Mutant("biases-pruned", "biases-kept", partial(_enforcer, _BiasesToo)),
 )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from spinn import cost, training
+from spinn.model import Network
 from verify.faults.mutant import Mutant, Patches
 
 
@@ -31,6 +32,28 @@ def _detached_physics() -> Patches:
 
     def losses(*arguments: Any) -> Any:
         return {term: loss.detach() for term, loss in sound(*arguments).items()}
+
+    return [mock.patch.object(training, "motion_losses", losses)]
+
+
+def _shuffled_derivative() -> Patches:
+    """Rates are differences between neighbouring rows of a batch, divided by the time between them."""
+
+    def with_tangent(self: Network, x: torch.Tensor, dx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, moving = self(x), dx.shape[1]
+        state, time = y[:, y.shape[1] - moving :], x[:, x.shape[1] - moving :, :1]
+        change, passed = state.roll(1, 1) - state, time.roll(1, 1) - time
+        return y, change * passed / (passed.square() + 1e-3) * dx[:, :, :1]  # the same time twice divides by 0
+
+    return [mock.patch.object(Network, "with_tangent", with_tangent)]
+
+
+def _wrong_law() -> Patches:
+    """A slip in the wear law: wear slows its own growth down."""
+    sound = training.motion_losses
+
+    def losses(terms: Any, motion: Any, scales: Any, values: Any) -> Any:
+        return sound(terms, motion, scales, {k: -v if k == "g" else v for k, v in values.items()})
 
     return [mock.patch.object(training, "motion_losses", losses)]
 
@@ -71,6 +94,8 @@ def _free_of_cost() -> Patches:
 FAULTS = (
     Mutant("silent-physics", "physics-alive", _silent_physics),
     Mutant("detached-physics", "physics-alive", _detached_physics),
+    Mutant("derivative-across-a-shuffled-batch", "physics-recomputed", _shuffled_derivative),
+    Mutant("slip-in-the-wear-law", "physics-recomputed", _wrong_law),
     Mutant("last-epoch-kept", "selection-not-on-test", _last_epoch),
     Mutant(
         "other-learning-rate",
