@@ -16,7 +16,7 @@ BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts verify verify-long bench clean
+.PHONY: help paper-artifacts verify verify-long mutation bench clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
@@ -26,8 +26,9 @@ help:
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
+	@echo "make mutation         change arithmetic, pruner and mask checks in 3,000 ways, each of which a test has to notice"
 	@echo "make bench            what the live check costs a training step"
-	@echo "make clean            remove build/ (runs and paper artifacts) and the environments"
+	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
 
 paper-artifacts: .venv/installed
 	$(BIN)/spinn schedule check $(FILE)
@@ -42,6 +43,9 @@ verify: .venv-tox/installed
 
 verify-long: .venv-tox/installed
 	HYPOTHESIS_PROFILE=long $(TOX) run -e tests -- -m property
+
+mutation: .venv-tox/installed
+	$(TOX) run -e mutation
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/watch.py
@@ -62,4 +66,4 @@ python-is-recent = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.
 	|| { echo "PYTHON = $(PYTHON): Python 3.11 or later is needed; name one with make PYTHON=…" >&2; exit 1; }
 
 clean:
-	rm -rf build .tox .venv .venv-tox
+	rm -rf build mutants .tox .venv .venv-tox

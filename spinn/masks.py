@@ -81,20 +81,19 @@ class Enforcer:
     def __init__(self, network: HasWeights, masks: Masks, optimizer: torch.optim.Optimizer | None = None) -> None:
         shapes = [weight.shape for weight in network.weights]
         _same_shapes("masks", [mask.shape for mask in masks.layers], shapes)
-        self._weights = list(network.weights)
-        self._bits = [_bits(mask, w.dtype) for mask, w in zip(masks.layers, network.weights, strict=True)]
+        self._held = [(w, _bits(mask, w.dtype)) for w, mask in zip(network.weights, masks.layers, strict=True)]
         self._optimizer = optimizer
 
     def weights(self) -> None:
         """Set pruned weights to exactly +0.0."""
         with torch.no_grad():
-            for weight, bits in zip(self._weights, self._bits, strict=True):
+            for weight, bits in self._held:
                 _clear(weight, bits)
 
     def gradients(self) -> None:
         """Set the gradients of pruned weights to zero; call it before clipping."""
         with torch.no_grad():
-            for weight, bits in zip(self._weights, self._bits, strict=True):
+            for weight, bits in self._held:
                 if weight.grad is not None:
                     _clear(weight.grad, bits)
 
@@ -107,7 +106,7 @@ class Enforcer:
         if self._optimizer is None:
             return
         with torch.no_grad():
-            for weight, bits in zip(self._weights, self._bits, strict=True):
+            for weight, bits in self._held:
                 for value in self._optimizer.state.get(weight, {}).values():
                     if isinstance(value, Tensor) and value.shape == weight.shape:
                         _clear(value, bits)

@@ -139,7 +139,7 @@ def _true_reduction(stages: Sequence[Stage], layers: Sequence[int]) -> float:
 
 def _sum_of_ratios(stages: Sequence[Stage], layers: Sequence[int]) -> float:
     """The first version added its ratios up: 0.20 + 0.20 + 0.15 + 0.15 = 70 %, which was never true."""
-    return float(sum((stage.ratio for stage in stages), Fraction(0)))
+    return float(sum(stage.ratio for stage in stages))
 
 
 def _select_sound(network: Network, masks: Masks, stage: Stage) -> Masks:

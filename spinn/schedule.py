@@ -162,11 +162,11 @@ def size_on_disk(layers: Sequence[int], kept_weights: int) -> int:
     bound does not depend on `kept_weights`.
     """
     widths = check_layers(layers)
-    shapes = list(zip(widths[1:], widths, strict=False))
-    masks = sum(-(-rows * columns // 8) for rows, columns in shapes)
+    sizes = [a * b for a, b in pairwise(widths)]
+    masks = sum(-(-size // 8) for size in sizes)
     coefficients = 8 * _MOST_COEFFICIENTS
     wide = "9" * len(str(4 * total_parameters(widths) + masks + coefficients))
-    names = [f"layers.{i}.{part}" for i in range(len(shapes)) for part in ("weight.mask", "weight.values", "bias")]
+    names = [f"layers.{i}.{part}" for i in range(len(sizes)) for part in ("weight.mask", "weight.values", "bias")]
     names += ["physics." + "x" * _LONGEST_COEFFICIENT] * _MOST_COEFFICIENTS
     entries = (f',"{name}":{{"dtype":"F32","shape":[{wide}],"data_offsets":[{wide},{wide}]}}' for name in names)
     header = '{"__metadata__":{"layers":"' + str(list(widths)) + '"}' + "".join(entries) + "}"
@@ -277,7 +277,7 @@ def _wanted(criteria: Criteria) -> str:
         parts.append("{:,} to {:,} parameters".format(*criteria.parameter_range))
     if criteria.size_bytes is not None:
         parts.append(f"{criteria.size_bytes:,} bytes")
-    return ", ".join(parts) or "none"
+    return ", ".join(parts)
 
 
 # --- schedules that meet criteria ------------------------------------------------------------------------------------

@@ -25,6 +25,12 @@ LONG = 500  # examples of each property in the long profile
 # HYPOTHESIS_PROFILE=long tox -e tests
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50, derandomize=True, database=None)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=LONG)
+# `mutation` tries what `default` does and is content with the first example that fails: the mutant is dead.
+hypothesis.settings.register_profile(
+    "mutation",
+    hypothesis.settings.get_profile("default"),
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parents[1]

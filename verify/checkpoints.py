@@ -172,10 +172,10 @@ def _refuse_ratios(ratios: Sequence[str], stages: int) -> None:
     if len(ratios) != stages:
         raise InputError(f"ratios = {','.join(ratios)}: {len(ratios)} given for {stages} stages; one for each")
     try:
-        ledger_of(1, ratios)
+        shares = [Fraction(ratio) for ratio in ratios]
     except (ValueError, ZeroDivisionError):
         raise InputError(f"ratios = {','.join(ratios)}: decimals such as 0.30, or quotients such as 3/10") from None
-    if not all(0 <= Fraction(ratio) < 1 for ratio in ratios):
+    if not all(0 <= share < 1 for share in shares):
         raise InputError(f"ratios = {','.join(ratios)}: each is at least 0 and below 1; write 30 % as 0.30")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import accumulate
 
 from verify.schedules import half_to_even
 
@@ -37,9 +38,10 @@ def sound(layers: Sequence[int], ratios: Sequence[str]) -> dict[str, list[int]]:
 def mistaken(active: int, ratios: Sequence[str]) -> dict[str, list[int]]:
     """Kept weights after each stage by readings of the ratios that do not reach the share they seem to."""
     shares = [Fraction(text) for text in ratios]
-    added = [max(active - half_to_even(sum(shares[: n + 1], Fraction(0)), active), 0) for n in range(len(shares))]
     return {
-        "the ratios are taken of all weights and added up, not of the weights still active": added,
+        "the ratios are taken of all weights and added up, not of the weights still active": [
+            max(active - half_to_even(share, active), 0) for share in accumulate(shares)
+        ],
         "each stage prunes its ratio of all weights anew, those pruned before among them: stages do not add up": [
             active - half_to_even(share, active) for share in shares
         ],

@@ -79,7 +79,7 @@ def _claimed_reduction(folder: Folder, run: Run, stage: StageRecord) -> Iterator
     """The reported reduction is what the variant's pruner claims: the first version the sum of its ratios so far."""
     variant = folder.plan.variant(run.planned.variant)
     if variant.pruner == "first-version":
-        own = float(sum((Fraction(line.ratio) for line in variant.stages[: stage.stage]), Fraction(0)))
+        own = float(sum(Fraction(line.ratio) for line in variant.stages[: stage.stage]))
     else:
         own = float(reduction(folder.plan.experiment.layers, stage.parameters))
     if not abs(stage.reported_reduction - own) <= REDUCTION_TOLERANCE:

@@ -187,37 +187,40 @@ class Watch:
         self.steps += 1
         self._due = True
 
-    @torch.no_grad()
     def _judge(self, *, thoroughly: bool = False) -> None:
         """Look at everything once, if a step was taken since; `thoroughly` counts again what was found before."""
         if not self._due and not thoroughly:
             return
         self._due = False
-        for guard in self._guards:
-            weight = guard.place.read()
-            grown = guard.shrink(weight.mask)
-            if grown:
-                self._enter("masks-monotone", "error", guard.place.name, grown, 0.0)
-            largest = guard.largest(weight.leaf)
-            if largest >= _inf_bits(weight.leaf.dtype):
-                pruned = guard.of(weight.leaf)
-                self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()), 0.0)
-            if largest and weight.masked:
-                self._note("hidden-weights", "note", guard, weight.leaf, self.steps, thoroughly)
-            elif largest:
-                self._note("resurrection", "error", guard, weight.leaf, self.steps, thoroughly)
-            for kept in self._optimizer.state.get(weight.leaf, {}).values():
-                per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
-                if per_weight and guard.largest(kept):
-                    self._note("optimizer-state", "note", guard, kept, self.steps, thoroughly)
-            if not weight.masked and (thoroughly or self.steps == 1):
-                self._zeros(guard, weight.leaf)
+        with torch.no_grad():
+            for guard in self._guards:
+                self._look(guard, thoroughly)
+
+    def _look(self, guard: _Guard, thoroughly: bool) -> None:
+        weight = guard.place.read()
+        grown = guard.shrink(weight.mask)
+        if grown:
+            self._enter("masks-monotone", "error", guard.place.name, grown)
+        largest = guard.largest(weight.leaf)
+        if largest >= _inf_bits(weight.leaf.dtype):
+            pruned = guard.of(weight.leaf)
+            self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()))
+        if largest and weight.masked:
+            self._note("hidden-weights", "note", guard, weight.leaf, self.steps, thoroughly)
+        elif largest:
+            self._note("resurrection", "error", guard, weight.leaf, self.steps, thoroughly)
+        for kept in self._optimizer.state.get(weight.leaf, {}).values():
+            per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
+            if per_weight and guard.largest(kept):
+                self._note("optimizer-state", "note", guard, kept, self.steps, thoroughly)
+        if not weight.masked and (thoroughly or self.steps == 1):
+            self._zeros(guard, weight.leaf)
 
     def _zeros(self, guard: _Guard, leaf: Tensor) -> None:
         pruned = guard.of(leaf)
         negative = int(((pruned == 0) & torch.signbit(pruned)).sum())
         if negative:
-            self._enter("negative-zero", "note", guard.place.name, negative, 0.0)
+            self._enter("negative-zero", "note", guard.place.name, negative)
 
     # --- what was seen ----------------------------------------------------------------------------------------------
 
@@ -235,7 +238,7 @@ class Watch:
         self._enter(check, severity, name, wrong.numel(), float(finite.max()) if finite.numel() else 0.0, step)
 
     def _enter(
-        self, check: str, severity: Severity, name: str, count: int, largest: float, step: int | None = None
+        self, check: str, severity: Severity, name: str, count: int, largest: float = 0.0, step: int | None = None
     ) -> None:
         step = self.steps if step is None else step
         seen = self._seen.setdefault(check, _Seen(severity, step))

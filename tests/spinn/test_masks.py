@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -93,3 +94,51 @@ def test_masks_are_frozen():
     """The tensors of a stage are not exchanged behind its back."""
     with pytest.raises(dataclasses.FrozenInstanceError, match="layers"):
         Masks.ones_like(network()).layers = ()  # type: ignore[misc]
+
+
+def test_the_refusals_say_how_to_mend_it():
+    """Name, value, what was expected, and what to call instead."""
+    old = Masks.ones_like(network())
+    old.layers[1][1].view(-1)[:3] = False
+    message = (
+        "keep, layers.1.weight of run 1 = 3 pruned weights kept again: masks only shrink; choose among the weights "
+        "that are still active"
+    )
+    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
+        old.refine(Masks.ones_like(network()))
+    shapes = "[(1, 5, 3), (1, 4, 5), (1, 2, 4)]"
+    message = f"masks = masks of shape {shapes}: expected [(1, 2, 3)]; make them with Masks.ones_like(network)"
+    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
+        Enforcer(Network.initialise((3, 2), [0]), Masks.ones_like(network(1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pruned_entries_are_cleared_in_every_precision(dtype: torch.dtype):
+    """Weights, gradients, and state of the same and of another precision; whatever stands there, and nothing else."""
+    weight = torch.full((1, 2, 2), -torch.inf, dtype=dtype)
+    weight[0, 0, 1] = 0.1
+    holder = Holder([weight.clone().requires_grad_()])
+    held = holder.weights[0]
+    held.grad = weight.clone()
+    optimizer = torch.optim.SGD([held])
+    original = weight.clone()
+    others = {name: weight.to(name, copy=True) for name in (torch.float16, torch.float32, torch.float64)}
+    optimizer.state[held] = {"step": torch.tensor(3.0), "count": 4, "part": weight[0].clone(), **others}
+    enforcer = Enforcer(holder, Masks((weight == torch.tensor(0.1, dtype=dtype),)), optimizer)
+    enforcer.weights()
+    enforcer.gradients()
+    enforcer.state()
+    for tensor in (held.detach(), held.grad, *(optimizer.state[held][name] for name in others)):
+        expected = torch.zeros_like(tensor)
+        expected[0, 0, 1] = torch.tensor(0.1, dtype=dtype)
+        assert torch.equal(tensor, expected)
+        assert not torch.signbit(tensor).any()
+    assert torch.equal(optimizer.state[held]["part"], original[0])
+    assert optimizer.state[held]["step"] == 3.0
+
+
+@dataclasses.dataclass
+class Holder:
+    """Something that has weights."""
+
+    weights: list[torch.Tensor]

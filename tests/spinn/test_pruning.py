@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 
 import pytest
@@ -293,3 +294,88 @@ def test_a_gpu_selects_the_same_weights():
         torch.use_deterministic_algorithms(False)
     on_cpu = global_magnitude(network, masks, 1500)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(on_gpu.layers, on_cpu.layers, strict=True))
+
+
+# --- to the last word ------------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_a_single_weight_and_their_limits():
+    """One kept weight has a mean and no spread; the smallest of several is theirs."""
+    network = constant(2.0, (2, 2, 1))
+    with torch.no_grad():
+        network.weights[0][0] = torch.tensor([[-2.0, 3.0], [4.0, 5.0]])
+    masks = Masks.ones_like(network)
+    masks.layers[1][0, 0, 0] = False
+    first, second = layer_statistics(network, masks, 0)
+    assert (first.mean_abs, first.min_abs, first.max_abs) == (3.5, 2.0, 5.0)
+    assert first.std == pytest.approx(math.sqrt(54 / 4 - 2.5**2))
+    assert (second.kept, second.mean_abs, second.std, second.min_abs, second.max_abs) == (1, 2.0, 0.0, 2.0, 2.0)
+
+
+def test_masks_of_another_network_are_never_cut_short():
+    """Fewer layers of masks than of weights is a mistake of the caller, not a shorter table."""
+    network = constant(1.0)
+    shorter = Masks(Masks.ones_like(network).layers[:2])
+    with pytest.raises(ValueError, match="zip"):
+        layer_statistics(network, shorter, 0)
+    with pytest.raises(ValueError, match="zip"):
+        global_magnitude(network, shorter, 1)
+
+
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        (44, "prune, run 0 = 44: expected 0 to 43, the weights still active; check the schedule"),
+        ([3], "prune = [3]: expected one count for each of 2 runs; or give one integer"),
+        (
+            8,
+            "layers.2.weight of run 0 = 8 active weights, all pruned: a layer keeps at least one; prune less, or pass "
+            "allow_empty_layer=True",
+        ),
+    ],
+)
+def test_refusals_of_the_pruner(prune: int | list[int], message: str):
+    """Name, value, what was expected, how to mend it."""
+    network = constant(1.0, runs=2)
+    with torch.no_grad():
+        network.weights[2].fill_(0.1)
+    with pytest.raises(InputError, match=rf"^{re.escape(message)}$"):
+        global_magnitude(network, Masks.ones_like(network), prune)
+
+
+def test_the_refusal_of_weights_that_are_not_finite():
+    """How many there are, and what to do about it."""
+    network = constant(1.0, runs=2)
+    with torch.no_grad():
+        network.weights[1][1, 0] = torch.nan
+    message = (
+        "layers.1.weight of run 1 = 5 active weights inf or NaN: expected finite ones; training diverged, lower its "
+        "learning rate or roll back a stage"
+    )
+    with pytest.raises(NonFiniteError, match=rf"^{re.escape(message)}$"):
+        global_magnitude(network, Masks.ones_like(network), 0)
+
+
+def test_all_that_is_active_can_go_where_that_is_asked_for():
+    """The largest count that is possible, and the smallest."""
+    network = constant(1.0)
+    masks = Masks.ones_like(network)
+    assert global_magnitude(network, masks, 43, allow_empty_layer=True).kept() == [0]
+    assert global_magnitude(network, masks, 0).kept() == [43]
+    assert global_magnitude(network, masks, 42, allow_empty_layer=True).kept() == [1]
+
+
+def test_ties_go_in_the_order_of_a_known_permutation():
+    """The 32-bit finaliser of MurmurHash3 over flat positions: its published values rank them."""
+
+    def finaliser(value: int) -> int:
+        value = (value ^ value >> 16) * 0x85EBCA6B % 2**32
+        value = (value ^ value >> 13) * 0xC2B2AE35 % 2**32
+        return value ^ value >> 16
+
+    assert [finaliser(n) for n in (0, 1, 2)] == [0, 0x514E28B7, 0x30F4C306]  # as SMHasher has them
+    network = constant(1.0, (300, 300, 2))
+    size = 300 * 300 + 600
+    expected = set(sorted(range(size), key=finaliser)[:1234])
+    masks = global_magnitude(network, Masks.ones_like(network), 1234)
+    assert set(torch.nonzero(~flat(masks.layers, 0)).flatten().tolist()) == expected

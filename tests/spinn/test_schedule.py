@@ -11,12 +11,11 @@ from itertools import combinations_with_replacement, pairwise
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from spinn import checkpoint, schedule
+from spinn import schedule
 from spinn.errors import ScheduleError
 from spinn.schedule import Criteria, judge, parse_ratio, plan, size_on_disk, solve, suggest
 from verify import strategies
@@ -199,25 +198,6 @@ def test_the_ratio_stays_as_written(widths, chosen):
     for stage, text in zip(plan(widths, chosen), chosen, strict=True):
         assert stage.ratio_text == text
         assert parse_ratio(schedule.decimal(stage.ratio)) == stage.ratio
-
-
-@given(layers, st.integers(0, 2**32 - 1), st.integers(0, 12))
-def test_size_bound_covers_the_file(widths, seed, coefficients):
-    """No sparse checkpoint is larger than its bound, and the bound is within 4 kB of it."""
-    draw = np.random.default_rng(seed)
-    shapes = [(b, a) for a, b in pairwise(widths)]
-    masks = tuple(draw.random(shape) < draw.random() for shape in shapes)
-    weights = tuple(np.where(mask, draw.normal(size=mask.shape), 0).astype(np.float32) for mask in masks)
-    biases = tuple(np.zeros(shape[0], np.float32) for shape in shapes)
-    learned = {f"coefficient{index:05d}": 1.0 for index in range(coefficients)}
-    file = checkpoint.encode(checkpoint.Checkpoint(weights, biases, masks, learned))
-    bound = size_on_disk(widths, sum(int(mask.sum()) for mask in masks))
-    assert len(file) <= bound <= len(file) + 4_000
-
-
-def test_size_of_the_default_schedule():
-    """The default schedule ends within 0.85 MB, the first repair does not."""
-    assert size_on_disk(DENSE, 188_236) <= 850_000 < size_on_disk(DENSE, 208_571)
 
 
 # --- criteria --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,333 @@
+"""What `verify.watch` says, to the last word and number: which steps, which layers, how many and how large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils import prune
+
+import verify
+from verify.findings import Finding
+
+MASKS = {"a": [[0, 1], [1, 1]], "b": [[0, 0], [1, 1]]}
+
+
+class Model(torch.nn.Module):
+    """Two weights of 2 × 2, all 1, and whatever a mask prunes of them 0."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        kept = {name: torch.tensor(mask, dtype=dtype) for name, mask in MASKS.items()}
+        self.a, self.b = (torch.nn.Parameter(kept[name].clone()) for name in MASKS)
+        self.masks: dict[str, torch.Tensor] = kept
+
+    def forward(self) -> None:
+        """Nothing; the watch judges before it."""
+
+
+def still(model: torch.nn.Module) -> torch.optim.SGD:
+    """An optimizer whose steps change nothing."""
+    return torch.optim.SGD(model.parameters(), 0.0)
+
+
+def put(tensor: torch.Tensor, *values: float) -> None:
+    """Write over the first entries."""
+    with torch.no_grad():
+        tensor.view(-1)[: len(values)] = torch.tensor(values, dtype=tensor.dtype)
+
+
+def take_steps(watched: Any, model: torch.nn.Module, *edits: Callable[[], None]) -> None:
+    """A step for each edit, which follows it; then the model is used."""
+    for edit in edits:
+        watched._optimizer.step()
+        edit()
+        model()
+
+
+def nothing() -> None:
+    """An edit that is none."""
+
+
+def only(watched: Any) -> Finding:
+    """The one finding."""
+    (finding,) = watched.verdict.findings
+    return finding
+
+
+# --- each finding ---------------------------------------------------------------------------------------------------
+
+
+def test_resurrection() -> None:
+    """Counted in full when a layer first shows it and at the end, over all layers; the largest of any time."""
+    model = Model()
+    optimizer = still(model)
+    with verify.watch(model, optimizer, model.masks, raises=False) as watched:
+        take_steps(watched, model, nothing, lambda: put(model.a, -0.5))
+        assert only(watched) == Finding(
+            "resurrection",
+            "error",
+            "1 pruned weights are not zero when they are used; the largest is 0.5: apply the mask after every "
+            "optimizer step (a; at step 2, 1 of 2 steps)",
+            data={"count": 1, "layers": {"a": 1}, "first_step": 2, "steps": 1, "largest": "0.5"},
+        )
+        take_steps(watched, model, lambda: put(model.b, 0.25))
+        take_steps(watched, model, lambda: put(model.b, 0.25, 0.125))
+        assert only(watched).data["layers"] == {"a": 1, "b": 1}
+    assert only(watched) == Finding(
+        "resurrection",
+        "error",
+        "3 pruned weights are not zero when they are used; the largest is 0.5: apply the mask after every optimizer "
+        "step (a, b; from step 2 on, 3 of 4 steps)",
+        data={"count": 3, "layers": {"a": 1, "b": 2}, "first_step": 2, "steps": 3, "largest": "0.5"},
+    )
+
+
+def test_what_went_away_is_still_told() -> None:
+    """With its first step, and the number of steps that showed it."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, 3, 1), lambda: put(model.b, 0, 0), nothing)
+    data = only(watched).data
+    assert data == {"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 1, "largest": "3"}
+    assert only(watched).message.endswith("(b; at step 1, 1 of 3 steps)")
+
+
+def test_non_finite() -> None:
+    """How many of the pruned entries; those that are kept are not this check's business."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, torch.inf, torch.nan, torch.inf))
+    wild, back = watched.verdict.findings
+    assert wild == Finding(
+        "non-finite",
+        "error",
+        "2 pruned weights are inf or NaN, and stay so under a product with a mask: set them to zero instead "
+        "(masked_fill_) (b; at step 1, 1 of 1 steps)",
+        data={"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 1, "largest": "0"},
+    )
+    assert (back.check, back.data["count"], back.data["largest"]) == ("resurrection", 2, "0")
+
+
+def test_masks_that_grow() -> None:
+    """Told once for each change, and what came back stays watched."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, nothing, lambda: put(model.masks["b"], 1, 1), nothing)
+    assert only(watched) == Finding(
+        "masks-monotone",
+        "error",
+        "2 weights that were pruned are kept again: prune among the weights that are still active, and hand masks "
+        "from stage to stage (b; at step 2, 1 of 3 steps)",
+        data={"count": 2, "layers": {"b": 2}, "first_step": 2, "steps": 1, "largest": "0"},
+    )
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        put(model.masks["b"], 0, 0)
+        take_steps(watched, model, lambda: put(model.masks["b"], 1, 0), lambda: put(model.b, 7))
+    assert [finding.check for finding in watched.verdict.findings] == []
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.masks["b"], 1, 1), lambda: put(model.b, 7))
+    assert [finding.data["count"] for finding in watched.verdict.findings] == [2, 1]
+
+
+def test_masks_that_shrink_are_followed() -> None:
+    """What is pruned later is watched from then on."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.masks["a"], 0, 0))
+    assert only(watched).data == {"count": 1, "layers": {"a": 1}, "first_step": 1, "steps": 1, "largest": "1"}
+
+
+def test_gradients() -> None:
+    """At the step that they come with, where asked for."""
+    for asked in (True, False):
+        model = Model()
+        with verify.watch(model, still(model), model.masks, gradients=asked, raises=False) as watched:
+            take_steps(watched, model, nothing)
+            model.a.grad = torch.zeros(2, 2)
+            model.b.grad = torch.tensor([[-4.0, 0.0], [9.0, 9.0]])
+            take_steps(watched, model, nothing, nothing)
+        if not asked:
+            assert watched.verdict.findings == ()
+            continue
+        assert only(watched) == Finding(
+            "gradients",
+            "error",
+            "gradients of 1 pruned weights are not zero at the step; the largest is 4: clear them before clipping "
+            "(b; from step 2 on, 2 of 3 steps)",
+            data={"count": 1, "layers": {"b": 1}, "first_step": 2, "steps": 2, "largest": "4"},
+        )
+
+
+def test_optimizer_state() -> None:
+    """Per weight, of any precision, and no other."""
+    model = Model()
+    optimizer = still(model)
+    optimizer.state[model.a] = {"step": torch.tensor(3.0), "kind": "x", "row": torch.ones(2), "none": torch.zeros(2, 2)}
+    optimizer.state[model.b] = {
+        "mean": torch.full((2, 2), -2.0, dtype=torch.float64),
+        "square": torch.tensor([[0.0, 5.0], [9.0, 9.0]]),
+    }
+    with verify.watch(model, optimizer, model.masks) as watched:
+        take_steps(watched, model, nothing)
+    assert only(watched) == Finding(
+        "optimizer-state",
+        "note",
+        "the optimizer keeps state for 2 pruned weights; the largest is 5: a step without enforcement moves them "
+        "(b; at step 1, 1 of 1 steps)",
+        data={"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 1, "largest": "5"},
+    )
+
+
+def test_hidden_weights() -> None:
+    """Under a mask that the model multiplies with; −0.0 among them is no matter."""
+    model = Model()
+    for name in MASKS:
+        prune.custom_from_mask(model, name, model.masks[name])
+    with verify.watch(model, still(model)) as watched:
+        take_steps(watched, model, lambda: put(model.b_orig, 0.5, -0.0))  # type: ignore[arg-type]
+    assert only(watched) == Finding(
+        "hidden-weights",
+        "note",
+        "1 pruned weights moved under their mask; the largest is 0.5: harmless while the mask is there, back as soon "
+        "as it is removed or lost (b; at step 1, 1 of 1 steps)",
+        data={"count": 1, "layers": {"b": 1}, "first_step": 1, "steps": 1, "largest": "0.5"},
+    )
+
+
+def test_negative_zeros() -> None:
+    """Looked for after the first step and at the end, not in between."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks) as watched:
+        take_steps(watched, model, lambda: put(model.b, -0.0, -0.0), lambda: put(model.b, 0.0, 0.0))
+        assert only(watched) == Finding(
+            "negative-zero",
+            "note",
+            "2 pruned weights are −0.0, which a product with a mask leaves; it equals 0, and its bits do not (b; at "
+            "step 1, 1 of 2 steps)",
+            data={"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 1, "largest": "0"},
+        )
+        take_steps(watched, model, lambda: put(model.a, -0.0))
+        assert only(watched).data["layers"] == {"b": 2}
+        put(model.b, -0.0, 0.0)
+    assert only(watched).data["layers"] == {"a": 1, "b": 2}
+    assert only(watched).data["count"] == 3
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, -3.0, 0.0))
+    assert only(watched).check == "resurrection"
+
+
+# --- when it looks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_judged_when_the_weights_are_next_used() -> None:
+    """Masks may be applied after the step: by the next use, the next step or the end, and once only."""
+    model = Model()
+    optimizer = still(model)
+    with verify.watch(model, optimizer, model.masks) as watched:
+        put(model.a, 8)
+        model()  # no step was taken yet
+        optimizer.step()
+        put(model.a, 0)
+        model()
+        put(model.a, 8)
+        model()  # that step was judged
+        put(model.a, 0)
+    assert watched.verdict.findings == ()
+    with verify.watch(model, optimizer, model.masks, raises=False) as watched:
+        optimizer.step()
+        put(model.a, 8)
+        optimizer.step()
+        put(model.a, 0)
+    assert only(watched).data == {"count": 1, "layers": {"a": 1}, "first_step": 1, "steps": 1, "largest": "8"}
+    assert watched.steps == 2
+
+
+def test_the_end_of_the_block_is_a_use() -> None:
+    """Even where no step was taken; and a block that failed is not judged."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        put(model.a, 8)
+    assert [finding.check for finding in watched.verdict.findings] == ["resurrection", "nothing-watched"]
+    watched = verify.watch(model, still(model), model.masks)
+    with pytest.raises(KeyError, match="own"):
+        fail_in(watched)
+    assert watched.verdict.findings == ()
+
+
+def fail_in(watched: Any) -> None:
+    """A block that takes a step and ends by an error of its own."""
+    with watched:
+        watched._optimizer.step()
+        raise KeyError("own")
+
+
+def test_the_error_lists_each_fault_on_a_line() -> None:
+    """Errors only: notes are no faults."""
+    model = Model()
+    optimizer = still(model)
+    watched = verify.watch(model, optimizer, model.masks)
+    watched.__enter__()
+    put(model.a, 8)
+    put(model.b, -torch.inf, -0.0)
+    optimizer.step()
+    message = (
+        r"^resurrection: 2 pruned weights are not zero.* \(a, b; at step 1, 1 of 1 steps\)\n"
+        r"non-finite: 1 pruned weights are inf or NaN.* \(b; at step 1, 1 of 1 steps\)$"
+    )
+    with pytest.raises(verify.PruningFaultError, match=message):
+        watched.__exit__(None, None, None)
+
+
+def test_no_error_where_everything_holds_and_none_where_not_asked() -> None:
+    """Notes do not raise; and the verdict can be read afterwards."""
+    model = Model()
+    optimizer = still(model)
+    with verify.watch(model, optimizer, model.masks) as watched:
+        put(model.a, -0.0)
+        optimizer.step()
+    assert watched.verdict.holds
+    with verify.watch(model, optimizer, model.masks, raises=False) as watched:
+        put(model.a, 1.0)
+        optimizer.step()
+    assert not watched.verdict.holds
+
+
+def test_a_model_that_is_no_module() -> None:
+    """Judged at the next step and at the end; an empty weight has no largest entry."""
+    weights = [torch.zeros(1, 2, 2, requires_grad=True), torch.zeros(1, 0, 2, requires_grad=True)]
+    optimizer = torch.optim.SGD(weights, 0.0)
+    with verify.watch(SimpleNamespace(weights=weights), optimizer, raises=False) as watched:
+        optimizer.step()
+        put(weights[0], 2.0)
+    assert only(watched).data["layers"] == {"layers.0.weight": 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_precision(dtype: torch.dtype) -> None:
+    """The largest finite number is not inf, and the smallest is not zero."""
+    limits = torch.finfo(dtype)
+    for value, checks in [
+        (limits.max, ["resurrection"]),
+        (-limits.tiny, ["resurrection"]),
+        (-torch.inf, ["non-finite", "resurrection"]),
+        (torch.nan, ["non-finite", "resurrection"]),
+        (0.0, []),
+    ]:
+        model = Model(dtype)
+        with verify.watch(model, still(model), model.masks, raises=False) as watched:
+            take_steps(watched, model, lambda value=value, model=model: put(model.b, 0.0, value))
+        assert [finding.check for finding in watched.verdict.findings] == checks
+
+
+def test_weights_that_begin_at_zero_are_pruned_where_there_is_no_mask() -> None:
+    """The entries that are exactly zero as the watch begins."""
+    model = Model()
+    with verify.watch(model, still(model), raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.a, 0.5, 0.0))
+    assert only(watched).data == {"count": 1, "layers": {"a": 1}, "first_step": 1, "steps": 1, "largest": "0.5"}
