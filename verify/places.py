@@ -40,7 +40,7 @@ class Place:
 
 
 def find_places(model: Any, masks: Any = None) -> list[Place]:
-    """Every weight of `model` that may have pruned entries.
+    """Every parameter of `model` that may have pruned entries, one that is used twice once.
 
     Args:
         model: A `torch.nn.Module`, or anything with `weights`, a list of tensors `[runs, out, in]`.
@@ -97,19 +97,20 @@ def _plain(name: str, tensor: Tensor) -> Place:
 
 
 def _of_module(model: torch.nn.Module) -> list[Place]:
-    """A place for each weight under its plain name: `0.weight`, however a library has renamed what is behind it."""
-    places: dict[str, Place] = {}
+    """A place for each parameter under its plain name: `0.weight`, however a library has renamed what is behind it."""
+    places: dict[int, Place] = {}
     for path, module in model.named_modules():
         if _is_parametrisation(path):
             continue
         names = [name.removesuffix("_orig") if f"{name.removesuffix('_orig')}_mask" in module._buffers else name
-                 for name in module._parameters]  # fmt: skip
+                 for name, parameter in module._parameters.items() if parameter is not None]  # fmt: skip
         parametrised = [name for name, steps in getattr(module, "parametrizations", {}).items() if _masks_of(steps)]
         for tensor in (*names, *parametrised):
             place = _of_tensor(f"{path}.{tensor}" if path else tensor, module, tensor)
-            weight = place.read()
-            if weight.mask is not None or weight.leaf.dim() >= 2:
-                places.setdefault(place.name, place)
+            leaf = place.read().leaf
+            if torch.nn.parameter.is_lazy(leaf):
+                raise InputError(f"{place.name}: has no shape yet; run a forward pass before it is watched")
+            places.setdefault(id(leaf), place)  # tied weights are one parameter
     return list(places.values())
 
 

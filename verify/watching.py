@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -14,9 +15,8 @@ import torch
 from torch import Tensor
 
 from verify.findings import Finding, Severity, Verdict
+from verify.guard import Guard, inf_bits
 from verify.places import Place, find_places
-
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class PruningFaultError(AssertionError):
@@ -36,17 +36,19 @@ def watch(
     - `non-finite` (error): a pruned weight, or the hidden one under its mask, is inf or NaN (inf · 0 is NaN).
     - `masks-monotone` (error): a weight that was pruned is kept again by the model's own masks.
     - `gradients` (error): asked for with `gradients`, the gradient of a pruned weight is not zero at a step.
-    - `hidden-weights` (note): under a mask (`weight_orig`) the pruned weights moved; losing the mask revives them.
+    - `hidden-weights` (note): under a mask (`weight_orig`) the pruned weights are not what they were when they were
+      pruned; losing the mask revives them.
     - `optimizer-state` (note): the optimizer holds momentum or the like for pruned weights; a step without
-      enforcement would move them.
+      enforcement would move them. Unchecked where it keeps state that is not per weight.
     - `negative-zero` (note): pruned weights are −0.0, which a product with a mask leaves; equal to 0, not in its bits.
 
     Args:
         model: A `torch.nn.Module`, or `spinn.model.Network`.
         optimizer: The one whose steps are judged.
-        masks: None: those that `model` holds by torch.nn.utils.prune or torch.ao.pruning; of other weights with at
-            least two dimensions, the entries that are exactly zero now count as pruned. Or `spinn.masks.Masks`, or a
-            dict from parameter name to a mask of its shape, of 0 and 1. They are read again at every step.
+        masks: None: those that `model` holds by torch.nn.utils.prune or torch.ao.pruning; if it holds none, the entries
+            that are exactly zero now count as pruned, in parameters with at least two dimensions. Or
+            `spinn.masks.Masks`, or a dict from parameter name to a mask of its shape, of 0 and 1. They are read again
+            at every step.
         gradients: Whether gradients of pruned weights have to be zero when the optimizer steps.
         raises: Whether leaving the block raises `PruningFaultError` where an error was found. An exception of the
             block itself always comes first.
@@ -70,57 +72,21 @@ class _Seen:
     layers: dict[str, int] = field(default_factory=dict)
 
 
-class _Guard:
-    """One weight: which of its entries are pruned, as bits to test tensors with."""
+class _Hook:
+    """A module's hook that is left behind where the module is pickled or copied: a copy is not watched."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        weight = place.read()
-        mask = weight.mask if weight.mask is not None else weight.leaf.detach() != 0
-        self.kept = mask.detach() != 0
-        self._mask = None if weight.mask is None else weight.mask.detach().clone()
-        self._bits: dict[torch.dtype, Tensor] = {}
-        self._scratch: dict[torch.dtype, Tensor] = {}
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
 
-    @property
-    def pruned(self) -> int:
-        """How many entries are pruned."""
-        return int((~self.kept).sum())
+    def __call__(self, *_: Any) -> None:
+        self._call()
 
-    def shrink(self, mask: Tensor | None) -> int:
-        """Take over the mask as it is now; returns how many pruned entries it keeps again."""
-        if mask is None:
-            return 0
-        if self._mask is not None and mask.dtype == self._mask.dtype and torch.equal(mask, self._mask):
-            return 0
-        self._mask = mask.detach().clone()
-        now = mask != 0
-        grown = int((now & ~self.kept).sum())
-        self.kept = self.kept & now  # what came back stays watched
-        self._bits.clear()
-        return grown
-
-    def largest(self, tensor: Tensor) -> int:
-        """Magnitude bits of the largest pruned entry of `tensor`: 0 if all are zero, at least inf's if not finite.
-
-        Without their sign the bits of floats are ordered as their magnitudes are, NaN above inf (IEEE 754), so a
-        single pass over integers answers both questions.
-        """
-        integer = _INTEGERS[tensor.dtype.itemsize]
-        if integer not in self._bits:
-            self._bits[integer] = torch.where(self.kept, 0, torch.iinfo(integer).max).to(integer)
-            self._scratch[integer] = torch.empty_like(self._bits[integer])
-        if not tensor.numel():
-            return 0
-        return int(torch.bitwise_and(tensor.view(integer), self._bits[integer], out=self._scratch[integer]).amax())
-
-    def of(self, tensor: Tensor) -> Tensor:
-        """The pruned entries."""
-        return tensor.detach()[~self.kept]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Hook, (_nothing,)
 
 
-def _inf_bits(dtype: torch.dtype) -> int:
-    return int(torch.tensor(torch.inf, dtype=dtype).view(_INTEGERS[dtype.itemsize]))
+def _nothing() -> None:
+    pass
 
 
 class Watch:
@@ -133,7 +99,9 @@ class Watch:
         """How many steps of the optimizer were seen."""
         self._model, self._optimizer = model, optimizer
         self._gradients, self._raises = gradients, raises
-        self._guards = [_Guard(place) for place in places]
+        masked = any(place.read().mask is not None for place in places)
+        self._guards = [Guard(place, zeros_count=not masked) for place in places]
+        self._zeros_left = {guard.place.name: guard.zeros for guard in self._guards if masked and guard.zeros}
         self._seen: dict[str, _Seen] = {}
         self._due = False  # a step was taken, and not judged yet
         self._hooks: list[Any] = []
@@ -145,7 +113,7 @@ class Watch:
             self._optimizer.register_step_post_hook(self._after_step),
         ]
         if isinstance(self._model, torch.nn.Module):
-            self._hooks.append(self._model.register_forward_pre_hook(lambda *_: self._judge()))
+            self._hooks.append(self._model.register_forward_pre_hook(_Hook(self._judge)))
         return self
 
     def __exit__(
@@ -168,9 +136,28 @@ class Watch:
         findings = [_finding(check, seen, self.steps) for check, seen in self._seen.items()]
         if not any(guard.pruned for guard in self._guards):
             findings.append(Finding("nothing-watched", "note", "no weight of the model is pruned: nothing to watch"))
+        if self._zeros_left:
+            named = ", ".join(f"{name} ({count})" for name, count in self._zeros_left.items())
+            message = f"zeros of {named} are not watched, since other weights have masks; name theirs in masks"
+            findings.append(Finding("nothing-watched", "note", message, data={"layers": self._zeros_left}))
+        if strange := self._strange_state():
+            message = f"{strange}: not looked at, since it is not kept weight by weight; the weights are"
+            findings.append(Finding("optimizer-state", "unchecked", message))
         if not self.steps:
             findings.append(Finding("nothing-watched", "note", "the optimizer took no step"))
         return Verdict(tuple(findings))
+
+    def _strange_state(self) -> str:
+        """What the optimizer keeps for a matrix, or for the whole network, of parameters that are watched."""
+        keys = {
+            str(key)
+            for group in self._optimizer.param_groups
+            for leaf in group["params"]
+            for key, value in self._optimizer.state.get(leaf, {}).items()
+            if isinstance(value, list | dict)
+            or (isinstance(value, Tensor) and value.shape not in ((), (1,), leaf.shape))
+        }
+        return f"state of {type(self._optimizer).__name__} ({', '.join(sorted(keys))})" if keys else ""
 
     # --- hooks ------------------------------------------------------------------------------------------------------
 
@@ -180,8 +167,9 @@ class Watch:
             with torch.no_grad():
                 for guard in self._guards:
                     gradient = guard.place.read().leaf.grad
+                    gradient = gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
                     if gradient is not None and guard.largest(gradient):
-                        self._note("gradients", "error", guard, gradient, self.steps + 1)
+                        self._note("gradients", "error", guard, partial(guard.nonzero, gradient), self.steps + 1)
 
     def _after_step(self, *_: Any) -> None:
         self.steps += 1
@@ -196,46 +184,50 @@ class Watch:
             for guard in self._guards:
                 self._look(guard, thoroughly)
 
-    def _look(self, guard: _Guard, thoroughly: bool) -> None:
+    def _look(self, guard: Guard, thoroughly: bool) -> None:
         weight = guard.place.read()
-        grown = guard.shrink(weight.mask)
+        grown = guard.shrink(weight)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
         largest = guard.largest(weight.leaf)
-        if largest >= _inf_bits(weight.leaf.dtype):
+        if largest >= inf_bits(weight.leaf.dtype):
             pruned = guard.of(weight.leaf)
             self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()))
-        if largest and weight.masked:
-            self._note("hidden-weights", "note", guard, weight.leaf, self.steps, thoroughly)
-        elif largest:
-            self._note("resurrection", "error", guard, weight.leaf, self.steps, thoroughly)
+        if weight.masked and guard.has_moved(weight.leaf):
+            self._note("hidden-weights", "note", guard, lambda: guard.moved(weight.leaf), self.steps, thoroughly)
+        elif largest and not weight.masked:
+            self._note("resurrection", "error", guard, lambda: guard.nonzero(weight.leaf), self.steps, thoroughly)
         for kept in self._optimizer.state.get(weight.leaf, {}).values():
             per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
             if per_weight and guard.largest(kept):
-                self._note("optimizer-state", "note", guard, kept, self.steps, thoroughly)
+                self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), self.steps, thoroughly)
         if not weight.masked and (thoroughly or self.steps == 1):
             self._zeros(guard, weight.leaf)
 
-    def _zeros(self, guard: _Guard, leaf: Tensor) -> None:
-        pruned = guard.of(leaf)
-        negative = int(((pruned == 0) & torch.signbit(pruned)).sum())
+    def _zeros(self, guard: Guard, leaf: Tensor) -> None:
+        negative = guard.negative_zeros(leaf)
         if negative:
             self._enter("negative-zero", "note", guard.place.name, negative)
 
     # --- what was seen ----------------------------------------------------------------------------------------------
 
     def _note(
-        self, check: str, severity: Severity, guard: _Guard, tensor: Tensor, step: int, thoroughly: bool = False
+        self,
+        check: str,
+        severity: Severity,
+        guard: Guard,
+        wrong: Callable[[], Tensor],
+        step: int,
+        thoroughly: bool = False,
     ) -> None:
-        """Count in full the first time that a layer shows a fault, and at the end; in between, that it goes on."""
+        """Count the `wrong` entries when a layer first has some, and at the end; in between, only that it goes on."""
         name, seen = guard.place.name, self._seen.get(check)
         if seen is not None and name in seen.layers and not thoroughly:
             self._enter(check, severity, name, seen.layers[name], seen.largest, step)
             return
-        pruned = guard.of(tensor)
-        wrong = pruned[pruned != 0]
-        finite = wrong[torch.isfinite(wrong)].abs()
-        self._enter(check, severity, name, wrong.numel(), float(finite.max()) if finite.numel() else 0.0, step)
+        entries = wrong()
+        finite = entries[torch.isfinite(entries)].abs()
+        self._enter(check, severity, name, entries.numel(), float(finite.max()) if finite.numel() else 0.0, step)
 
     def _enter(
         self, check: str, severity: Severity, name: str, count: int, largest: float = 0.0, step: int | None = None

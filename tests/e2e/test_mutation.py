@@ -14,7 +14,9 @@ import pytest
 PROJECT = {
     "pyproject.toml": '[tool.mutmut]\nsource_paths = ["pack"]\n',
     "pack/__init__.py": "",
-    "pack/size.py": "class Size:\n    def of(self, x):\n        return x if x > 0 else 0\n\n\ndef idle():\n    return 1\n",
+    "pack/size.py": (
+        "class Size:\n    def of(self, x):\n        return x if x > 0 else 0\n\n\ndef idle():\n    return 1\n"
+    ),
     "tests/test_size.py": (
         "from pack.size import Size\n\n\ndef test_size():\n"
         "    assert [Size().of(x) for x in (-1, 0.5, 1, 2)] == [0, 0.5, 1, 2]\n"

@@ -167,7 +167,7 @@ def test_optimizer_state() -> None:
     """Per weight, of any precision, and no other."""
     model = Model()
     optimizer = still(model)
-    optimizer.state[model.a] = {"step": torch.tensor(3.0), "kind": "x", "row": torch.ones(2), "none": torch.zeros(2, 2)}
+    optimizer.state[model.a] = {"step": torch.tensor(3.0), "kind": "x", "none": torch.zeros(2, 2)}
     optimizer.state[model.b] = {
         "mean": torch.full((2, 2), -2.0, dtype=torch.float64),
         "square": torch.tensor([[0.0, 5.0], [9.0, 9.0]]),

@@ -1,0 +1,267 @@
+"""What may be watched: modules of every kind, tied, lazy and complex parameters, biases, any optimizer's state."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+
+import verify
+from spinn.errors import InputError
+from verify import strategies
+
+
+def checks(watched: verify.watching.Watch) -> dict[str, str]:
+    """Severity by check."""
+    return {finding.check: finding.severity for finding in watched.verdict.findings}
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, steps: int = 3) -> None:
+    """A loop that knows of no mask."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (model(x) - 1).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(16, 2)),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2, bias=False)),
+    ],
+)
+def test_modules_without_a_bias_are_watched(model: nn.Module) -> None:
+    """A parameter that is None has nothing to prune, and is passed over."""
+    prune.l1_unstructured(model[0], "weight", amount=0.3)  # type: ignore[index]
+    optimizer = torch.optim.Adam(model.parameters())
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, torch.randn(8, 3, 4, 4))
+    assert watched.verdict.holds
+    assert watched.steps == 3
+
+
+def test_attention_is_watched() -> None:
+    """MultiheadAttention has parameters that are None, and one that serves three projections."""
+    attention = nn.MultiheadAttention(8, 2)
+    prune.random_unstructured(attention, "in_proj_weight", amount=0.5)
+    optimizer = torch.optim.SGD(attention.parameters(), 0.1)
+    x = torch.randn(3, 2, 8)
+    with verify.watch(attention, optimizer) as watched:
+        for _ in range(2):
+            optimizer.zero_grad()
+            attention(x, x, x)[0].square().mean().backward()
+            optimizer.step()
+    assert watched.verdict.holds
+    assert watched.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "moves"),
+    [
+        (lambda parameters: torch.optim.SGD(parameters, 0.1), False),
+        (lambda parameters: torch.optim.AdamW(parameters, 0.1), True),
+    ],
+)
+def test_hidden_weights_are_noted_where_they_move(make: Callable[..., torch.optim.Optimizer], moves: bool) -> None:
+    """Plain SGD leaves them as they were pruned, AdamW decays them all: the count is of those that moved."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 1))
+    prune.l1_unstructured(model[0], "weight", amount=0.3)
+    before = model[0].weight_orig.detach().clone()
+    optimizer = make(model.parameters())
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, torch.randn(32, 8))
+    pruned = model[0].weight_mask == 0
+    moved = int((model[0].weight_orig != before)[pruned].sum())  # type: ignore[index]
+    assert bool(moved) == moves
+    counts = [finding.data["count"] for finding in watched.verdict.findings if finding.check == "hidden-weights"]
+    assert counts == ([moved] if moves else [])
+
+
+def test_weights_that_a_later_stage_prunes_are_compared_with_what_they_were_then() -> None:
+    """What a weight did while it was kept is no drift."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x = torch.randn(32, 8)
+    with verify.watch(model, optimizer) as watched:
+        for _ in range(3):
+            prune.l1_unstructured(model[0], "weight", amount=0.3)
+            model(x)
+            train(model, optimizer, x)
+    assert checks(watched) == {}
+
+
+def test_a_pruned_bias_is_watched() -> None:
+    """A mask may come to any parameter while the block runs; one that is removed and trained on is found."""
+    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 1))
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    x = torch.randn(32, 8)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer, x)
+        prune.l1_unstructured(model[0], "bias", amount=0.5)
+        train(model, optimizer, x)
+        prune.remove(model[0], "bias")
+        train(model, optimizer, x)
+    (finding,) = (finding for finding in watched.verdict.findings if finding.check == "resurrection")
+    assert finding.data["layers"] == {"0.bias": 32}
+
+
+def test_a_mask_of_a_bias_may_be_given() -> None:
+    """By the parameter's name, as that of a weight."""
+    model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 1))
+    with torch.no_grad():
+        model[0].bias[:2] = 0.0
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, {"0.bias": torch.tensor([0, 0, 1, 1])}, raises=False) as watched:
+        train(model, optimizer, torch.randn(16, 8))
+    assert watched.verdict.findings[0].data["layers"] == {"0.bias": 2}
+
+
+def test_zeros_beside_masks_are_no_pruning() -> None:
+    """A head that starts at zero may learn, where the model has masks elsewhere; it is said that nobody watches it."""
+    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 1))
+    nn.init.zeros_(model[2].weight)
+    prune.l1_unstructured(model[0], "weight", amount=0.3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, torch.randn(32, 8))
+    (note,) = (finding for finding in watched.verdict.findings if finding.check == "nothing-watched")
+    assert note.data == {"layers": {"2.weight": 64}}
+    assert "zeros of 2.weight (64) are not watched, since other weights have masks" in note.message
+
+
+def test_tied_weights_are_one() -> None:
+    """An embedding that is the output layer too has its pruned entries counted once."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(20, 8)
+            self.out = nn.Linear(8, 20, bias=False)
+            self.out.weight = self.embedding.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.embedding(x))
+
+    model = Tied()
+    with torch.no_grad():
+        model.embedding.weight[:10] = 0.0
+    optimizer = torch.optim.Adam(model.parameters())
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer, torch.arange(20))
+    assert watched.verdict.findings[0].data["layers"] == {"embedding.weight": 80}
+
+
+def test_a_lazy_module_is_refused() -> None:
+    """It has no weights yet; the message says what to do."""
+    model = nn.Sequential(nn.LazyLinear(4))
+    with pytest.raises(InputError, match=r"0\.weight: has no shape yet; run a forward pass before it is watched"):
+        verify.watch(model, torch.optim.SGD([torch.ones(1, requires_grad=True)], 0.1))
+
+
+def test_complex_weights_are_watched() -> None:
+    """A pruned complex weight is 0 + 0i: either part may come back."""
+    weight = nn.Parameter(torch.randn(4, 3, dtype=torch.complex64))
+    model = nn.Module()
+    model.weight = weight
+    mask = torch.ones(4, 3)
+    mask[1, 2] = mask[3, 0] = 0
+    with torch.no_grad():
+        weight.mul_(mask)
+    optimizer = torch.optim.SGD([weight], 0.0)
+    with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
+        optimizer.step()
+        with torch.no_grad():
+            weight[3, 0] = complex(0.0, -0.25)
+        optimizer.step()
+    (finding,) = (finding for finding in watched.verdict.findings if finding.check == "resurrection")
+    assert (finding.data["count"], finding.data["largest"]) == (1, "0.25")
+
+
+def test_sparse_gradients_are_looked_at() -> None:
+    """SparseAdam gets gradients of an embedding's rows: those of pruned rows have to be zero where that is asked."""
+    model = nn.Embedding(6, 2, sparse=True)
+    with torch.no_grad():
+        model.weight[0] = 0.0
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    with verify.watch(model, optimizer, gradients=True, raises=False) as watched:
+        for rows in (torch.tensor([1, 2]), torch.tensor([0, 1])):
+            optimizer.zero_grad()
+            model(rows).sum().backward()
+            optimizer.step()
+    (finding,) = (finding for finding in watched.verdict.findings if finding.check == "gradients")
+    assert (finding.data["first_step"], finding.data["count"]) == (2, 2)
+
+
+def test_state_that_is_not_per_weight_is_unchecked() -> None:
+    """LBFGS keeps its directions for the whole network in one tensor: said, not passed over."""
+    model = nn.Linear(3, 2)
+    mask = torch.tensor([[1, 0, 1], [1, 1, 1]])
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.ones(4, 3)).square().sum()
+        loss.backward()
+        return loss
+
+    with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
+        optimizer.step(closure)
+        model.weight.data.mul_(mask)
+    assert checks(watched)["optimizer-state"] == "unchecked"
+    (message,) = (f.message for f in watched.verdict.findings if f.check == "optimizer-state")
+    assert message.startswith("state of LBFGS (")
+
+
+def test_a_watched_model_can_be_saved_and_copied_whole() -> None:
+    """The block's code may pickle the model or copy it; the copy is not watched, and works."""
+    model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, torch.randn(4, 8), steps=1)
+        stream = io.BytesIO()
+        torch.save(model, stream)
+        stream.seek(0)
+        for twin in (torch.load(stream, weights_only=False), copy.deepcopy(model)):
+            assert twin(torch.zeros(1, 8)).shape == (1, 1)
+    assert watched.steps == 1
+
+
+@given(data=st.data(), steps=st.integers(1, 3))
+def test_what_is_held_holds_and_what_is_let_go_is_found(data: st.DataObject, steps: int) -> None:
+    """On any network, masks and optimizer: clean while a loop holds its masks, and found as soon as it does not."""
+    model = data.draw(strategies.modules())
+    masks = data.draw(strategies.module_masks(model))
+    optimizer = data.draw(strategies.optimizers(["Adam", "AdamW", "SGD", "RMSprop", "Rprop"])).make(model.parameters())
+    pruned = sum(int((~mask).sum()) for mask in masks.values())
+    named = dict(model.named_parameters())
+
+    def hold() -> None:
+        with torch.no_grad():
+            for name, mask in masks.items():
+                named[name].masked_fill_(~mask, 0.0)
+
+    hold()
+    with verify.watch(model, optimizer, masks) as watched:
+        for _ in range(steps):
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+            hold()
+    assert watched.verdict.holds
+    with verify.watch(model, optimizer, masks, raises=False) as watched:
+        optimizer.step()
+        with torch.no_grad():
+            for name, mask in masks.items():
+                named[name].masked_fill_(~mask, 0.5)
+    errors = [finding for finding in watched.verdict.findings if finding.severity == "error"]
+    assert [finding.data["count"] for finding in errors] == ([pruned] if pruned else [])
