@@ -94,7 +94,13 @@ class Enforcer:
         """Set the gradients of pruned weights to zero; call it before clipping."""
         with torch.no_grad():
             for weight, bits in self._held:
-                if weight.grad is not None:
+                if (
+                    weight.grad is not None and weight.grad.is_sparse
+                ):  # of SparseAdam: whole rows, among them pruned ones
+                    dense = weight.grad.to_dense()
+                    _clear(dense, bits)
+                    weight.grad = dense.to_sparse(weight.grad.sparse_dim())
+                elif weight.grad is not None:
                     _clear(weight.grad, bits)
 
     def state(self) -> None:

@@ -68,12 +68,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note in the report how many examples a property passed, as Hypothesis' own statistics have it."""
+    """Note in the report how many examples a property passed, as Hypothesis' own statistics have it.
+
+    In the long profile a property that passed fewer than LONG fails, unless there are no more.
+    """
     report = yield
     statistics = getattr(item, "hypothesis_statistics", None)
     if call.when == "call" and statistics:
         passed = sum(int(number) for number in re.findall(r"(\d+) passing", statistics))
         report.user_properties.append(("examples", passed))
+        asked = LONG if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 0
+        if report.passed and passed < asked and "nothing left to do" not in statistics:
+            report.outcome = "failed"
+            report.longrepr = f"{passed} examples passed, expected at least {asked}:\n{statistics}"
     return report
 
 

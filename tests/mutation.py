@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -52,6 +52,11 @@ class Results:
     unfinished: int
     survivors: tuple[str, ...]
 
+    @property
+    def killed(self) -> int:
+        """Those that a test noticed."""
+        return self.total - self.unfinished - len(self.survivors)
+
 
 def read_results(folder: Path = Path("mutants")) -> list[Results]:
     """What mutmut wrote beside each file that it mutated."""
@@ -84,30 +89,32 @@ def read_list(path: Path) -> dict[Mutant, str]:
     return listed
 
 
+def added_up(results: Iterable[Results]) -> Results:
+    """All files as one."""
+    results = tuple(results)
+    survivors = tuple(name for file in results for name in file.survivors)
+    return Results("total", sum(file.total for file in results), sum(file.unfinished for file in results), survivors)
+
+
 def faults(results: Iterable[Results], survivors: Iterable[Mutant], listed: Iterable[Mutant]) -> list[str]:
     """Why the run does not hold; empty if it does."""
-    survivors, listed = set(survivors), set(listed)
-    total = sum(file.total for file in results)
+    survivors, listed, whole = set(survivors), set(listed), added_up(results)
     found = []
-    unfinished = sum(file.unfinished for file in results)
-    if not total or unfinished:
-        found.append(f"{unfinished} of {total} mutants were not tried to the end; run mutmut again, it goes on")
-    killed = total - unfinished - sum(len(file.survivors) for file in results)
-    if killed < REQUIRED * total:
-        found.append(f"{killed} of {total} mutants were killed, expected at least {100 * REQUIRED} %")
+    if not whole.total or whole.unfinished:
+        found.append(f"{whole.unfinished} of {whole.total} mutants were not tried to the end; run mutmut again")
+    if whole.killed < REQUIRED * whole.total:
+        found.append(f"{whole.killed} of {whole.total} mutants were killed, expected at least {100 * REQUIRED} %")
     found += [f"survives, and is not on the list: {one}" for one in sorted(survivors - listed)]
     found += [f"is on the list, and does not survive: {one}" for one in sorted(listed - survivors)]
     return found
 
 
-def table(results: list[Results]) -> str:
+def table(results: Sequence[Results]) -> str:
     """Killed, survived and score of each file, and of all."""
-    rows = [(file.file, file.total, len(file.survivors), file.unfinished) for file in results]
-    rows.append(("total", *(sum(row[column] for row in rows) for column in (1, 2, 3))))
     lines = [f"{'file':24}{'mutants':>9}{'killed':>9}{'survived':>10}{'score':>10}"]
-    for name, total, survived, unfinished in rows:
-        killed = total - survived - unfinished
-        lines.append(f"{name:24}{total:9,}{killed:9,}{survived:10,}{100 * killed / max(total, 1):8.2f} %")
+    for file in (*results, added_up(results)):
+        score = 100 * file.killed / max(file.total, 1)
+        lines.append(f"{file.file:24}{file.total:9,}{file.killed:9,}{len(file.survivors):10,}{score:8.2f} %")
     return "\n".join(lines)
 
 
@@ -120,7 +127,8 @@ def main() -> int:
     survivors = [mutant(file.file, name) for file in results for name in file.survivors]
     print(table(results))
     wrong = faults(results, survivors, listed)
-    print(*wrong, sep="\n", file=sys.stderr)
+    for line in wrong:
+        print(line, file=sys.stderr)
     return 1 if wrong else 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import rankdata
 
-from verify.folder import Fault, Folder
+from verify.folder import Fault, Folder, UnavailableError
 from verify.science import PHYSICAL
 
 UNEXPLAINED = 1e-4
@@ -23,7 +23,7 @@ ROWS_PER_COLUMN = 2  # a mix of nearly as many columns as there are rows fits an
 
 def targets_measured(folder: Folder) -> Iterator[Fault]:
     """No measured target is determined by a feature, by the other target, or by a linear mix of the features."""
-    data = folder.dataset
+    data, untold = folder.dataset, []
     for target in folder.plan.dataset.targets:
         label = data.columns[target]
         others = [name for name in ("VB", "thermal") if name != target and name in folder.plan.dataset.targets]
@@ -35,13 +35,20 @@ def targets_measured(folder: Folder) -> Iterator[Fault]:
                 yield Fault(f"target {target} is {how} of {name!r}: it was computed, not measured",
                             {"target": target, "input": name})  # fmt: skip
         share, mix = _linear([data.columns[name] for name in folder.plan.dataset.features], label)
-        if not single and share < UNEXPLAINED:
+        if share is None:
+            untold.append(target)
+        elif not single and share < UNEXPLAINED:
             strongest = [folder.plan.dataset.features[index] for index in np.argsort(-np.abs(mix))[:5]]
             yield Fault(
                 f"target {target} is a linear mix of the inputs, mainly {', '.join(strongest)}: all but {share:.2g} of "
                 "its variance; it was computed, not measured",
                 {"target": target, "unexplained": share, "inputs": strongest},
             )
+    if untold:
+        raise UnavailableError(
+            f"too few labels of {' and '.join(untold)} to tell whether a linear mix of "
+            f"{len(folder.plan.dataset.features)} inputs gives them; one input each was looked at"
+        )
 
 
 def _determined(column: np.ndarray, label: np.ndarray, ranked: bool) -> str:
@@ -51,25 +58,27 @@ def _determined(column: np.ndarray, label: np.ndarray, ranked: bool) -> str:
     if len(y) < FEWEST or len(np.unique(x)) < FEWEST or len(np.unique(y)) < FEWEST:
         return ""
     share, mix = _linear([x], y)
-    if share < UNEXPLAINED:
+    if share is not None and share < UNEXPLAINED:
         offset = float((y - mix[0] * x).mean())
         return f"{mix[0]:.6g} times" if abs(offset) < 1e-3 * np.ptp(y) else f"{offset:.6g} plus {mix[0]:.6g} times"
     ranks = abs(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
     return "a monotone function" if ranked and ranks > 1 - 1e-9 else ""
 
 
-def _linear(columns: list[np.ndarray], label: np.ndarray) -> tuple[float, np.ndarray]:
+def _linear(columns: list[np.ndarray], label: np.ndarray) -> tuple[float | None, np.ndarray]:
     """Share of the variance of `label` that the best mix of `columns` and a constant leaves, and that mix.
 
-    1 where it cannot be told: too few rows, or a constant label. Coefficients are of the columns as they come; a
-    constant column has 0, and so has one that is missing at every other label.
+    None where it cannot be told, for want of rows; 1 of a constant label. Coefficients are of the columns as they
+    come; a constant column has 0, and so has one that is missing at every other label.
     """
     labelled = np.isfinite(label)
     columns = [column if np.isfinite(column[labelled]).mean() > 0.5 else np.zeros_like(column) for column in columns]
     known = labelled & np.all([np.isfinite(column) for column in columns], axis=0)
     x, y = np.stack(columns, axis=1)[known], label[known]
     mix = np.zeros(len(columns))
-    if len(y) < max(FEWEST, ROWS_PER_COLUMN * (len(columns) + 1)) or np.ptp(y) == 0:
+    if len(y) < max(FEWEST, ROWS_PER_COLUMN * (len(columns) + 1)):
+        return None, mix
+    if np.ptp(y) == 0:
         return 1.0, mix
     centred, scale = x - x.mean(0), x.std(0)
     moving = scale > 1e-12 * np.maximum(np.abs(x).max(0), 1e-300)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from verify.records import aligned, labelled_cases
 
 IDENTIFIERS = ("case", "run", "tool", "id", "index", "cut", "experiment")
 PHYSICAL = ("time", "DOC", "feed", "steel")  # settings of the cut and the time spent; few levels, so they may coincide
+JITTER = 1e-2  # spread within a label, of the distance to the next one, below which it is no measurement
 CONSTANT = 1e-9  # relative spread below which a column is a constant and rounding
 SCALER_TOLERANCE = 1e-9  # relative; sums of the same float64 values in another order
 PREDICTION_TOLERANCE = 1e-4  # of a target's scale: what float32 arithmetic may move a prediction by
@@ -86,7 +88,7 @@ def identifier_features(folder: Folder) -> Iterator[Fault]:
         if name in PHYSICAL:
             continue
         for column, labels in (("case", data.cases), ("run", data.runs)):
-            if _encodes(values, labels):
+            if _encodes(values, labels) or _clusters(values, labels):
                 yield Fault(f"feature {name!r} tells the {column}: it encodes it one-to-one", {"feature": name})
     if len(set(folder.plan.dataset.features)) != len(folder.plan.dataset.features):
         yield Fault("a feature is named twice")
@@ -110,6 +112,11 @@ def _encodes(values: np.ndarray, labels: np.ndarray) -> bool:
         return False
     if len(distinct) < len(pairs):
         return True
+    return _on_a_line(pairs)
+
+
+def _on_a_line(pairs: list[tuple[Any, Any]]) -> bool:
+    """True if the values follow the labels, which are all different, as a straight line does."""
     try:
         x, y = np.array([float(label) for _, label in pairs]), np.array([value for value, _ in pairs])
     except ValueError:
@@ -118,6 +125,16 @@ def _encodes(values: np.ndarray, labels: np.ndarray) -> bool:
         return False
     x, y = x - x.mean(), y - y.mean()
     return bool(np.allclose(y, x * (x @ y) / (x @ x), rtol=0, atol=1e-9 * float(np.abs(y).max())))
+
+
+def _clusters(values: np.ndarray, labels: np.ndarray) -> bool:
+    """True if each label has a value of its own but for a jitter: a number to tell it by, with noise on it."""
+    known = ~np.isnan(values)
+    groups = [values[known & (labels == label)] for label in np.unique(labels[known])]
+    if len(groups) < 3 or min(map(len, groups)) < 2:
+        return False
+    centres = np.sort([group.mean() for group in groups])
+    return bool(max(np.ptp(group) for group in groups) < JITTER * np.diff(centres).min())
 
 
 # --- scaler ---------------------------------------------------------------------------------------------------------

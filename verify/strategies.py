@@ -175,7 +175,7 @@ def optimizers(names: Sequence[str] | None = None) -> st.SearchStrategy[Optimize
     """An optimizer of torch.optim, of every class unless `names` says which, over its hyperparameters.
 
     Rates from 1e-4 to 1e-1, weight decay up to 0.3, momentum and moments up to 0.99, and each switch that changes the
-    arithmetic. A class that is unknown here is drawn with its defaults.
+    arithmetic or the kernel (foreach, fused). A class that is unknown here is drawn with its defaults.
     """
     classes = optimizer_classes()
     return st.sampled_from(list(classes) if names is None else list(names)).flatmap(
@@ -189,32 +189,38 @@ def optimizers(names: Sequence[str] | None = None) -> st.SearchStrategy[Optimize
 
 def _hyperparameters(name: str) -> dict[str, st.SearchStrategy[Any]]:
     share, switch = st.floats(0.0, 0.99), st.booleans()
-    rate, decay = st.sampled_from([1e-4, 1e-2, 1e-1]), st.sampled_from([0.0, 0.01, 0.3])
-    moments = {"lr": rate, "betas": st.tuples(share, st.floats(0.5, 0.999)), "weight_decay": decay}
-    adam = {**moments, "amsgrad": switch, "maximize": switch, "foreach": switch}
+    small = st.sampled_from([1e-10, 1e-8, 1e-3])
+    every = {"lr": st.sampled_from([1e-4, 1e-2, 1e-1]), "maximize": switch, "foreach": switch}
+    decayed = {**every, "weight_decay": st.sampled_from([0.0, 0.01, 0.3])}
+    moments = {**decayed, "betas": st.tuples(share, st.floats(0.5, 0.999)), "eps": small}
+    adam = {**moments, "amsgrad": switch, "fused": switch}
     return {
-        "Adadelta": {"rho": share, "weight_decay": decay, "maximize": switch},
-        "Adafactor": {"lr": rate, "weight_decay": decay},
-        "Adagrad": {"lr": rate, "lr_decay": share, "weight_decay": decay, "initial_accumulator_value": share},
+        "Adadelta": {**decayed, "rho": share, "eps": small},
+        "Adafactor": {**decayed, "beta2_decay": st.floats(-1.0, -0.1), "d": st.floats(1.0, 2.0)},
+        "Adagrad": {**decayed, "lr_decay": share, "initial_accumulator_value": share, "eps": small, "fused": switch},
         "Adam": adam,
         "AdamW": adam,
-        "Adamax": {**moments, "maximize": switch},
-        "ASGD": {"lr": rate, "weight_decay": decay, "t0": st.sampled_from([0.0, 2.0]), "maximize": switch},
-        "LBFGS": {"lr": rate, "max_iter": st.integers(1, 4)},
-        "Muon": {"lr": rate, "weight_decay": decay, "momentum": share, "nesterov": switch},
-        "NAdam": {**moments, "decoupled_weight_decay": switch},
+        "Adamax": moments,
+        "ASGD": {**decayed, "lambd": share, "alpha": share, "t0": st.sampled_from([0.0, 2.0])},
+        "LBFGS": {"lr": every["lr"], "max_iter": st.integers(1, 4), "history_size": st.integers(1, 5),
+                  "line_search_fn": st.sampled_from([None, "strong_wolfe"])},
+        "Muon": {"lr": every["lr"], "weight_decay": decayed["weight_decay"], "momentum": share, "nesterov": switch,
+                 "ns_steps": st.integers(1, 5)},
+        "NAdam": {**moments, "decoupled_weight_decay": switch, "momentum_decay": share},
         "RAdam": {**moments, "decoupled_weight_decay": switch},
-        "RMSprop": {"lr": rate, "alpha": share, "weight_decay": decay, "momentum": share, "centered": switch},
-        "Rprop": {"lr": rate, "etas": st.tuples(st.floats(0.1, 0.9), st.floats(1.1, 2.0))},
-        "SGD": {"lr": rate, "momentum": share, "dampening": share, "weight_decay": decay, "nesterov": switch,
-                "maximize": switch},
+        "RMSprop": {**decayed, "alpha": share, "momentum": share, "centered": switch, "eps": small},
+        "Rprop": {**every, "etas": st.tuples(st.floats(0.1, 0.9), st.floats(1.1, 2.0)),
+                  "step_sizes": st.tuples(st.floats(1e-7, 1e-4), st.floats(0.1, 50.0))},
+        "SGD": {**decayed, "momentum": share, "dampening": share, "nesterov": switch, "fused": switch},
     }.get(name, {})  # fmt: skip
 
 
 def _valid(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Hyperparameters that torch accepts together."""
     if name == "SGD" and settings.get("nesterov"):
-        return {**settings, "dampening": 0.0, "momentum": max(settings.get("momentum", 0.0), 0.5)}
+        settings = {**settings, "dampening": 0.0, "momentum": max(settings.get("momentum", 0.0), 0.5)}
+    if settings.get("fused") and settings.get("foreach"):
+        settings = {**settings, "foreach": False}
     return settings
 
 

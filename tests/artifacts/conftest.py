@@ -292,7 +292,7 @@ def physics_of(
     """The physics terms of a network, by the trainer's own code."""
     stacked, coefficients = from_checkpoints([network])[0], Coefficients.from_dicts([network.coefficients])
     (found,) = residuals(stacked, coefficients, task.build(dataset, [planned], plan.experiment.physics))
-    return dict(found)
+    return {str(term): value for term, value in found.items()}
 
 
 def make_costs(planned: record.PlannedRun, networks: int) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_a_real_run_is_read(tmp_path: Path, mutation: ModuleType) -> None:
         (20, 0, [], ["survives, and is not on the list: f, a"]),
         (20, 0, ["a", "b"], ["is on the list, and does not survive: f, b"]),
         (19, 0, ["a"], ["18 of 19 mutants were killed, expected at least 95 %"]),
-        (40, 2, ["a"], ["2 of 40 mutants were not tried to the end"]),
+        (80, 2, ["a"], ["2 of 80 mutants were not tried to the end"]),
         (0, 0, ["a"], ["0 of 0 mutants were not tried to the end"]),
     ],
 )
@@ -93,7 +93,6 @@ def test_each_way_to_fail(
         return [mutation.Mutant("f", name, "x", "y") for name in names]
 
     found = mutation.faults(results, named(["a"]), named(listed))
-    assert len(found) == max(len(wrong), 1 if total == 19 else 0)
     assert all(said.startswith(expected) for said, expected in zip(found, wrong, strict=True))
 
 

@@ -70,13 +70,15 @@ def test_refining_shares_nothing_with_its_argument():
     assert not refined.layers[0].all()
 
 
-@given(layer=st.integers(0, 2), run=st.integers(0, 1), position=st.integers(0, 7))
-def test_a_single_revived_weight_is_refused(layer: int, run: int, position: int):
+@given(layer=st.integers(0, 2), run=st.integers(0, 1), position=st.integers(0, 7), seed=st.integers(0, 2**16))
+def test_a_single_revived_weight_is_refused(layer: int, run: int, position: int, seed: int):
     """Masks only shrink: the layer, the run and the count of the revived weights are named."""
-    old = Masks.ones_like(network())
+    old = random_masks(network(), seed)
     old.layers[layer][run].view(-1)[position] = False
+    keep = Masks(tuple(mask.clone() for mask in old.layers))
+    keep.layers[layer][run].view(-1)[position] = True
     with pytest.raises(InputError, match=rf"layers\.{layer}\.weight of run {run} = 1 pruned weights kept again"):
-        old.refine(Masks.ones_like(network()))
+        old.refine(keep)
 
 
 def test_masks_of_another_network_are_refused():

@@ -5,11 +5,19 @@ from __future__ import annotations
 import errno
 import math
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
+import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spinn import experiment, record
 from spinn.errors import InputError, RecordError
+from verify import strategies
 
 FILE = """
 name = "small"
@@ -93,3 +101,74 @@ def test_a_broken_file_of_runs_comes_with_its_mend(tmp_path, content):
     with pytest.raises(RecordError, match=mend) as caught:
         record.read_model(path, record.Plan)
     assert "\n" not in str(caught.value)
+
+
+# --- round trips ----------------------------------------------------------------------------------------------------
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """Anything that a field of this annotation may hold, numbers finite, as an honest writer has them."""
+    plain: dict[Any, st.SearchStrategy[Any]] = {
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        int: st.integers(),
+        str: st.text(),
+        type(None): st.none(),
+    }
+    if kind in plain:
+        return plain[kind]
+    arguments = get_args(kind)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(arguments)
+    if get_origin(kind) is UnionType:
+        return st.one_of(*map(values, arguments))
+    if get_origin(kind) is dict:
+        return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=2)
+    if get_origin(kind) is tuple and arguments[-1] is ...:
+        return st.lists(values(arguments[0]), max_size=2).map(tuple)
+    assert issubclass(kind, pydantic.BaseModel), kind
+    return st.builds(kind, **{name: values(field.annotation) for name, field in kind.model_fields.items()})
+
+
+def written_and_read(model: Any) -> Any:
+    """The model as it comes back from its file."""
+    with TemporaryDirectory() as folder:
+        record.write_model(Path(folder) / "file.json", model)
+        return record.read_model(Path(folder) / "file.json", type(model))
+
+
+@given(st.one_of(values(record.Record), values(record.BaselineRecord)))
+def test_any_record_comes_back_as_it_was(written: record.Record | record.BaselineRecord):
+    """Every float to its last bit and every text; sealed, so that its seal is that of its content."""
+    found = written_and_read(written)
+    assert found == written.model_copy(update={"seal": record.seal_of(written)})
+    assert found.seal == record.seal_of(found)
+
+
+@given(
+    ratios=strategies.schedules(),
+    dataset=values(record.PlannedDataset),
+    runs=st.lists(values(record.PlannedRun), max_size=3),
+    ledger=st.dictionaries(st.text(), values(tuple[record.LedgerStage, ...]), max_size=2),
+)
+def test_any_plan_comes_back_as_it_was(ratios: tuple[str, ...], dataset: Any, runs: list[Any], ledger: dict[str, Any]):
+    """A schedule's ratios as they were spelt; and the digest is the same, so that records still belong to it."""
+    stages = [{"ratio": ratio, "epochs": 1, "learning_rate": 1e-3} for ratio in ratios]
+    content = {
+        "name": "drawn",
+        "seeds": [0],
+        "layers": [18, 2],
+        "split": {"kind": "leave-one-case-out"},
+        "dense": {"epochs": 1},
+        "variants": [{"name": "sparse", "pruner": "global-magnitude", "stages": stages}],
+    }
+    plan = record.Plan(
+        spinn_version="0",
+        experiment=record.Experiment.model_validate(content),
+        dataset=dataset,
+        ledger=ledger,
+        runs=tuple(runs),
+        claims=record.PlannedClaims(digest="", names=()),
+    )
+    found = written_and_read(plan)
+    assert found == plan
+    assert record.plan_digest(found) == record.plan_digest(plan)

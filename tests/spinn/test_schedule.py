@@ -153,8 +153,13 @@ def test_ledger_conserves(widths, chosen):
 
 @given(layers, ratios, ratios)
 def test_stages_compose(widths, first, then):
-    """A schedule's ledger begins with the ledger of its first stages."""
-    assert plan(widths, first + then)[: len(first)] == plan(widths, first)
+    """A schedule's ledger begins with that of its first stages, and goes on as if what these left were all there is."""
+    whole, begun = plan(widths, first + then), plan(widths, first)
+    assert whole[: len(first)] == begun
+    left = begun[-1].kept_weights
+    if left:
+        anew = plan((left, 1), then)
+        assert [stage.kept_weights for stage in whole[len(first) :]] == [stage.kept_weights for stage in anew]
 
 
 @given(st.integers(1, 10**24), ratios)
@@ -184,12 +189,14 @@ def test_no_float_in_the_ledger(widths, chosen):
 
 
 def test_no_float_in_the_code():
-    """No literal, no division, no conversion, no function of math that gives one."""
+    """No literal, no conversion, nothing of math that gives one; quotients are of Fractions (see above: all exact)."""
     for node in ast.walk(ast.parse(Path(schedule.__file__).read_text())):
         assert not (isinstance(node, ast.Constant) and isinstance(node.value, float))
         assert not (isinstance(node, ast.Name) and node.id == "float")
         if isinstance(node, ast.ImportFrom) and node.module == "math":
             assert [name.name for name in node.names] == ["isqrt"]
+        if isinstance(node, ast.Import):
+            assert "math" not in [name.name for name in node.names]
 
 
 @given(layers, ratios)

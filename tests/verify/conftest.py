@@ -175,12 +175,12 @@ def runs(honest: Path, tmp_path: Path) -> Runs:
 
 
 def make_dataset() -> Dataset:
-    """Six tools, four to six cuts each; a feature with gaps, one without any value, some missing labels."""
+    """Six tools, seven to nine cuts each; a feature with gaps, one without any value, some missing labels."""
     random = np.random.default_rng(7)
     rows = []
     for number, case in enumerate(CASES):
         doc, feed, steel = 0.75 * (1 + number % 2), 0.25 * (1 + number // 2 % 2), number // 4
-        for run in range(1, 5 + number % 3):
+        for run in range(1, 8 + number % 3):
             time = 2.0 * run + 0.1 * number
             vb = time * np.exp(
                 -4 + 0.6 * np.log(doc / 0.75) + 0.4 * np.log(feed / 0.25) + steel + 0.1 * random.normal()
@@ -349,7 +349,7 @@ def physics_of(plan: Plan, planned: PlannedRun, dataset: Dataset, network: Check
     """The physics terms of a network, by the trainer's own code: the judge has to come to the same with its own."""
     stacked, coefficients = from_checkpoints([network])[0], Coefficients.from_dicts([network.coefficients])
     (found,) = residuals(stacked, coefficients, task.build(dataset, [planned], plan.experiment.physics))
-    return dict(found)
+    return {str(term): value for term, value in found.items()}
 
 
 def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:

@@ -11,7 +11,7 @@ import pytest
 
 from spinn.data.dataset import Dataset
 from spinn.record import DATASET, HISTORY, PREDICTIONS
-from verify.science import _encodes, standardisation
+from verify.science import _clusters, _encodes, standardisation
 
 
 def first(runs) -> str:
@@ -91,6 +91,17 @@ def test_feature_that_encodes_the_run_is_found(runs) -> None:
     frame = pd.read_csv(runs.path / DATASET)
     put(runs, "sensor_05", 3.0 * frame["run"] - 1)
     assert identifiers(runs) == ["feature 'sensor_05' tells the run: it encodes it one-to-one"]
+
+
+def test_a_case_number_with_noise_on_it_is_found() -> None:
+    """A value for each case, jittered by a thousandth of the distance to the next; a sensor's is no code."""
+    random = np.random.default_rng(1)
+    cases = np.repeat([f"t{number}" for number in range(6)], 5)
+    number = np.repeat(np.arange(6.0), 5)
+    assert not _encodes(number + 1e-3 * random.normal(size=30), cases)
+    assert _clusters(number + 1e-3 * random.normal(size=30), cases)
+    assert not _clusters(number + 0.3 * random.normal(size=30), cases)
+    assert not _clusters(np.floor(number / 2), cases)
 
 
 def test_identifier_by_name_is_found(runs) -> None:

@@ -75,12 +75,12 @@ def test_hidden_weights_are_noted_where_they_move(make: Callable[..., torch.opti
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 1))
     prune.l1_unstructured(model[0], "weight", amount=0.3)
-    before = model[0].weight_orig.detach().clone()
+    before = model.get_parameter("0.weight_orig").detach().clone()
     optimizer = make(model.parameters())
     with verify.watch(model, optimizer) as watched:
         train(model, optimizer, torch.randn(32, 8))
-    pruned = model[0].weight_mask == 0
-    moved = int((model[0].weight_orig != before)[pruned].sum())  # type: ignore[index]
+    pruned = model.get_buffer("0.weight_mask") == 0
+    moved = int((model.get_parameter("0.weight_orig") != before)[pruned].sum())
     assert bool(moved) == moves
     counts = [finding.data["count"] for finding in watched.verdict.findings if finding.check == "hidden-weights"]
     assert counts == ([moved] if moves else [])
@@ -119,7 +119,7 @@ def test_a_mask_of_a_bias_may_be_given() -> None:
     """By the parameter's name, as that of a weight."""
     model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 1))
     with torch.no_grad():
-        model[0].bias[:2] = 0.0
+        model.get_parameter("0.bias")[:2] = 0.0
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
     with verify.watch(model, optimizer, {"0.bias": torch.tensor([0, 0, 1, 1])}, raises=False) as watched:
         train(model, optimizer, torch.randn(16, 8))
@@ -129,7 +129,7 @@ def test_a_mask_of_a_bias_may_be_given() -> None:
 def test_zeros_beside_masks_are_no_pruning() -> None:
     """A head that starts at zero may learn, where the model has masks elsewhere; it is said that nobody watches it."""
     model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 1))
-    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model.get_parameter("2.weight"))
     prune.l1_unstructured(model[0], "weight", amount=0.3)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with verify.watch(model, optimizer) as watched:
@@ -181,7 +181,7 @@ def test_complex_weights_are_watched() -> None:
     with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
         optimizer.step()
         with torch.no_grad():
-            weight[3, 0] = complex(0.0, -0.25)
+            weight[3, 0] = torch.tensor(-0.25j)
         optimizer.step()
     (finding,) = (finding for finding in watched.verdict.findings if finding.check == "resurrection")
     assert (finding.data["count"], finding.data["largest"]) == (1, "0.25")

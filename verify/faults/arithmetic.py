@@ -14,6 +14,9 @@ from verify.faults.mutant import EXPERIMENT, Mutant, Patches
 
 UNREACHABLE = EXPERIMENT.replace("0.31", "0.20").replace("0.24", "0.15")
 HALVES = EXPERIMENT.replace("0.31", "0.125").replace("0.24", "0.375")  # 0.125 of 148 weights is 18.5
+FLOATS = (  # 0.2725 of 200 weights is 54.5, and in floats a little more
+    EXPERIMENT.replace("[18, 6, 5, 2]", "[18, 10, 2]").replace("0.31", "0.2725")
+)
 APART = EXPERIMENT.replace("0.24", "0.28")  # 73 of 148 weights are left if each stage is rounded, 74 if only the last
 
 
@@ -23,8 +26,13 @@ def _unreachable() -> Patches:
 
 
 def _float_rounding() -> Patches:
-    """Counts by float arithmetic that truncates."""
-    return [mock.patch.object(schedule, "plan", _planned_by(lambda ratio, active: int(float(ratio) * active)))]
+    """Counts by float arithmetic: a half is not a half any more."""
+    return [mock.patch.object(schedule, "plan", _planned_by(lambda ratio, active: round(float(ratio) * active)))]
+
+
+def _truncated() -> Patches:
+    """Counts rounded down, as `int` does."""
+    return [mock.patch.object(schedule, "plan", _planned_by(lambda ratio, active: int(ratio * active)))]
 
 
 def _half_up() -> Patches:
@@ -90,7 +98,8 @@ def _sum_reported() -> Patches:
 
 FAULTS = (
     Mutant("unreachable-schedule", "schedule-reaches-target", _unreachable, UNREACHABLE),
-    Mutant("float-rounding", "ledger-arithmetic", _float_rounding),
+    Mutant("float-rounding", "ledger-arithmetic", _float_rounding, FLOATS),
+    Mutant("truncated", "ledger-arithmetic", _truncated),
     Mutant("rounded-up", "ledger-arithmetic", _half_up),
     Mutant("half-up-not-even", "ledger-arithmetic", _half_up_not_even, HALVES),
     Mutant("rounded-once-at-the-end", "ledger-arithmetic", _rounded_once, APART),
