@@ -84,6 +84,8 @@ def _stated(request: pytest.FixtureRequest) -> dict[str, Any]:
     if marker.args or strange:
         given = strange or list(marker.args)
         pytest.fail(f"pruning marker, {given}: expected ratios=[…] and gradients=True or False", pytrace=False)
+    if isinstance(ratios := marker.kwargs.get("ratios"), str):
+        pytest.fail(f"pruning marker, ratios = {ratios!r}: expected a list such as ['.30', '.30']", pytrace=False)
     return marker.kwargs
 
 

@@ -160,6 +160,22 @@ def test_it(pruning_audit):
     result.stdout.fnmatch_lines(["*pruning marker, *ratio*: expected ratios=*"])
 
 
+def test_ratios_in_one_string_are_refused(pytester: pytest.Pytester) -> None:
+    """A string is a sequence of its letters, which are no ratios."""
+    result = run(
+        pytester,
+        """
+import pytest
+
+@pytest.mark.pruning(ratios=".5,.5")
+def test_it(pruning_audit):
+    pass
+""",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*pruning marker, ratios = '.5,.5': expected a list such as *"])
+
+
 def test_an_error_of_the_test_comes_first(pytester: pytest.Pytester) -> None:
     """The watch does not hide what went wrong in its block."""
     result = run(
@@ -193,5 +209,11 @@ def test_it():
 
 def test_it_is_found_where_the_project_is_installed() -> None:
     """Pytest loads what is registered under its entry point."""
-    (found,) = (point for point in entry_points(group="pytest11") if point.name == "spinn-verify")
-    assert found.value == "verify.pytest_plugin"
+    (found,) = (point for point in entry_points(group="pytest11") if point.value == "verify.pytest_plugin")
+    assert found.name == "verify.pytest_plugin"
+
+
+def test_who_loads_it_by_hand_as_well_gets_it_once(pytester: pytest.Pytester) -> None:
+    """`-p verify.pytest_plugin` where it is installed, too, is no error."""
+    result = run(pytester, "def test_it(pruning_audit):\n    pass\n", "-p", "verify.pytest_plugin")
+    result.assert_outcomes(passed=1)
