@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement, pairwise
-from math import isqrt
 from typing import Literal
 
 from spinn.errors import ScheduleError
@@ -366,8 +365,8 @@ def suggest(layers: Sequence[int], ratios: Sequence[str | Fraction], criteria: C
 
     Leading stages are kept: what moves is the last run of equal ratios, and one stage more at a time while some ratio
     would have to move by more than 0.10. Among those, nearest is the smallest sum of squared shifts, in steps of 0.01
-    (finer ones only where no schedule on the coarser grid holds), later stages never moving less than earlier ones,
-    and more than four of them only by nearly the same.
+    (finer ones only where no schedule on the coarser grid holds), later stages never moving less than earlier ones;
+    up to four of them are tried within six steps of the same shift for all, more of them within one.
     """
     stages = plan(layers, ratios)
     exact = [stage.ratio for stage in stages]
@@ -406,7 +405,8 @@ def _nearest(start: int, ratios: Sequence[Fraction], wanted: tuple[int, int], di
     kept = _kept(start, ratios)
     if low <= kept <= high:
         return list(ratios)
-    step = Fraction(1, 10**digits) * (1 if kept > high else -1)
+    more = kept > high  # has to go; otherwise less
+    step = Fraction(1 if more else -1, 10**digits)
 
     def shifted(steps: Sequence[int]) -> list[Fraction]:
         moved = [ratio + count * step for ratio, count in zip(ratios, steps, strict=True)]
@@ -414,11 +414,10 @@ def _nearest(start: int, ratios: Sequence[Fraction], wanted: tuple[int, int], di
 
     def passes(count: int) -> bool:
         kept = _kept(start, shifted([count] * len(ratios)))
-        return kept <= high if step > 0 else kept >= low
+        return kept <= high if more else kept >= low
 
     together = _first(10**digits, passes)
-    # An uneven shift that is nearer stays within the root of the even one; a long schedule has too many to try.
-    spread = min(isqrt(together), 5) + 1 if len(ratios) <= 4 else 1
+    spread = 6 if len(ratios) <= 4 else 1  # there are too many to try them all
     around = range(max(together - spread, 0), together + spread)
     candidates = sorted(
         combinations_with_replacement(around, len(ratios)), key=lambda steps: (sum(n * n for n in steps), sum(steps))

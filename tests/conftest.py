@@ -62,6 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = getattr(handle, "_hypothesis_internal_use_settings", None)
         if os.environ.get("HYPOTHESIS_PROFILE") == "long" and own is not None and own.max_examples < LONG:
             handle._hypothesis_internal_use_settings = hypothesis.settings(own, max_examples=LONG)
+    if os.environ.get("HYPOTHESIS_PROFILE") == "mutation":  # what takes longest comes last: most are dead by then
+        items.sort(key=lambda item: item.get_closest_marker("property") is not None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -33,8 +33,8 @@ class Weight:
     used: np.ndarray
     stored: np.ndarray
     kept: np.ndarray
-    masked: bool
-    stated: bool  # whether the file has a mask of it, or only zeros
+    masked: bool = False
+    stated: bool = False  # whether the file has a mask of it, or only zeros
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _stage(number: int, name: str, state: State) -> Stage:
         if tensor.ndim < 2 and key not in masks:
             others += 0 if key.endswith(_BUFFERS) else tensor.size
             continue
-        weights[_plain_name(key)] = _weight(name, key, tensor, state.get(masks.get(key, "")), number == 0)
+        weights[_plain_name(key)] = _weight(name, key, tensor, state[masks[key]] if key in masks else None, number == 0)
     if not weights:
         raise InputError(f"{name}: no weights; expected floating-point tensors with at least two dimensions")
     unmasked = tuple(key for key in state if key.endswith(".original") and key not in masks)
@@ -159,12 +159,12 @@ def _plain_name(key: str) -> str:
 def _weight(name: str, key: str, tensor: np.ndarray, mask: np.ndarray | None, dense: bool) -> Weight:
     if mask is None:
         kept = np.ones(tensor.shape, bool) if dense else tensor != 0
-        return Weight(tensor, tensor, kept, masked=False, stated=False)
+        return Weight(tensor, tensor, kept)
     if mask.shape != tensor.shape or not np.isin(mask, (0, 1)).all():
         raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
     masked = key.endswith(("_orig", ".original"))
     with np.errstate(invalid="ignore"):
-        used = tensor * mask.astype(tensor.dtype) if masked else tensor
+        used = tensor * mask if masked else tensor
     return Weight(used, tensor, mask != 0, masked=masked, stated=True)
 
 
@@ -248,7 +248,7 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
     hidden: dict[str, int] = {}
     largest = under = 0.0
     for name, weight in stage.weights.items():
-        gone = np.zeros(weight.kept.shape, bool) if not weight.stated else ~weight.kept
+        gone = ~weight.kept
         fault = _shape_fault(name, earlier[-1].weights[name].kept, weight.kept)
         if fault is not None:
             severity, message = fault
@@ -260,9 +260,7 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
                 gone = gone | ~other.kept
                 if weight.stated:
                     grown[name] = max(grown.get(name, 0), int((weight.kept & ~other.kept).sum()))
-        with np.errstate(invalid="ignore"):
-            back = weight.used[gone]
-            drifted = weight.stored[~weight.kept] if weight.masked else np.zeros(0)
+        back, drifted = weight.used[gone], weight.stored[~weight.kept & weight.masked]
         alive[name], hidden[name] = int(np.count_nonzero(back)), int(np.count_nonzero(drifted))
         largest, under = max(largest, _size(back)), max(under, _size(drifted))
     if sum(grown.values()):

@@ -25,7 +25,7 @@ class Guard:
             self.gone = weight.mask.detach() == 0
         else:
             self.gone = leaf == 0 if zeros_count and leaf.dim() >= 2 else torch.zeros_like(leaf, dtype=torch.bool)
-        self._mask = None if weight.mask is None else weight.mask.detach().clone()
+        self._mask: Tensor | None = None  # as it was when it was last looked at
         self._before = leaf.clone() if weight.masked else None
         self._bits: dict[torch.dtype, Tensor] = {}
         self._scratch: dict[torch.dtype, Tensor] = {}

@@ -134,7 +134,7 @@ def resurrection(folder: Folder, run: Run) -> Iterator[Fault]:
         counts = {f"layers.{i}": int(((w != 0) | np.signbit(w)).sum()) for i, w in enumerate(outside)}
         count = sum(counts.values())
         if count:
-            largest = max((float(np.abs(w).max()) for w in outside if w.size), default=0.0)
+            largest = max(float(np.abs(w).max()) for w in outside if w.size)
             where = ", ".join(name for name, number in counts.items() if number)
             message = f"stage {stage}: {count} pruned weights are not +0.0 ({where}); the largest is {largest:.3g}"
             yield Fault(message, {"stage": stage, "count": count, "layers": counts, "largest": largest})

@@ -169,7 +169,7 @@ class Watch:
                     gradient = guard.place.read().leaf.grad
                     gradient = gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
                     if gradient is not None and guard.largest(gradient):
-                        self._note("gradients", "error", guard, partial(guard.nonzero, gradient), self.steps + 1)
+                        self._note("gradients", "error", guard, partial(guard.nonzero, gradient), False, self.steps + 1)
 
     def _after_step(self, *_: Any) -> None:
         self.steps += 1
@@ -194,13 +194,13 @@ class Watch:
             pruned = guard.of(weight.leaf)
             self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()))
         if weight.masked and guard.has_moved(weight.leaf):
-            self._note("hidden-weights", "note", guard, lambda: guard.moved(weight.leaf), self.steps, thoroughly)
+            self._note("hidden-weights", "note", guard, partial(guard.moved, weight.leaf), thoroughly)
         elif largest and not weight.masked:
-            self._note("resurrection", "error", guard, lambda: guard.nonzero(weight.leaf), self.steps, thoroughly)
+            self._note("resurrection", "error", guard, partial(guard.nonzero, weight.leaf), thoroughly)
         for kept in self._optimizer.state.get(weight.leaf, {}).values():
             per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
             if per_weight and guard.largest(kept):
-                self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), self.steps, thoroughly)
+                self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), thoroughly)
         if not weight.masked and (thoroughly or self.steps == 1):
             self._zeros(guard, weight.leaf)
 
@@ -217,8 +217,8 @@ class Watch:
         severity: Severity,
         guard: Guard,
         wrong: Callable[[], Tensor],
-        step: int,
-        thoroughly: bool = False,
+        thoroughly: bool,
+        step: int | None = None,
     ) -> None:
         """Count the `wrong` entries when a layer first has some, and at the end; in between, only that it goes on."""
         name, seen = guard.place.name, self._seen.get(check)

@@ -40,6 +40,7 @@ def refusal(call: Callable[[], object]) -> str:
         (lambda: parse_ratio("1.2"), f"ratio = 1.2: {NOT_A_STAGE}"),
         (lambda: parse_ratio(" 2 "), f"ratio = 2: {NOT_A_STAGE}"),
         (lambda: parse_ratio(Fraction(-1, 3), "own"), f"own = -1/3: {NOT_A_STAGE}"),
+        (lambda: parse_ratio(Fraction(3, 2)), f"ratio = 1.50: {NOT_A_STAGE}"),
         (lambda: parse_ratio("-1"), f"ratio = '-1': {NOT_A_RATIO}"),
         (lambda: parse_ratio("1/0"), f"ratio = '1/0': {NOT_A_RATIO}"),
         (lambda: parse_ratio("x" * 90), f"ratio = {'x' * 40!r}: {NOT_A_RATIO}"),

@@ -228,8 +228,10 @@ def test_weights_that_come_back_without_masks() -> None:
 
 def test_a_stated_mask_over_weights_that_are_not_zero() -> None:
     """A mask beside a weight that is not multiplied with it hides nothing."""
-    (back,) = found("resurrection", {"w": rows([1, 2])}, {"w": rows([1, 2]), "w_mask": rows([0, 1])})
+    states = {"w": rows([1, 2])}, {"w": rows([1, 2]), "w_mask": rows([0, 1])}
+    (back,) = found("resurrection", *states)
     assert (back.data["layers"], back.data["largest"]) == ({"w": 1}, 1.0)
+    assert found("hidden-weights", *states) == []
 
 
 def test_what_hides_under_masks() -> None:
@@ -402,7 +404,8 @@ def test_negative_zeros() -> None:
 def test_zeros_of_the_dense_network() -> None:
     """They count as kept, and are not counted where a mask is stated, nor in later stages."""
     dense = {"a": rows([0, 0, 3]), "b": rows([1, 0, 3]), **masked("c", rows([0, 1]), rows([1, 1]))}
-    zeros = found("sparsity", dense, dense)[2:]
+    first, _, *zeros = found("sparsity", dense, dense)
+    assert first.data["layers"] == {"a": [3, 3], "b": [3, 3], "c": [2, 2]}
     assert zeros == [
         Finding(
             "sparsity",
@@ -434,6 +437,7 @@ HALF = "is not 0 and 1 in the shape (1, 2); is it a mask?"
             None,
             "stage 1: no weights; expected floating-point tensors with at least two dimensions",
         ),
+        ([WEIGHT, {"w": 3}], None, "stage 1, 'w' = int: expected a tensor; pass model.state_dict()"),
         ([WEIGHT, masked("w", rows([1, 2]), rows([1, 0.5]))], None, f"stage 1: the mask of w_orig {HALF}"),
         ([WEIGHT, masked("w", rows([1, 2]), rows([1]))], None, f"stage 1: the mask of w_orig {HALF}"),
         ([WEIGHT, masked("w", rows([1, 2]), rows([0, 2]))], None, f"stage 1: the mask of w_orig {HALF}"),

@@ -307,6 +307,7 @@ def test_a_choice_that_is_not_by_magnitude(case: Case) -> None:
     """How many went that are larger than the smallest that stayed; of the weights as they were ranked."""
     case.networks[0].weights[0][0, 0] = 4.5
     case.networks[0].weights[0][1, 0] = -7.0
+    case.networks[0].weights[0][1, 1] = 4.0
     case.networks[1].weights[1][0, 0] = 5.0
     assert case.faults("magnitude_order") == [
         Fault(

@@ -149,8 +149,8 @@ def test_gradients() -> None:
         with verify.watch(model, still(model), model.masks, gradients=asked, raises=False) as watched:
             take_steps(watched, model, nothing)
             model.a.grad = torch.zeros(2, 2)
-            model.b.grad = torch.tensor([[-4.0, 0.0], [9.0, 9.0]])
-            take_steps(watched, model, nothing, nothing)
+            gradient = model.b.grad = torch.tensor([[-4.0, 0.0], [9.0, 9.0]])
+            take_steps(watched, model, lambda gradient=gradient: put(gradient, -4, 8), nothing)
         if not asked:
             assert watched.verdict.findings == ()
             continue
@@ -220,6 +220,23 @@ def test_negative_zeros() -> None:
     with verify.watch(model, still(model), model.masks, raises=False) as watched:
         take_steps(watched, model, lambda: put(model.b, -3.0, 0.0))
     assert only(watched).check == "resurrection"
+
+
+def test_what_is_no_fault_is_counted_again_at_the_end_too() -> None:
+    """Hidden weights, and the optimizer's state: in between they are known to go on."""
+    model = Model()
+    prune.custom_from_mask(model, "a", model.masks["a"])
+    prune.custom_from_mask(model, "b", model.masks["b"])
+    optimizer = still(model)
+    state = {"mean": torch.tensor([[1.0, 0.0], [0.0, 0.0]])}
+    optimizer.state[model.b_orig] = state  # type: ignore[index]
+    with verify.watch(model, optimizer) as watched:
+        take_steps(watched, model, lambda: put(model.b_orig, 0.5), lambda: put(model.b_orig, 0.5, 0.25))  # type: ignore[arg-type]
+        put(state["mean"], 1.0, 2.0)
+        assert [finding.data["count"] for finding in watched.verdict.findings] == [1, 1]
+    hidden, kept = watched.verdict.findings
+    assert (hidden.check, hidden.data["count"], hidden.data["steps"]) == ("hidden-weights", 2, 2)
+    assert (kept.check, kept.data["count"], kept.data["largest"]) == ("optimizer-state", 2, "2")
 
 
 # --- when it looks ---------------------------------------------------------------------------------------------------
