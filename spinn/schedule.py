@@ -306,8 +306,7 @@ def solve(
         ScheduleError: no such schedule, or an argument without meaning.
     """
     if not isinstance(criteria, Criteria):
-        exact = criteria if isinstance(criteria, Fraction) else parse_reduction(criteria)
-        criteria = Criteria(reduction=exact)
+        criteria = Criteria(reduction=parse_reduction(criteria))
     if shape not in ("uniform", "cubic"):
         raise ScheduleError(f"shape = {shape!r}: uniform or cubic")
     if isinstance(stages, bool) or not isinstance(stages, int) or not len(fix_first) < stages <= 100:
@@ -322,7 +321,7 @@ def solve(
         )
     best: list[Fraction] | None = None
     for digits in _DIGITS if shape == "uniform" else _DIGITS[1:]:
-        best = _free_ratios(prunable_weights(layers), start, (low, high), free, shape, digits) or best
+        best = _free_ratios(start, (low, high), free, shape, digits) or best
         close = best is not None and high - _kept(start, best) <= _OVERSHOOT * total_parameters(layers)
         if close or (best is not None and digits >= 4):
             break
@@ -331,9 +330,7 @@ def solve(
     return (*map(_written, fix_first), *map(decimal, best))
 
 
-def _free_ratios(
-    dense: int, start: int, wanted: tuple[int, int], free: int, shape: Shape, digits: int
-) -> list[Fraction] | None:
+def _free_ratios(start: int, wanted: tuple[int, int], free: int, shape: Shape, digits: int) -> list[Fraction] | None:
     """Ratios of the free stages, each a multiple of 10^-digits, that end inside `wanted`; None if there are none."""
     low, high = wanted
     step = Fraction(1, 10**digits)
@@ -347,17 +344,17 @@ def _free_ratios(
             return [units * step] * free
         leading = [max(units - 1, 0) * step] * (free - 1)
     else:
-        leading = [round(ratio / step) * step for ratio in _cubic(Fraction(start, dense), Fraction(high, dense), free)]
+        leading = [round(ratio / step) * step for ratio in _cubic(start, high, free)]
         leading = leading[:-1]
     units = smallest(lambda units: [*leading, units * step])
     ratios = [*leading, units * step]
     return ratios if low <= _kept(start, ratios) <= high else None
 
 
-def _cubic(first: Fraction, last: Fraction, free: int) -> list[Fraction]:
-    """Ratios with which the kept share falls from `first` to `last` as Zhu & Gupta's cubic does."""
-    shares = [last + (first - last) * (1 - Fraction(t, free)) ** 3 for t in range(free + 1)]
-    return [max(1 - after / before, Fraction(0)) for before, after in pairwise(shares)]
+def _cubic(first: int, last: int, free: int) -> list[Fraction]:
+    """Ratios with which the kept weights fall from `first` to `last` as Zhu & Gupta's cubic does."""
+    counts = [last + (first - last) * (1 - Fraction(t, free)) ** 3 for t in range(free + 1)]
+    return [max(1 - after / before, Fraction(0)) for before, after in pairwise(counts)]
 
 
 def suggest(layers: Sequence[int], ratios: Sequence[str | Fraction], criteria: Criteria) -> tuple[str, ...] | None:

@@ -122,7 +122,6 @@ class Watch:
         """Judge the last step, let go of model and optimizer, and raise if a fault was found."""
         for hook in self._hooks:
             hook.remove()
-        self._hooks = []
         if kind is not None:
             return  # the model may be half-way through a step
         self._judge(thoroughly=True)

@@ -164,6 +164,15 @@ def test_a_size_with_which_no_weight_fits(size: int) -> None:
     assert refusal(lambda: solve(LAYERS, Criteria(size_bytes=size))) == f"criteria = {size:,} bytes: {NONE}"
 
 
+def test_a_size_is_counted_in_integers() -> None:
+    """2⁶⁰ + 1 weights, which no float tells from 2⁶⁰, just fit."""
+    weights = 2**60 + 1
+    asked = Criteria(
+        parameter_range=(weights + 1, weights + 1), size_bytes=schedule.size_on_disk((weights, 1), weights)
+    )
+    assert solve((weights, 1), asked) == ("0.00",) * 4
+
+
 def test_fixed_stages_that_leave_too_little() -> None:
     """The fixed ratios as written, what they leave, and what was wanted."""
     asked = Criteria(parameter_range=(1_010, 2_000))

@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spinn import schedule
-from spinn.schedule import Criteria, solve, suggest
+from spinn.errors import ScheduleError
+from spinn.schedule import Criteria, plan, solve, suggest
 
 
 def kept(weights: int, ratios: list[Fraction]) -> int:
@@ -83,6 +84,17 @@ def test_a_tenth_is_not_too_far_for_one_stage() -> None:
     assert found[0] != "0.30"
 
 
+def test_an_even_shift_may_end_at_the_end_of_the_range() -> None:
+    """Five weights are the least that is wanted and 0.26 leaves them; three are the most, and so does 0.12 nearly."""
+    assert suggest((21, 1), ["0.34"] * 5, Criteria(parameter_range=(6, 6))) == ("0.26",) * 5
+    assert suggest((6, 1), ["0.04"] * 6, Criteria(parameter_range=(3, 4))) == (*["0.12"] * 5, "0.13")
+
+
+def test_a_stage_stops_short_of_all_while_another_goes_on() -> None:
+    """0.2 % of the weights: 0.80 and 0.99; a ratio of 1 on the way would leave none, and end the search too soon."""
+    assert suggest((10**6, 1), [".20", ".50"], Criteria(parameter_range=(0, 2_001))) == ("0.80", "0.99")
+
+
 def test_the_solver_is_asked_where_no_shift_ends_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """With as many stages; and where it finds none either, there is no suggestion."""
     monkeypatch.setattr(schedule, "_nearest", lambda *_: None)
@@ -120,8 +132,40 @@ def test_a_last_ratio_differs_only_where_no_common_one_fits(weights: int, stages
         (10**6, 2_000, 2, ("0.96", "0.96")),
         (100, 100, 3, ("0.00", "0.00", "0.00")),
         (3, 2, 1, ("0.17",)),
+        (999, 700, 1, ("0.30",)),  # 699 are left: a weight more than wanted goes, of 1,000 parameters, which is allowed
     ],
 )
 def test_solved_ratios_at_the_ends_of_their_grid(weights: int, most: int, stages: int, found: tuple[str, ...]) -> None:
     """99 hundredths, none, and a grid that is long enough."""
     assert solve((weights, 1), Criteria(parameter_range=(0, most + 1)), stages=stages) == found
+
+
+@pytest.mark.parametrize(
+    ("weights", "left", "stages", "found"),
+    [
+        (100, 99, 2, ("0.00", "0.01")),
+        (65, 39, 2, ("0.22", "0.23")),
+        (58, 49, 4, ("0.04", "0.04", "0.04", "0.05")),
+    ],
+)
+def test_the_last_ratio_makes_up_for_a_common_one(weights: int, left: int, stages: int, found: tuple[str, ...]) -> None:
+    """In hundredths, where they do."""
+    assert solve((weights, 1), Criteria(parameter_range=(left + 1, left + 1)), stages=stages) == found
+
+
+def test_ratios_have_few_decimals() -> None:
+    """Of a cubic three, where they do; of a hundred stages four, although the target is passed by more than 0.1 %."""
+    cubic = solve((18, 512, 512, 512, 256, 2), "0.715", shape="cubic")
+    assert max(map(len, cubic)) == len("0.000")
+    target = Fraction(3, 10)
+    hundred = solve((512, 512), target, stages=100)
+    assert set(map(len, hundred)) == {len("0.0000")}
+    assert plan((512, 512), hundred)[-1].reduction - target > Fraction(1, 1000)
+
+
+def test_a_cubic_that_cannot_end_where_it_should() -> None:
+    """So few weights that its earlier stages leave the last one no choice."""
+    message = "criteria = 20 to 20 parameters: not met by 5 cubic stages; take the uniform shape"
+    with pytest.raises(ScheduleError, match=rf"^{message}$"):
+        solve((29, 1), Criteria(parameter_range=(20, 20)), stages=5, shape="cubic")
+    assert len(solve((29, 1), Criteria(parameter_range=(20, 20)), stages=5)) == 5
