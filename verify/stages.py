@@ -98,12 +98,15 @@ def stages_of(
     read = [entries_of(name, state) for name, state in zip(names, states, strict=True)]
     tied = _tied(read)
     read = [entries.merged(tied) for entries in read]
-    prunable = _prunable(read) - _ignored(read, ignored_layers)
+    ignored = _ignored(read, ignored_layers)
+    prunable = _prunable(read) - ignored
     origin = {name: entry.tensor for name, entry in read[0].entries.items() if entry.mask is None}
-    stages = [
-        _stage(number, entries, dict(_weights(entries, prunable, origin if number else None)), _lost(entries, read))
-        for number, entries in enumerate(read)
-    ]
+    stages = []
+    for number, entries in enumerate(read):
+        weights = dict(_weights(entries, prunable, origin if number else None))
+        if not weights:
+            raise InputError(f"{entries.name}: {_nothing(entries, ignored)}")
+        stages.append(_stage(number, entries, weights, _lost(entries, read)))
     return stages, tied
 
 
@@ -162,13 +165,16 @@ def _lost(entries: Entries, read: Sequence[Entries]) -> tuple[str, ...]:
 # --- weights --------------------------------------------------------------------------------------------------------
 
 
+def _nothing(entries: Entries, ignored: set[str]) -> str:
+    """Why a state has no weights."""
+    flat = [name for name, entry in entries.entries.items() if entry.tensor.ndim >= 2 and name not in ignored]
+    if any(entries.entries[name].tensor.size for name in flat):
+        return f"the layers that other states have masks of are not in it, but {_some(flat)}; are the names the same?"
+    hint = f"; no tensors, and not read: {_some(entries.skipped)}" if entries.skipped else ""
+    return f"no weights; expected floating-point tensors with at least two dimensions that are not ignored{hint}"
+
+
 def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tuple[str, ...]) -> Stage:
-    if not weights:
-        hint = f"; no tensors, and not read: {_some(entries.skipped)}" if entries.skipped else ""
-        raise InputError(
-            f"{entries.name}: no weights; expected floating-point tensors with at least two dimensions, or with masks, "
-            f"that are not ignored{hint}"
-        )
     rest = {name: entry.tensor for name, entry in entries.entries.items() if name not in weights}
     return Stage(
         number,

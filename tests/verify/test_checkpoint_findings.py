@@ -310,8 +310,8 @@ def test_parametrised_weights_without_their_masks() -> None:
             "masks-monotone",
             "unchecked",
             "stage 1: the masks of a.parametrizations.weight.original, b.parametrizations.weight.original are not in "
-            "it, as torch.ao.pruning saves; loaded elsewhere, every weight is back; save it after squash_mask(); if no mask "
-            "is meant, ignore them",
+            "it, as torch.ao.pruning saves; loaded elsewhere, every weight is back; save it after squash_mask(); if no "
+            "mask is meant, ignore them",
             data={"stage": 1}
             | {"layers": ["a.parametrizations.weight.original", "b.parametrizations.weight.original"]},
         )
@@ -459,8 +459,7 @@ HALF = "is not 0 and 1 in the shape (1, 2); is it a mask?"
         (
             [WEIGHT, {"b": np.ones(2)}],
             None,
-            "stage 1: no weights; expected floating-point tensors with at least two dimensions, or with masks, that are "
-            "not ignored",
+            "stage 1: no weights; expected floating-point tensors with at least two dimensions that are not ignored",
         ),
         ([WEIGHT, masked("w", rows([1, 2]), rows([1, 0.5]))], None, f"stage 1: the mask of w_orig {HALF}"),
         ([WEIGHT, masked("w", rows([1, 2]), rows([1]))], None, f"stage 1: the mask of w_orig {HALF}"),
