@@ -90,14 +90,21 @@ def cuts_of(before: np.ndarray, after: np.ndarray) -> list[Cut]:
 def chosen(layers: Sequence[Sequence[Cut]]) -> list[Cut | None]:
     """One cut for each layer: in the largest unit that all of them show, or else in the largest that each shows.
 
-    What is pruned in blocks of four has by chance, in a small layer, gone in blocks of eight.
+    What is pruned in blocks of four has by chance, in a small layer, gone in blocks of eight; and neighbouring rows are
+    blocks, too.
     """
     shown = [{cut.kind: cut for cut in cuts} for cuts in layers if cuts]
     common = [kind for kind in (shown[0] if shown else {}) if all(kind in cuts for cuts in shown)]
-    best = max(common, key=lambda kind: sum(cuts[kind].weights for cuts in shown), default=None)
+    best = max(common, key=lambda kind: _rank([cuts[kind] for cuts in shown]), default=None)
     if best is not None and any(cuts[best].weights > 1 for cuts in shown):
         return [next(cut for cut in cuts if cut.kind == best) if cuts else None for cuts in layers]
-    return [max(cuts, key=lambda cut: cut.weights, default=None) for cuts in layers]
+    return [max(cuts, key=lambda cut: _rank([cut]), default=None) for cuts in layers]
+
+
+def _rank(cuts: Sequence[Cut]) -> tuple[bool, int]:
+    """Slices before blocks, then the larger unit; a slice of one weight is none."""
+    sliced = any(cut.kind is not None and cut.kind.axes and cut.weights > 1 for cut in cuts)
+    return sliced, sum(cut.weights for cut in cuts)
 
 
 def in_kind(kind: Kind | None, before: np.ndarray, after: np.ndarray) -> Cut | None:
