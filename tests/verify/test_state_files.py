@@ -154,10 +154,10 @@ def test_a_tensor_of_a_kind_without_numbers_is_refused_by_name() -> None:
 
 def test_entries_that_are_no_tensors_are_left_out_if_the_rest_are() -> None:
     """And are named; if nothing is left, the first of them is."""
-    state = as_state({"w": np.ones((2, 2)), 3: "text", "_extra_state": {}}, "x")
+    state = as_state({"w": np.ones((2, 2)), 3: "text", "_extra_state": {}}, "x")  # type: ignore[arg-type]
     assert (list(state.tensors), state.skipped) == (["w"], ("3", "_extra_state"))
     with pytest.raises(InputError, match=r"^x, '3' = str: expected a tensor; pass model\.state_dict\(\)$"):
-        as_state({3: "text", "_extra_state": {}}, "x")
+        as_state({3: "text", "_extra_state": {}}, "x")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^x: no tensors in it; pass model\.state_dict\(\)$"):
         as_state({}, "x")
 

@@ -27,10 +27,10 @@ def ties(*states: dict[str, Any]) -> list[Finding]:
 
 def test_ties_of_layers_that_were_cut_one_by_one() -> None:
     """Torch prunes each by itself; over both there is no tie, since the magnitudes of the second are smaller."""
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    with torch.no_grad():
-        model[0].weight[:] = torch.tensor([[1.0, 2, 3, 3], [3, 3, 4, 4], [5, 6, 7, 8], [9, 9, 9, 9]])
-        model[1].weight *= 0.001
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    first.weight.data = torch.tensor([[1.0, 2, 3, 3], [3, 3, 4, 4], [5, 6, 7, 8], [9, 9, 9, 9]])
+    second.weight.data = torch.arange(1.0, 17.0).reshape(4, 4) / 1000
+    model = nn.Sequential(first, second)
     dense = copy.deepcopy(model.state_dict())
     for layer in model:
         prune.l1_unstructured(layer, "weight", amount=4)
