@@ -1,241 +1,156 @@
 """The checks of masks over anyone's state dicts: counts, shrinking masks, resurrection, and what else goes wrong.
 
-Works on arrays by name; knows nothing of how the pruning was done, and loads no torch for safetensors. Prunable are
-the floating-point tensors with at least two dimensions. A file without masks has them by its zeros.
+Works on arrays by name; knows nothing of how the pruning was done, and loads no torch for safetensors. What is prunable
+and what is kept, `verify.stages` says; the counts are judged in `verify.counts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spinn.errors import InputError
-from verify.conventions import LEDGER, ledger_of, mistaken, sound
+from verify.counts import counts, refuse_ratios, sparsity
 from verify.findings import Finding, Severity, Verdict
+from verify.stages import Stage, Weight, stages_of
 from verify.state_files import State, as_state, read_state
+from verify.ties import ties
 
 THIN = 0.01  # a layer that keeps less than this share of its weights is worth a note
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-@dataclass(frozen=True)
-class Weight:
-    """A prunable tensor: `used` as the network computes with it, `kept` its mask.
-
-    `stored` is what lies in the file, and differs from `used` where a mask is multiplied at each use (`masked`).
-    """
-
-    used: np.ndarray
-    stored: np.ndarray
-    kept: np.ndarray
-    masked: bool = False
-    stated: bool = False  # whether the file has a mask of it, or only zeros
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One state dict: `number` 0 is the dense network; `others` counts its parameters that are never pruned."""
-
-    number: int
-    name: str
-    weights: dict[str, Weight]
-    others: int
-    wild: dict[str, int]  # tensor → entries that are inf or NaN
-    unmasked: tuple[str, ...]  # parametrised tensors whose mask is not in the file
-
-    @property
-    def kept(self) -> dict[str, int]:
-        """Kept weights of each layer."""
-        return {name: int(np.count_nonzero(weight.kept)) for name, weight in self.weights.items()}
-
-    @property
-    def size(self) -> int:
-        """Prunable weights that it has places for."""
-        return sum(weight.kept.size for weight in self.weights.values())
-
-
-def audit_files(paths: Sequence[Path], ratios: Sequence[str] | None = None) -> Verdict:
+def audit_files(
+    paths: Sequence[Path], ratios: Sequence[str] | None = None, ignored_layers: Sequence[str] = ()
+) -> Verdict:
     """Audit state dict files, the dense network's first, then one for each stage.
 
+    Args:
+        paths: `.safetensors`, or what `torch.save` wrote.
+        ratios: As `audit_states` takes them.
+        ignored_layers: As `audit_states` takes them.
+
     Raises:
-        InputError: a file cannot be read, there are fewer than two, or `ratios` do not fit them.
+        InputError: a file cannot be read, there are fewer than two, or `ratios` or `ignored_layers` do not fit them.
     """
-    return audit_states([read_state(Path(path)) for path in paths], ratios, [str(path) for path in paths])
+    return _audit([read_state(Path(path)) for path in paths], ratios, [str(path) for path in paths], ignored_layers)
 
 
 def audit_states(
-    states: Sequence[Mapping[str, Any]], ratios: Sequence[str] | None = None, names: Sequence[str] | None = None
+    states: Sequence[Mapping[str, Any]],
+    ratios: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    ignored_layers: Sequence[str] = (),
 ) -> Verdict:
     """Audit state dicts, the dense network's first, then one for each stage.
 
     Args:
         states: Tensors of torch or numpy by name, as `module.state_dict()` gives them. Pairs `<name>_orig` and
-            `<name>_mask` (torch.nn.utils.prune) and parametrizations with a mask (torch.ao.pruning) are understood.
+            `<name>_mask` (torch.nn.utils.prune), a buffer `mask` or `<name>_mask` beside its weight, and
+            parametrizations with a mask are understood. Where any state has masks, only what they belong to is
+            prunable; otherwise all tensors with at least two dimensions are.
         ratios: The share of the still active weights that each stage should have pruned, as decimal strings.
         names: What messages call the states.
+        ignored_layers: Names of tensors or modules that are not pruned on purpose, with `*` for any part of a name.
 
     Returns:
-        Findings of the checks counts, masks-monotone, resurrection, hidden-weights, collapsed-layer, ties,
-        non-finite, negative-zero, and for each stage a note `sparsity` with its counts.
+        Findings of the checks counts, masks-monotone, resurrection, hidden-weights, nothing-pruned, collapsed-layer,
+        ties, non-finite, negative-zero, tied-weights, not-read, and for each stage a note `sparsity` with its counts.
 
     Raises:
-        InputError: fewer than two states, one without weights, or `ratios` that do not fit them.
+        InputError: fewer than two states, one without weights, or `ratios` or `ignored_layers` that do not fit them.
     """
+    names = names or ["dense", *(f"stage {number}" for number in range(1, len(states)))]
+    read = [as_state(state, name) for state, name in zip(states, names, strict=True)]
+    return _audit(read, ratios, names, ignored_layers)
+
+
+def _audit(
+    states: Sequence[State], ratios: Sequence[str] | None, names: Sequence[str], ignored_layers: Sequence[str]
+) -> Verdict:
     if len(states) < 2:
         raise InputError(f"states = {len(states)}: expected the dense network and at least one stage")
-    names = names or ["dense", *(f"stage {number}" for number in range(1, len(states)))]
-    stages = [_stage(number, name, as_state(state, name)) for number, (name, state) in
-              enumerate(zip(names, states, strict=True))]  # fmt: skip
+    stages, tied = stages_of(states, names, ignored_layers)
     if ratios is not None:
-        _refuse_ratios(ratios, len(stages) - 1)
-    return Verdict(tuple(_findings(stages, ratios)))
+        refuse_ratios(ratios, len(stages) - 1)
+    return Verdict(tuple(_findings(stages, tied, ratios)))
 
 
-def _findings(stages: Sequence[Stage], ratios: Sequence[str] | None) -> Iterator[Finding]:
-    dense = stages[0]
+def _findings(stages: Sequence[Stage], tied: Mapping[str, str], ratios: Sequence[str] | None) -> Iterator[Finding]:
     for stage in stages:
-        yield _sparsity(dense, stage)
-    for stage in stages:
-        if set(stage.weights) != set(dense.weights):
-            strangers = sorted(set(stage.weights) ^ set(dense.weights))
-            message = f"{stage.name}: layers {strangers} are not in both it and {dense.name}"
-            yield Finding("counts", "error", message, data={"stage": stage.number, "layers": strangers})
-            return
-    yield from _counts(stages, ratios)
-    for stage in stages[1:]:
-        yield from _history(stages[: stage.number], stage)
-        if stage.unmasked:
-            message = f"{stage.name}: the masks of {', '.join(stage.unmasked)} are not in it, as torch.ao.pruning saves"
-            hint = "loaded elsewhere, every weight is back; save it after squash_mask()"
-            data = {"stage": stage.number, "layers": list(stage.unmasked)}
-            yield Finding("masks-monotone", "unchecked", f"{message}; {hint}", data=data)
+        yield sparsity(stages[0], stage)
+    yield from _reading(stages, tied)
+    yield from _strangers(stages)
+    shared = _in_all(stages)
+    if shared[0].weights:
+        if ratios is not None:
+            yield from counts(shared, ratios)
+        yield from _pruned(shared)
+    for stage in shared[1:]:
+        yield from _history(shared[: stage.number], stage)
+        yield from _without_masks(stage)
         yield from _collapsed(stage)
-        yield from _ties(stages[stage.number - 1], stage)
+        yield from ties(shared[stage.number - 1], stage)
     for stage in stages:
         yield from _numbers(stage)
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
+# --- what there is to judge -----------------------------------------------------------------------------------------
 
 
-def _stage(number: int, name: str, state: State) -> Stage:
-    weights: dict[str, Weight] = {}
-    others, wild = 0, {}
-    masks = {key: other for key in state if (other := _mask_of(key, state)) is not None}
-    for key, tensor in state.items():
-        if key in masks.values() or not np.issubdtype(tensor.dtype, np.floating):
-            continue
-        count = int(np.count_nonzero(~np.isfinite(tensor)))
-        if count:
-            wild[key] = count
-        if tensor.ndim < 2 and key not in masks:
-            others += 0 if key.endswith(_BUFFERS) else tensor.size
-            continue
-        weights[_plain_name(key)] = _weight(name, key, tensor, state[masks[key]] if key in masks else None, number == 0)
-    if not weights:
-        raise InputError(f"{name}: no weights; expected floating-point tensors with at least two dimensions")
-    unmasked = tuple(key for key in state if key.endswith(".original") and key not in masks)
-    return Stage(number, name, weights, others, wild, unmasked)
+def _reading(stages: Sequence[Stage], tied: Mapping[str, str]) -> Iterator[Finding]:
+    """What was left out of the counts, and why."""
+    if tied:
+        pairs = ", ".join(f"{other} is {name}" for other, name in tied.items())
+        message = f"tied weights are counted once: {pairs}"
+        yield Finding("tied-weights", "note", message, data={"tied": dict(tied)})
+    for stage in stages:
+        if stage.skipped:
+            message = f"{stage.name}: {', '.join(stage.skipped)} are no tensors and were not looked at"
+            yield Finding("not-read", "note", message, data={"stage": stage.number, "entries": list(stage.skipped)})
 
 
-def _mask_of(key: str, state: State) -> str | None:
-    """The name of the mask that belongs to tensor `key`, if the state has one."""
-    if key.endswith(".original"):
-        held = key.removesuffix("original")
-        return next((name for name in state if name.startswith(held) and name.endswith(".mask")), None)
-    mask = f"{key.removesuffix('_orig')}_mask"
-    return mask if mask in state else None
+def _strangers(stages: Sequence[Stage]) -> Iterator[Finding]:
+    """Layers that come or go; those that are in every state are audited all the same."""
+    dense = {*stages[0].weights, *stages[0].spared}
+    for stage in stages[1:]:
+        strangers = sorted(dense ^ {*stage.weights, *stage.spared})
+        if strangers:
+            message = f"{stage.name}: layers {strangers} are not in both it and {stages[0].name}"
+            yield Finding("counts", "error", message, data={"stage": stage.number, "layers": strangers})
 
 
-def _plain_name(key: str) -> str:
-    return key.removesuffix(".original").replace("parametrizations.", "").removesuffix("_orig")
+def _in_all(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages with the layers that all of them have, in the order of the dense network."""
+    names = [name for name in stages[0].weights if all(name in stage.weights for stage in stages)]
+    return [replace(stage, weights={name: stage.weights[name] for name in names}) for stage in stages]
 
 
-def _weight(name: str, key: str, tensor: np.ndarray, mask: np.ndarray | None, dense: bool) -> Weight:
-    if mask is None:
-        kept = np.ones(tensor.shape, bool) if dense else tensor != 0
-        return Weight(tensor, tensor, kept)
-    if mask.shape != tensor.shape or not np.isin(mask, (0, 1)).all():
-        raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
-    masked = key.endswith(("_orig", ".original"))
-    with np.errstate(invalid="ignore"):
-        used = tensor * mask if masked else tensor
-    return Weight(used, tensor, mask != 0, masked=masked, stated=True)
+def _pruned(stages: Sequence[Stage]) -> Iterator[Finding]:
+    """Whether anything was pruned at all."""
+    whole = all(sum(stage.kept.values()) == stage.size == stages[0].size for stage in stages)
+    if whole and not any(stage.unmasked for stage in stages):
+        message = "nothing is pruned in any of the states: there are no masks to check; are they the right files?"
+        yield Finding("nothing-pruned", "unchecked", message, data={"weights": stages[0].size})
 
 
-def _refuse_ratios(ratios: Sequence[str], stages: int) -> None:
-    if len(ratios) != stages:
-        raise InputError(f"ratios = {','.join(ratios)}: {len(ratios)} given for {stages} stages; one for each")
-    try:
-        shares = [Fraction(ratio) for ratio in ratios]
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"ratios = {','.join(ratios)}: decimals such as 0.30, or quotients such as 3/10") from None
-    if not all(0 <= share < 1 for share in shares):
-        raise InputError(f"ratios = {','.join(ratios)}: each is at least 0 and below 1; write 30 % as 0.30")
-
-
-# --- counts ---------------------------------------------------------------------------------------------------------
-
-
-def _sparsity(dense: Stage, stage: Stage) -> Finding:
-    layers = {name: [kept, stage.weights[name].kept.size] for name, kept in stage.kept.items()}
-    kept, before = sum(stage.kept.values()), dense.size
-    parameters, all_before = kept + stage.others, before + dense.others
-    data = {
-        "stage": stage.number,
-        "name": stage.name,
-        "kept_weights": kept,
-        "weights": before,
-        "weight_sparsity": 1 - kept / before,
-        "parameters": parameters,
-        "reduction": 1 - parameters / all_before,
-        "layers": layers,
-    }
-    message = (
-        f"{stage.name}: {kept} of {before} prunable weights, weight sparsity {100 * data['weight_sparsity']:.2f} %; "
-        f"{parameters} of {all_before} parameters, reduction {100 * data['reduction']:.2f} %"
-    )
-    return Finding("sparsity", "note", message, data=data)
-
-
-def _counts(stages: Sequence[Stage], ratios: Sequence[str] | None) -> Iterator[Finding]:
-    """Kept weights against the ledger, and where they are not the ledger's, against other ways to count."""
-    if ratios is None:
-        return
-    layers = list(stages[0].kept.values())
-    counted = [sum(stage.kept.values()) for stage in stages[1:]]
-    planned = ledger_of(sum(layers), ratios)
-    data = {"ratios": list(ratios), "planned": planned, "counted": counted}
-    if counted == planned:
-        yield Finding("counts", "note", f"exactly as planned: {LEDGER}", data={**data, "convention": LEDGER})
-        return
-    for convention, kept in sound(layers, ratios).items():
-        if counted == kept:
-            most = max(abs(a - b) for a, b in zip(counted, planned, strict=True))
-            message = f"as planned, {convention}; at most {most} away from the ledger ({LEDGER})"
-            yield Finding("counts", "note", message, data={**data, "convention": convention})
-            return
-    if all(abs(a - b) <= number for number, (a, b) in enumerate(zip(counted, planned, strict=True), start=1)):
-        message = f"within one weight a stage of the ledger ({LEDGER}), by no convention known here"
-        yield Finding("counts", "note", message, data={**data, "convention": None})
-        return
-    wrong = next(convention for convention in (*_named(sum(layers), ratios, counted), ""))
-    number = next(n for n, (a, b) in enumerate(zip(counted, planned, strict=True)) if a != b)
-    message = f"{stages[number + 1].name}: {counted[number]} weights are kept, planned {planned[number]} ({LEDGER})"
-    per_layer = {stage.name: stage.kept for stage in stages}
-    message += f"; it looks as if {wrong}" if wrong else ""
-    yield Finding("counts", "error", message, data={**data, "layers": per_layer, "looks_like": wrong or None})
-
-
-def _named(active: int, ratios: Sequence[str], counted: Sequence[int]) -> list[str]:
-    """Mistakes that give these counts, to within one weight a stage."""
-    return [name for name, kept in mistaken(active, ratios).items()
-            if all(abs(a - b) <= n for n, (a, b) in enumerate(zip(counted, kept, strict=True), start=1))]  # fmt: skip
+def _without_masks(stage: Stage) -> Iterator[Finding]:
+    """Parametrised tensors, of which nothing says whether they have a mask, and tensors that have lost theirs."""
+    if stage.unmasked:
+        message = f"{stage.name}: the masks of {', '.join(stage.unmasked)} are not in it, as torch.ao.pruning saves"
+        hint = "loaded elsewhere, every weight is back; save it after squash_mask(); if no mask is meant, ignore them"
+        data = {"stage": stage.number, "layers": list(stage.unmasked)}
+        yield Finding("masks-monotone", "unchecked", f"{message}; {hint}", data=data)
+    if stage.lost:
+        message = (
+            f"{stage.name}: {', '.join(stage.lost)} have lost their masks: there is weight_orig without weight_mask"
+        )
+        hint = "loaded elsewhere, every weight is back; save the whole state_dict(), or after prune.remove()"
+        data = {"stage": stage.number, "layers": list(stage.lost)}
+        yield Finding("masks-monotone", "error", f"{message}; {hint}", data=data)
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------
@@ -243,38 +158,65 @@ def _named(active: int, ratios: Sequence[str], counted: Sequence[int]) -> list[s
 
 def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
     """Masks only shrink, and what was pruned at this or an earlier stage is zero."""
-    grown: dict[str, int] = {}
-    alive: dict[str, int] = {}
-    hidden: dict[str, int] = {}
-    largest = under = 0.0
+    known = {name: weight for name, weight in stage.weights.items() if weight.known}
+    yield from _shapes(earlier[-1], stage)
+    grown = {name: max((_grown(before.weights[name], weight) for before in earlier), default=0)
+             for name, weight in known.items()}  # fmt: skip
+    alive = {name: _alive([before.weights[name] for before in earlier], weight) for name, weight in known.items()}
+    hidden = {name: weight.stored[~weight.kept] for name, weight in known.items() if weight.masked}
+    if sum(grown.values()):
+        message = f"{stage.name}: {sum(grown.values())} weights that were pruned are kept again"
+        yield _layered("masks-monotone", "error", message, stage, grown)
+    yield from _not_zero(
+        "resurrection",
+        "error",
+        stage,
+        alive,
+        "{stage}: {count} pruned weights are not zero; the largest is {largest:.3g}",
+    )
+    yield from _not_zero(
+        "hidden-weights",
+        "note",
+        stage,
+        hidden,
+        "{stage}: under their masks {count} pruned weights are not zero; the largest is {largest:.3g}: harmless while "
+        "the mask is there, back as soon as it is removed or lost",
+    )
+
+
+def _grown(before: Weight, weight: Weight) -> int:
+    """Kept entries of a mask that an earlier one had pruned; without a stated mask they show as resurrection."""
+    if not weight.stated or before.kept.shape != weight.kept.shape:
+        return 0
+    return int((weight.kept & ~before.kept).sum())
+
+
+def _alive(earlier: Sequence[Weight], weight: Weight) -> np.ndarray:
+    """What the network uses at the places that are pruned, or were at an earlier stage."""
+    gone = ~weight.kept if weight.stated else np.zeros(weight.kept.shape, bool)
+    for before in earlier:
+        if before.kept.shape == weight.kept.shape:
+            gone = gone | ~before.kept
+    return weight.used[gone]
+
+
+def _not_zero(
+    check: str, severity: Severity, stage: Stage, values: Mapping[str, np.ndarray], text: str
+) -> Iterator[Finding]:
+    counted = {name: int(np.count_nonzero(found)) for name, found in values.items()}
+    if sum(counted.values()):
+        largest = max(_size(found) for found in values.values())
+        message = text.format(stage=stage.name, count=sum(counted.values()), largest=largest)
+        yield _layered(check, severity, message, stage, counted, largest)
+
+
+def _shapes(before: Stage, stage: Stage) -> Iterator[Finding]:
     for name, weight in stage.weights.items():
-        gone = ~weight.kept
-        fault = _shape_fault(name, earlier[-1].weights[name].kept, weight.kept)
+        fault = _shape_fault(name, before.weights[name].kept, weight.kept)
         if fault is not None:
             severity, message = fault
             data = {"stage": stage.number, "layer": name}
             yield Finding("masks-monotone", severity, f"{stage.name}: {message}", data=data)
-        for before in earlier:
-            other = before.weights[name]
-            if other.kept.shape == weight.kept.shape:
-                gone = gone | ~other.kept
-                if weight.stated:
-                    grown[name] = max(grown.get(name, 0), int((weight.kept & ~other.kept).sum()))
-        back, drifted = weight.used[gone], weight.stored[~weight.kept & weight.masked]
-        alive[name], hidden[name] = int(np.count_nonzero(back)), int(np.count_nonzero(drifted))
-        largest, under = max(largest, _size(back)), max(under, _size(drifted))
-    if sum(grown.values()):
-        message = f"{stage.name}: {sum(grown.values())} weights that were pruned are kept again"
-        yield _layered("masks-monotone", "error", message, stage, grown)
-    if sum(alive.values()):
-        message = f"{stage.name}: {sum(alive.values())} pruned weights are not zero; the largest is {largest:.3g}"
-        yield _layered("resurrection", "error", message, stage, alive, largest)
-    if sum(hidden.values()):
-        message = (
-            f"{stage.name}: under their masks {sum(hidden.values())} pruned weights are not zero; the largest is "
-            f"{under:.3g}: harmless while the mask is there, back as soon as it is removed or lost"
-        )
-        yield _layered("hidden-weights", "note", message, stage, hidden, under)
 
 
 def _shape_fault(name: str, before: np.ndarray, after: np.ndarray) -> tuple[Severity, str] | None:
@@ -297,8 +239,10 @@ def _layered(
 
 
 def _size(values: np.ndarray) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max()) if finite.size else 0.0
+    """The largest finite magnitude; JSON knows no other."""
+    with np.errstate(over="ignore"):
+        magnitudes = np.abs(values)
+    return float(magnitudes[np.isfinite(magnitudes)].max(initial=0))
 
 
 def _collapsed(stage: Stage) -> Iterator[Finding]:
@@ -313,26 +257,6 @@ def _collapsed(stage: Stage) -> Iterator[Finding]:
             yield Finding("collapsed-layer", "note", message, data=data)
 
 
-def _ties(before: Stage, stage: Stage) -> Iterator[Finding]:
-    """Where the smallest magnitudes of the file before went: whether the cut went through equal ones."""
-    pairs = [(name, before.weights[name], weight) for name, weight in stage.weights.items()]
-    if any(old.kept.shape != new.kept.shape for _, old, new in pairs):
-        return
-    gone = [np.abs(old.used[old.kept & ~new.kept]) for _, old, new in pairs]
-    left = [np.abs(old.used[old.kept & new.kept]) for _, old, new in pairs]
-    removed, kept = np.concatenate(gone), np.concatenate(left)
-    if not removed.size or not kept.size or removed.max() != kept.min():
-        return  # no tie; or a choice that is not by the magnitudes of this file
-    threshold = removed.max()
-    layers = {name: [int((a == threshold).sum()), int((b == threshold).sum())]
-              for (name, _, _), a, b in zip(pairs, gone, left, strict=True)}  # fmt: skip
-    tied = {name: counts for name, counts in layers.items() if sum(counts)}
-    shares = ", ".join(f"{name} {counts[0]} of {sum(counts)}" for name, counts in tied.items())
-    message = f"{stage.name}: the cut goes through weights of equal magnitude {threshold:.6g}; pruned of them: {shares}"
-    data = {"stage": stage.number, "magnitude": float(threshold), "layers": tied}
-    yield Finding("ties", "note", message, data=data)
-
-
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +266,7 @@ def _numbers(stage: Stage) -> Iterator[Finding]:
         data = {"stage": stage.number, "count": count, "layers": dict(stage.wild)}
         yield Finding("non-finite", "error", f"{stage.name}: {count} entries are inf or NaN ({where})", data=data)
     negative = {
-        name: int((np.signbit(weight.used) & (weight.used == 0)).sum())
+        name: int((_signbit(weight.used) & (weight.used == 0)).sum())
         for name, weight in stage.weights.items()
         if not weight.masked
     }
@@ -353,3 +277,8 @@ def _numbers(stage: Stage) -> Iterator[Finding]:
     if not stage.number and sum(zeros.values()):
         message = f"{stage.name}: {sum(zeros.values())} weights of the dense network are zero; they count as kept"
         yield _layered("sparsity", "note", message, stage, zeros)
+
+
+def _signbit(values: np.ndarray) -> np.ndarray:
+    """Where a number, or either part of a complex one, has a minus sign."""
+    return np.signbit(np.real(values)) | np.signbit(np.imag(values))  # the imaginary part of a real one is +0.0

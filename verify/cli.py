@@ -47,14 +47,20 @@ def records(runs: Path, replay: bool, as_json: bool) -> int:
 @click.argument("dense", type=click.Path(path_type=Path))
 @click.argument("stages", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--ratios", metavar="R1,R2,…", help="Share of the still active weights that each stage should prune.")
+@click.option(
+    "--ignore", metavar="NAME", multiple=True, help="A tensor or module not pruned on purpose; * for any part."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
-def checkpoints(dense: Path, stages: tuple[Path, ...], ratios: str | None, as_json: bool) -> int:
+def checkpoints(
+    dense: Path, stages: tuple[Path, ...], ratios: str | None, ignore: tuple[str, ...], as_json: bool
+) -> int:
     """Audit state dicts of any project: the DENSE network, then a file for each of its STAGES. Status 0: it holds."""
     from verify.checkpoints import audit_files
 
-    verdict = audit_files((dense, *stages), None if ratios is None else ratios.split(","))
+    verdict = audit_files((dense, *stages), None if ratios is None else ratios.split(","), ignore)
     if as_json:
-        click.echo(json.dumps({"holds": verdict.holds, "findings": [f.as_json() for f in verdict.findings]}, indent=1))
+        shown = {"holds": verdict.holds, "findings": [finding.as_json() for finding in verdict.findings]}
+        click.echo(json.dumps(shown, indent=1, allow_nan=False))
     else:
         _print_stages(verdict)
     return verdict.exit_status
@@ -74,6 +80,11 @@ def _print_stages(verdict: Verdict) -> None:
         layers.add_row(name, *(f"{count:,}" if count != "" else "" for count in kept))
     console.print(table)
     console.print(layers)
+    spared = dict.fromkeys(layer for line in counts for layer in line.get("not_pruned", ()))
+    if spared:
+        console.print(
+            f"not pruned, and not in these counts of weights: {', '.join(spared)}", markup=False, soft_wrap=True
+        )
     for finding in verdict.findings:
         if "kept_weights" not in finding.data:
             console.print(f"{finding.severity}: {finding.check}: {finding.message}", markup=False, soft_wrap=True)

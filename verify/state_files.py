@@ -1,14 +1,17 @@
 """State dicts of any project, as arrays: PyTorch files, safetensors, and this project's checkpoints.
 
-Knows file formats; judges nothing, and never runs what a pickle says.
+Knows file formats and kinds of tensors; judges nothing, and never runs what a pickle says.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
+from codecs import getincrementaldecoder
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,25 @@ import safetensors
 
 from spinn.errors import InputError
 
-State = dict[str, np.ndarray]
-
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
 _NESTED = ("state_dict", "model_state_dict")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a state dict holds.
+
+    Attributes:
+        tensors: Arrays by name.
+        aliases: Name of a tensor → an earlier one in the same storage (torch ties weights so). Both are in `tensors`.
+        skipped: Names of entries that are no tensors (`_extra_state`, `_packed_params`).
+        applied: Whether `<name>_mask` says what is zero in `<name>`, rather than being multiplied with it at each use.
+    """
+
+    tensors: dict[str, np.ndarray]
+    aliases: dict[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    applied: bool = False
 
 
 def read_state(path: Path) -> State:
@@ -29,11 +47,11 @@ def read_state(path: Path) -> State:
 
     Args:
         path: A `.safetensors` file, or one that `torch.save` wrote of a state dict, or of a dict that has one under
-            `state_dict` or `model_state_dict`.
+            `state_dict`, `model_state_dict`, or whatever name if there is just one.
 
     Returns:
-        Arrays. float16 and bfloat16 are widened to float32, which changes no value. A weight of this project's own
-        sparse layout comes as `<name>` and `<name>_mask`.
+        Arrays. float16 and bfloat16 are widened to float32, which changes no value; quantised tensors are the values
+        that they stand for. A weight of this project's own sparse layout comes as `<name>` and `<name>_mask`.
 
     Raises:
         InputError: no such file, another kind of file, a damaged one, or a pickle that holds more than tensors.
@@ -48,30 +66,70 @@ def read_state(path: Path) -> State:
 
 
 def as_state(tensors: Mapping[str, Any], name: str) -> State:
-    """Tensors of torch or numpy as arrays; what is no tensor is refused by its name.
+    """Tensors of torch or numpy as arrays. What is no tensor is left out and named, if the rest are tensors.
 
     Raises:
-        InputError: an entry is neither an array nor a tensor, or there is none.
+        InputError: there is no tensor, or one without values (on torch's device `meta`, or of a kind without numbers).
     """
-    state: State = {}
+    arrays: dict[str, np.ndarray] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    strangers = {str(key): type(value).__name__ for key, value in tensors.items() if not _is_tensor(value)}
     for key, value in tensors.items():
-        if isinstance(value, np.ndarray):
-            array = value
-        elif hasattr(value, "detach"):
-            array = _array(value)
-        else:
-            raise InputError(f"{name}, {key!r} = {type(value).__name__}: expected a tensor; pass model.state_dict()")
-        state[str(key)] = array.astype(np.float32) if array.dtype == np.float16 else array
-    if not state:
+        if str(key) in strangers:
+            continue
+        arrays[str(key)] = _array(value, f"{name}, {key!r}")
+        place = _storage(value)
+        if place is not None and first.setdefault(place, str(key)) != str(key):
+            aliases[str(key)] = first[place]
+    if not arrays:
+        for key, kind in strangers.items():
+            raise InputError(f"{name}, {key!r} = {kind}: expected a tensor; pass model.state_dict()")
         raise InputError(f"{name}: no tensors in it; pass model.state_dict()")
-    return state
+    return State(arrays, aliases, tuple(strangers))
 
 
-def _array(tensor: Any) -> np.ndarray:
+# --- tensors --------------------------------------------------------------------------------------------------------
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "detach")
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32) if value.dtype == np.float16 else value
+    if value.is_meta:
+        raise InputError(f"{name}: it is on the device meta, where tensors have no values; save the model itself")
+    try:
+        return _of_torch(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name}: it cannot be read as numbers ({reason:.120}); save it as a plain tensor") from None
+
+
+def _of_torch(tensor: Any) -> np.ndarray:
     tensor = tensor.detach().cpu()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
     if tensor.is_floating_point() and tensor.element_size() < 4:
         tensor = tensor.float()  # bfloat16 has no counterpart in numpy
+    if tensor.is_complex() and tensor.element_size() < 8:
+        tensor = tensor.cfloat()  # nor have two halves
     return tensor.resolve_conj().resolve_neg().to_dense().numpy()
+
+
+def _storage(value: Any) -> tuple[Any, ...] | None:
+    """Where the numbers of a tensor of torch lie, the same for tied weights; None where there are none, or elsewhere.
+
+    Arrays of numpy that share memory are no tied weights: no module has them, but tests do.
+    """
+    if isinstance(value, np.ndarray) or not value.numel() or "strided" not in str(value.layout):
+        return None
+    return value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride()
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def _read_pytorch(path: Path) -> State:
@@ -81,22 +139,52 @@ def _read_pytorch(path: Path) -> State:
         with warnings.catch_warnings():  # about pickles that it may not understand; those that it does not are refused
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise InputError(
-            f"{path}: it holds more than tensors, and was not loaded ({reason}); save state_dict()"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path}: not a file of torch.save ({reason:.120}); it is damaged or of another kind"
-        ) from None
+    except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
+        raise InputError(f"{path}: {_refusal(error, path)}") from None
+    return as_state(_one_state_dict(content, path), str(path))
+
+
+def _refusal(error: Exception, path: Path) -> str:
+    text = str(error)
+    foreign = re.search(r"GLOBAL ([\w.]+)|got <class '([\w.]+)'>|unrecognized function (\S+)", text)
+    if isinstance(error, pickle.UnpicklingError) and foreign:
+        named = next(name for name in foreign.groups() if name)
+        return f"it holds more than tensors, and was not loaded (it asks for {named}); save state_dict()"
+    if _is_text(path):
+        return "a text file, not one of torch.save; save model.state_dict() with torch.save"
+    # what a KeyError or an unpickler says of a byte that it did not expect helps nobody
+    said = "" if isinstance(error, pickle.UnpicklingError | KeyError) or not text else f" ({text.splitlines()[0]:.120})"
+    return f"not a file of torch.save{said}; it is damaged or of another kind"
+
+
+def _is_text(path: Path) -> bool:
+    with path.open("rb") as stream:
+        start = stream.read(256)
+    try:
+        text = getincrementaldecoder("utf-8")().decode(start)  # whose last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(letter.isprintable() or letter in "\t\r\n" for letter in text)
+
+
+def _one_state_dict(content: Any, path: Path) -> Mapping[str, Any]:
+    """The state dict in what was saved: under a usual name, or the only one there is."""
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
         raise InputError(f"{path} = {type(content).__name__}: expected a state dict; save model.state_dict()")
-    return as_state(content, str(path))
+    if _has_tensors(content):
+        return content
+    inside = {str(key): value for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)}
+    if len(inside) > 1:
+        raise InputError(f"{path}: it holds {len(inside)} state dicts ({', '.join(inside)}); save the one to judge")
+    return next(iter(inside.values()), content)
+
+
+def _has_tensors(content: Mapping[Any, Any]) -> bool:
+    """Whether a mapping has tensors itself; single numbers, a best loss say, do not make a state dict."""
+    return any(_is_tensor(value) and value.ndim for value in content.values())
 
 
 def _read_safetensors(path: Path) -> State:
@@ -104,13 +192,13 @@ def _read_safetensors(path: Path) -> State:
         with safetensors.safe_open(path, framework="numpy") as stream:
             metadata, names = stream.metadata() or {}, list(stream.keys())
             try:
-                state = {name: stream.get_tensor(name) for name in names}
+                tensors = {name: stream.get_tensor(name) for name in names}
             except (TypeError, safetensors.SafetensorError, AttributeError):
-                state = _with_torch(path)  # a dtype that numpy does not have
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+                tensors = _with_torch(path)  # a dtype that numpy does not have
+    except Exception as error:  # noqa: BLE001 - of a damaged file anything may come
         raise InputError(f"{path}: not a safetensors file ({error}); it is damaged or of another kind") from None
-    state = as_state(state, str(path))
-    return _own_layout(path, state, metadata) if "layers.0.weight.mask" in state else state
+    state = as_state(tensors, str(path))
+    return _own_layout(path, state, metadata) if "layers.0.weight.mask" in state.tensors else state
 
 
 def _with_torch(path: Path) -> dict[str, Any]:
@@ -121,15 +209,18 @@ def _with_torch(path: Path) -> dict[str, Any]:
 
 def _own_layout(path: Path, state: State, metadata: dict[str, str]) -> State:
     """This project's sparse layout (spinn/checkpoint.py) with whole weights and masks."""
+    if "layers" not in metadata:  # a module of another project, with a mask beside its weight
+        return state
+    tensors = state.tensors
     try:
         layers: Sequence[int] = json.loads(metadata["layers"])
-        whole: State = {}
+        whole: dict[str, np.ndarray] = {}
         for index, (inputs, outputs) in enumerate(pairwise(layers)):
             name, shape = f"layers.{index}.weight", (outputs, inputs)
-            mask = np.unpackbits(state[f"{name}.mask"], count=inputs * outputs).reshape(shape).astype(bool)
-            weight = state[f"{name}.outside"].copy() if f"{name}.outside" in state else np.zeros(shape, np.float32)
-            weight[mask] = state[f"{name}.values"]
-            whole |= {name: weight, f"{name}_mask": mask, f"layers.{index}.bias": state[f"layers.{index}.bias"]}
-        return whole
+            mask = np.unpackbits(tensors[f"{name}.mask"], count=inputs * outputs).reshape(shape).astype(bool)
+            weight = tensors[f"{name}.outside"].copy() if f"{name}.outside" in tensors else np.zeros(shape, np.float32)
+            weight[mask] = tensors[f"{name}.values"]
+            whole |= {name: weight, f"{name}_mask": mask, f"layers.{index}.bias": tensors[f"layers.{index}.bias"]}
+        return State(whole, applied=True)
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path}: a checkpoint of this project that is damaged ({error}); roll back a stage") from None

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from verify.conventions import LEDGER, ledger_of, mistaken, sound
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verify.conventions import LEDGER, by_layer, gone_by, ledger_of, mistaken, sound
 
 
 def test_the_ledger_rounds_half_to_even_of_what_is_active() -> None:
@@ -13,14 +18,57 @@ def test_the_ledger_rounds_half_to_even_of_what_is_active() -> None:
 
 
 def test_sound_conventions_by_hand() -> None:
-    """Two layers, 13 weights: where each way to round leads, and by which name it goes."""
-    assert sound([7, 6], ["0.5", "0.3", "0.1"]) == {
-        "rounded once, from the share that should be left": [7, 5, 4],
-        "rounded down at each stage": [7, 5, 5],
-        "rounded up at each stage": [6, 4, 3],
-        "rounded half up at each stage": [6, 4, 4],
-        "each layer rounded by itself": [6, 4, 4],
-    }
+    """Of 13 weights: where each way to round leads, and by which name it goes, the commonest first."""
+    assert list(sound(13, ["0.5", "0.3", "0.1"]).items()) == [
+        ("rounded half to even at each stage", [7, 5, 5]),
+        ("rounded down at each stage", [7, 5, 5]),
+        ("rounded up at each stage", [6, 4, 3]),
+        ("rounded half up at each stage", [6, 4, 4]),
+        ("rounded half to even after a product in floating point at each stage", [7, 5, 5]),
+        ("rounded down after a product in floating point at each stage", [7, 5, 5]),
+        ("rounded once, from the share that should be left", [7, 5, 4]),
+        ("rounded once, from the share that should be left, down", [7, 5, 5]),
+        ("rounded once, from the share that should be left, up", [6, 4, 4]),
+        ("cut at the quantile of what is active, which goes too", [6, 4, 3]),
+        ("cut at the quantile of what is active, which stays", [7, 5, 4]),
+    ]
+
+
+def test_products_in_floating_point_are_those_of_python() -> None:
+    """torch.nn.utils.prune rounds 0.575 · 100 = 57.49999999999999 down, and int(0.29 · 100) is 28."""
+    rounded, cut = sound(100, ["0.575"]), sound(100, ["0.29"])
+    assert rounded["rounded half to even at each stage"] == [42]
+    assert rounded["rounded half to even after a product in floating point at each stage"] == [43]
+    assert cut["rounded down at each stage"] == [71]
+    assert cut["rounded down after a product in floating point at each stage"] == [72]
+
+
+@given(
+    st.integers(1, 300),
+    st.fractions(0, 1, max_denominator=20).filter(lambda share: share < 1),
+)
+def test_a_quantile_takes_as_many_as_numpy_says(count: int, share: Fraction) -> None:
+    """Of distinct magnitudes, those up to the quantile, or below it; at an integer place both are exact."""
+    place = share * (count - 1)
+    magnitudes = [Fraction(number) for number in range(count)]
+    kept = sound(count, [str(share)])
+    goes, stays = (kept[f"cut at the quantile of what is active, which {what}"] for what in ("goes too", "stays"))
+    assert goes == [count - sum(magnitude <= place for magnitude in magnitudes) * (share > 0)]
+    assert stays == [count - sum(magnitude < place for magnitude in magnitudes)]
+
+
+def test_layers_by_themselves() -> None:
+    """Each is counted alone, by every convention; no layers, no conventions."""
+    each = by_layer([7, 6], ["0.5", "0.3", "0.1"])
+    assert each["each layer by itself, rounded half to even at each stage"] == [[3, 3], [2, 2], [2, 2]]
+    assert each["each layer by itself, rounded up at each stage"] == [[3, 3], [2, 2], [1, 1]]
+    assert list(each) == [f"each layer by itself, {name}" for name in sound(7, ["0.5"])]
+    assert by_layer([], ["0.5"]) == {}
+
+
+def test_the_share_that_is_gone() -> None:
+    """What is left multiplies."""
+    assert gone_by(["0.5", "0.3", "0.1"]) == [Fraction(1, 2), Fraction(65, 100), Fraction(685, 1000)]
 
 
 def test_mistakes_by_hand() -> None:

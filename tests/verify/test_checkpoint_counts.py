@@ -1,0 +1,274 @@
+"""Counts that are not the ledger's: which are sound by a named convention, which stay undecided, which are wrong."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsifier
+from torch.nn.utils import prune
+
+from verify.checkpoints import audit_states
+from verify.findings import Finding
+
+MET = "its share met to within less than one"
+
+
+def counts(states: Sequence[dict[str, Any]], *ratios: str) -> Finding:
+    """The finding about counts, the only one of that check."""
+    (finding,) = (finding for finding in audit_states(states, ratios).findings if finding.check == "counts")
+    return finding
+
+
+def convention(states: Sequence[dict[str, Any]], *ratios: str) -> str | None:
+    """The convention that is named; None where the counts do not hold."""
+    finding = counts(states, *ratios)
+    return finding.data["convention"] if finding.severity == "note" else None
+
+
+def small() -> nn.Sequential:
+    """Twelve layers of 77 weights, so that rounding each by itself is far from rounding all."""
+    torch.manual_seed(0)
+    return nn.Sequential(*(nn.Linear(7, 11) if number % 2 == 0 else nn.Linear(11, 7) for number in range(12)))
+
+
+def stages(model: nn.Module, number: int, step: Callable[[nn.Module], object]) -> list[dict[str, Any]]:
+    """States before and after each of some steps over all layers."""
+    states = [copy.deepcopy(model.state_dict())]
+    for _ in range(number):
+        for layer in model.children():
+            step(layer)
+        states.append(copy.deepcopy(model.state_dict()))
+    return states
+
+
+def matrices(*sizes: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Layers a, b, … of distinct weights."""
+    draw = np.random.default_rng(3)
+    return {chr(97 + number): draw.normal(size=size).astype(np.float32) for number, size in enumerate(sizes)}
+
+
+def without(state: dict[str, np.ndarray], **gone: Any) -> dict[str, np.ndarray]:
+    """A state with zeros at some places of its layers."""
+    made = {name: weight.copy() for name, weight in state.items()}
+    for name, where in gone.items():
+        made[name][where] = 0
+    return made
+
+
+# --- single weights -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rounding", "words"),
+    [
+        (lambda share: round(share), "rounded half to even at each stage"),
+        (math.floor, "rounded down at each stage"),
+        (math.ceil, "rounded up at each stage"),
+    ],
+)
+def test_each_layer_may_be_rounded_by_itself_in_any_way(rounding: Callable[[float], int], words: str) -> None:
+    """Twelve layers by themselves are up to twelve weights a stage from the ledger: the way to round is named."""
+    assert [rounding(0.35 * active) for active in (77, 50)] in ([27, 18], [26, 17])
+
+    def step(layer: nn.Module) -> None:
+        active = int(getattr(layer, "weight_mask", torch.ones(77)).sum())
+        prune.l1_unstructured(layer, "weight", amount=rounding(0.35 * active))
+
+    assert convention(stages(small(), 3, step), ".35", ".35", ".35") == f"each layer by itself, {words}"
+
+
+def test_layers_are_by_themselves_only_if_each_is() -> None:
+    """The same sums from layers of which one lost more than its share, and the other less, are by no convention."""
+    dense = matrices((3, 5), (3, 5), (3, 5), (3, 5), (3, 5))
+    four, five, three = ([[0, 0, 1, 1, 2][:count], [0, 2, 1, 3, 4][:count]] for count in (4, 5, 3))
+    each = without(dense, **dict.fromkeys("abcde", tuple(four)))
+    other = without(dense, **dict.fromkeys("abc", tuple(four)), d=tuple(five), e=tuple(three))
+    assert counts([dense, each], ".24").data["planned"] == [57]
+    assert convention([dense, each], ".24") == "each layer by itself, rounded half to even at each stage"
+    assert counts([dense, other], ".24").severity == "error"
+
+
+def test_torchs_product_in_floating_point_is_a_convention() -> None:
+    """0.575 · 100 is a little less than 57.5 there, and 57 go, where the ledger has 58."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 10))
+    states = stages(model, 1, lambda layer: prune.l1_unstructured(layer, "weight", amount=0.575))
+    finding = counts(states, ".575")
+    assert finding.data["convention"] == "rounded down at each stage"
+    assert (finding.data["planned"], finding.data["counted"]) == ([42], [43])
+
+
+# --- whole slices and blocks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_whole_channels_of_each_layer(dim: int) -> None:
+    """ln_structured rounds its amount to a number of the channels that are left, at each call."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(10, 10, 3), nn.Conv2d(10, 10, 3))
+    states = stages(model, 3, lambda layer: prune.ln_structured(layer, "weight", amount=0.3, n=2, dim=dim))
+    finding = counts(states, ".3", ".3", ".3")
+    words = f"each layer by itself in whole slices of dimension {dim} (up to 90 weights), {MET}"
+    assert (finding.severity, finding.data["convention"]) == ("note", words)
+    assert finding.data["counted"] == [1260, 900, 540]
+
+
+def test_rows_then_columns_of_a_layer() -> None:
+    """What is left of a column is a unit too; each stage may have its own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 15))
+    states = stages(model, 1, lambda layer: prune.ln_structured(layer, "weight", amount=0.3, n=2, dim=0))
+    states += stages(model, 1, lambda layer: prune.ln_structured(layer, "weight", amount=0.45, n=1, dim=1))[1:]
+    assert counts(states, ".3", ".45").data["counted"] == [110, 66]
+    assert convention(states, ".3", ".45") == (
+        f"each layer by itself in whole slices of dimension 0 (up to 10 weights), slices of dimension 1 (up to 11 "
+        f"weights), {MET}"
+    )
+    assert convention(states, ".3", ".51") is None
+
+
+@pytest.mark.parametrize("block", [(1, 4), (4, 1), (2, 2), (8, 4)])
+def test_whole_blocks_of_each_layer(block: tuple[int, int]) -> None:
+    """WeightNormSparsifier rounds its level to a number of blocks; a small layer shows larger ones by chance."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.Linear(64, 32), nn.Linear(32, 8))
+    states = [copy.deepcopy(model.state_dict())]
+    sparsifier = WeightNormSparsifier(sparsity_level=0.31, sparse_block_shape=block)
+    sparsifier.prepare(model, [{"tensor_fqn": f"{index}.weight"} for index in range(3)])  # type: ignore[arg-type]
+    sparsifier.step()
+    sparsifier.squash_mask()
+    states.append(copy.deepcopy(model.state_dict()))
+    assert convention(states, ".31") == (
+        f"each layer by itself in whole blocks of {block[0]} × {block[1]} (up to {block[0] * block[1]} weights), {MET}"
+    )
+
+
+def test_a_level_of_all_blocks_is_rounded_once() -> None:
+    """The sparsifier makes its masks anew from all blocks at each level: 0.3, then 0.51."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30))
+    states = [copy.deepcopy(model.state_dict())]
+    sparsifier = WeightNormSparsifier(sparsity_level=0.0, sparse_block_shape=(1, 4))
+    sparsifier.prepare(model, [{"tensor_fqn": "0.weight"}])  # type: ignore[arg-type]
+    for level in (0.35, 0.5775, 0.725375):
+        sparsifier.groups[0]["sparsity_level"] = level
+        sparsifier.step()
+        mask = model[0].parametrizations.weight[0].mask  # type: ignore[union-attr]
+        states.append({"0.weight": states[0]["0.weight"] * mask, "0.bias": states[0]["0.bias"]})
+    found = convention(states, ".35", ".35", ".35")
+    assert found is not None
+    assert found.startswith("each layer by itself in whole blocks of 1 × 4 (up to 4 weights)")
+
+
+def test_a_layer_with_too_few_slices_for_its_share_is_left_whole() -> None:
+    """A third of one row is none; a third of four is not."""
+    dense = matrices((10, 9), (1, 12))
+    assert convention([dense, without(dense, a=np.s_[:3])], ".3") == (
+        f"each layer by itself in whole slices of dimension 0 (up to 9 weights), {MET}"
+    )
+    dense = matrices((10, 9), (4, 12))
+    finding = counts([dense, without(dense, a=np.s_[:3])], ".3")
+    assert finding.severity == "error"
+    assert finding.message == (
+        "stage 1: 111 weights are kept, planned 97 (rounded half to even at each stage, of the weights still active); "
+        "nothing of b is pruned: if that is meant, ignore it (ignored_layers, --ignore)"
+    )
+
+
+def test_rows_chosen_over_all_layers() -> None:
+    """As many as come nearest to the share, from whatever layer; a row too many is wrong."""
+    dense = matrices((10, 9), (10, 9))
+    words = (
+        "in whole slices of dimension 0 (up to 9 weights) chosen over all layers, the share met to within less than one"
+    )
+    assert convention([dense, without(dense, a=np.s_[:5], b=np.s_[:2])], ".34") == words
+    assert convention([dense, without(dense, a=np.s_[:4], b=np.s_[:2])], ".34") == words
+    assert counts([dense, without(dense, a=np.s_[:6], b=np.s_[:2])], ".34").severity == "error"
+    assert counts([dense, without(dense, a=np.s_[:4], b=np.s_[:1])], ".34").severity == "error"
+    mixed = without(dense, a=np.s_[:4], b=np.s_[:2])
+    mixed["b"][5, 5] = 0
+    assert counts([dense, mixed], ".34").severity == "error"
+
+
+@pytest.mark.parametrize(("shape", "severity"), [((3, 6), "error"), ((2, 9), "note"), ((3, 7), "note")])
+def test_units_that_chance_explains_are_none(shape: tuple[int, int], severity: str) -> None:
+    """Fifteen weights that go with the first of their row are no proof of rows, sixteen are."""
+    dense = matrices(shape)
+    assert counts([dense, without(dense, a=np.s_[:1])], ".6").severity == severity
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 99), st.integers(0, 2**32 - 1))
+def test_whole_rows_hold_exactly_where_they_meet_the_share(height: int, width: int, percent: int, seed: int) -> None:
+    """Whatever the layer: the two numbers of rows next to the share hold, one more or less does not."""
+    weight = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
+    share = percent * height / 100
+    for rows in {math.floor(share) - 1, math.ceil(share) + 1}:
+        if 0 < rows < height and height * (width - 1) >= 16 and abs(rows - share) >= 1 and width > 2:
+            finding = counts([{"w": weight}, without({"w": weight}, w=np.s_[:rows])], f"{percent}/100")
+            assert finding.severity == "error"
+    for rows in {math.floor(share), math.ceil(share)}:
+        if 0 < rows < height and height * (width - 1) >= 16:
+            finding = counts([{"w": weight}, without({"w": weight}, w=np.s_[:rows])], f"{percent}/100")
+            assert finding.severity == "note"
+
+
+# --- layers that shrink ---------------------------------------------------------------------------------------------
+
+
+def ones(*shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Layers a, b, … of these shapes."""
+    return {chr(97 + number): np.ones(shape, np.float32) for number, shape in enumerate(shapes)}
+
+
+def test_neurons_that_are_cut_off_each_layer() -> None:
+    """Of 64 neurons 0.3 are 19.2: 45 stay, and each of the two layers has lost its share of slices."""
+    assert convention([ones((64, 8), (1, 64)), ones((45, 8), (1, 45))], ".3") == (
+        f"each layer by itself in whole slices of dimension 0 (up to 8 weights), slices of dimension 1 (up to 1 "
+        f"weights), {MET}"
+    )
+    assert counts([ones((64, 8), (1, 64)), ones((46, 8), (1, 46))], ".3").severity == "error"
+
+
+def test_ratios_of_neurons_are_not_decided() -> None:
+    """Half the neurons of two layers in a row are three quarters of the weights between: the files cannot say."""
+    dense, half = ones((64, 8), (32, 64), (1, 32)), ones((32, 8), (16, 32), (1, 16))
+    finding = counts([dense, half], ".5")
+    assert finding == Finding(
+        "counts",
+        "unchecked",
+        "[784] weights are kept, planned [1296] (rounded half to even at each stage, of the weights still active); not "
+        "decided: each ratio fits the rows and columns of every layer, which together take more weights with them",
+        data={"ratios": [".5"], "planned": [1296], "counted": [784]},
+    )
+    assert counts([dense, ones((32, 8), (17, 32), (1, 17))], ".5").severity == "error"
+    assert counts([dense, ones((32, 8), (16, 32), (1, 32))], ".5").severity == "error"
+
+
+def test_masks_of_rows_and_columns_are_not_decided_either() -> None:
+    """The same network, masked instead of cut."""
+    dense = matrices((64, 8), (32, 64), (4, 32))
+    stage = without(dense, a=np.s_[:32], b=np.s_[:16], c=np.s_[:, :16])
+    stage["b"][:, :32] = 0
+    assert counts([dense, stage], ".5").severity == "unchecked"
+    stage["b"][20, 40] = 0
+    assert counts([dense, stage], ".5").severity == "error"
+
+
+def test_neurons_over_all_layers_are_not_decided_within_one() -> None:
+    """A neuron takes a row and a column with it: 8 + 32 weights, and 32 + 1 of the next layer's."""
+    dense = ones((64, 8), (32, 64), (1, 32))
+    finding = counts([dense, ones((50, 8), (28, 50), (1, 28))], ".3")
+    assert (finding.severity, finding.data["planned"], finding.data["counted"]) == ("unchecked", [1814], [1828])
+    assert finding.message.endswith(
+        "not decided: layers shrank by whole neurons, and the share is met to within less than one with all its weights"
+    )
+    assert counts([dense, ones((56, 8), (28, 56), (1, 28))], ".3").severity == "error"

@@ -1,0 +1,165 @@
+"""The names of parameters and masks in a state, by hand."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spinn.errors import InputError
+from verify.entries import Entries, Entry, entries_of
+from verify.state_files import State
+
+TWO = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+HALF = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
+WIDE = np.full((2, 3), 0.5, np.float32)
+LINE = np.ones(2, np.float32)
+
+
+def read(tensors: dict[str, Any], **more: Any) -> Entries:
+    """The parameters of a state that is called x."""
+    return entries_of("x", State(tensors, **more))
+
+
+def names(tensors: dict[str, Any], **more: Any) -> dict[str, tuple[bool, bool, bool]]:
+    """Of each parameter whether it has a mask, is multiplied with it, and may have one that is not there."""
+    entries = read(tensors, **more).entries
+    return {name: (entry.mask is not None, entry.masked, entry.unknown) for name, entry in entries.items()}
+
+
+PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "expected"),
+    [
+        ({"a.weight": TWO, "a.bias": LINE}, {"a.weight": PLAIN, "a.bias": PLAIN}),
+        ({"a.weight_orig": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"a.weight": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"a.weight": TWO, "a.weight_mask": WIDE}, {"a.weight": PLAIN}),
+        ({"a.weight": TWO, "a.mask": HALF}, {"a.weight": MASKED}),
+        ({"weight": TWO, "mask": HALF}, {"weight": MASKED}),
+        ({"weight": TWO, "a.mask": HALF}, {"weight": PLAIN}),
+        ({"a.weight": TWO, "a.mask": WIDE}, {"a.weight": PLAIN}),
+        ({"a.weight": TWO, "a.mask": TWO}, {"a.weight": PLAIN}),
+        ({"a.bias": TWO, "a.mask": HALF}, {"a.bias": PLAIN}),
+        ({"a.weight": TWO, "a.mask": HALF, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"lone_mask": TWO, "b": TWO, "bitmask": TWO}, {"b": PLAIN, "bitmask": PLAIN}),
+        ({"a_orig": TWO, "a": TWO}, {"a_orig": PLAIN, "a": PLAIN}),
+        ({"a_orig": TWO}, {"a": PLAIN}),
+        ({"a_orig": TWO, "a_u": LINE, "a_v": LINE}, {"a": PLAIN}),
+        ({"b_u": LINE, "b_v": LINE}, {"b_u": PLAIN, "b_v": PLAIN}),
+        ({"a_g": TWO[:, :1], "a_v": TWO}, {"a": PLAIN}),
+        ({"a_g": TWO[0, 0], "a_v": TWO}, {"a": PLAIN}),
+        ({"a_g": TWO, "a_v": TWO}, {"a_g": PLAIN, "a_v": PLAIN}),
+        ({"a_g": LINE, "a_v": TWO}, {"a_g": PLAIN, "a_v": PLAIN}),
+        ({"a_g": TWO[:, :1], "a_v": TWO, "a": TWO}, {"a_g": PLAIN, "a_v": PLAIN, "a": PLAIN}),
+        ({"a_v": TWO}, {"a_v": PLAIN}),
+        ({"a.parametrizations.weight.original": TWO}, {"a.weight": UNKNOWN}),
+        ({"parametrizations.w.original": TWO}, {"w": UNKNOWN}),
+        ({"a.parametrizations.w.original": TWO, "a.parametrizations.w.0.mask": HALF}, {"a.w": MASKED}),
+        ({"a.parametrizations.w.original": TWO, "a.parametrizations.v.0.mask": HALF}, {"a.w": UNKNOWN}),
+        ({"a.parametrizations.w.original": TWO, "a.parametrizations.w.0._u": LINE}, {"a.w": PLAIN}),
+        ({"a.parametrizations.w.original0": TWO[:, :1], "a.parametrizations.w.original1": TWO}, {"a.w": PLAIN}),
+        ({"n.running_mean": LINE, "n.running_var": LINE, "n.num_batches_tracked": LINE, "w": TWO}, {"w": PLAIN}),
+        ({"index": np.arange(4), "flag": HALF > 0, "w": TWO.astype(complex)}, {"w": PLAIN}),
+    ],
+)
+def test_names(tensors: dict[str, Any], expected: dict[str, tuple[bool, bool, bool]]) -> None:
+    """What is a parameter, by which name, and with which mask."""
+    assert names(tensors) == expected
+
+
+def test_an_entry_keeps_what_is_stored() -> None:
+    """Its key, its values, its mask; a mask that is applied already is not multiplied again."""
+    tensors = {"module.a_orig": TWO, "module.a_mask": HALF}
+    entry = read(tensors).entries["a"]
+    assert (entry.key, entry.masked) == ("a_orig", True)
+    assert entry.tensor is TWO
+    assert entry.mask is HALF
+    assert names({"a": TWO, "a_mask": HALF}, applied=True) == {"a": (True, False, False)}
+    assert read(tensors).name == "x"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["module.a", "module.b"], ["a", "b"]),
+        (["_orig_mod.a", "_orig_mod.b"], ["a", "b"]),
+        (["module._orig_mod.a", "module._orig_mod.b"], ["a", "b"]),
+        (["module.module.a"], ["a"]),
+        (["module.a", "b"], ["module.a", "b"]),
+        (["module.module.a", "module.b"], ["module.a", "b"]),
+        (["modules.a"], ["modules.a"]),
+    ],
+)
+def test_prefixes(keys: list[str], expected: list[str]) -> None:
+    """Only what all names have."""
+    tensors = dict.fromkeys(keys, TWO)
+    assert list(read(tensors).entries) == expected
+    assert read(tensors, aliases={keys[-1]: keys[0]}).aliases == {expected[-1]: expected[0]}
+
+
+def test_magnitudes_belong_to_a_direction_and_are_counted_apart() -> None:
+    """Of both ways of weight_norm; the vectors of spectral_norm are no parameters."""
+    older = read({"a_g": TWO[:, :1], "a_v": TWO, "b_g": TWO[:1], "b_v": TWO, "c_orig": TWO, "c_u": LINE, "c_v": LINE})
+    assert (older.others, list(older.entries)) == (4, ["a", "b", "c"])
+    held = "a.parametrizations.w."
+    newer = read({f"{held}original0": TWO[:, :1], f"{held}original1": WIDE})
+    assert (newer.others, newer.entries["a.w"].key) == (2, f"{held}original1")
+
+
+def test_originals_without_masks_are_orphans() -> None:
+    """Not beside a tensor of the plain name, a mask, or spectral_norm's vector."""
+    tensors = {
+        "a_orig": TWO,
+        "b_orig": TWO,
+        "b": TWO,
+        "c_orig": TWO,
+        "c_mask": HALF,
+        "d_orig": TWO,
+        "d_u": LINE,
+        "e": TWO,
+    }
+    assert read(tensors).orphans == ("a",)
+
+
+def test_what_is_not_finite_is_counted_where_a_network_computes_with_it() -> None:
+    """Buffers too; not in masks, nor in integers."""
+    wild = np.array([[np.nan, np.inf], [-np.inf, 1]], np.float32)
+    tensors = {"w": wild, "n.running_var": wild[0], "attn_mask": wild, "a.mask": wild, "i": np.arange(3), "b": LINE}
+    assert read(tensors).wild == {"w": 3, "n.running_var": 2}
+    assert read({"w": TWO.astype(complex) * np.nan}).wild == {"w": 4}
+
+
+@pytest.mark.parametrize(
+    ("key", "mask"),
+    [("w_orig", "w_mask"), ("a.parametrizations.w.original", "a.parametrizations.w.0.mask")],
+)
+@pytest.mark.parametrize("wrong", [HALF / 2, HALF + 1, LINE])
+def test_masks_that_are_none_are_refused(key: str, mask: str, wrong: np.ndarray) -> None:
+    """Where the name leaves no doubt."""
+    message = f"x: the mask of {key} is not 0 and 1 in the shape (2, 2); is it a mask?"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read({key: TWO, mask: wrong})
+
+
+def test_tied_tensors_become_one() -> None:
+    """Kept where any use keeps it; without a mask wherever one use has none."""
+    other = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
+    one, two = Entry("a_orig", TWO, HALF, masked=True), Entry("b_orig", TWO, other, masked=True)
+    free, hidden = Entry("c", TWO), Entry("d.parametrizations.w.original", TWO, unknown=True)
+    made = Entries("x", {"a": one, "b": two, "e": free}).merged({"b": "a"})
+    assert list(made.entries) == ["a", "e"]
+    mask = made.entries["a"].mask
+    assert mask is not None
+    assert mask.tolist() == [[False, True], [True, True]]
+    assert made.entries["a"].masked
+    for pair in ((one, free), (free, one)):
+        made = Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"]
+        assert (made.mask, made.masked, made.unknown) == (None, False, False)
+    for pair in ((hidden, free), (free, hidden)):
+        assert Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"].unknown
+    assert list(Entries("x", {"b": two}).merged({"b": "a"}).entries) == ["a"]

@@ -1,0 +1,174 @@
+"""Files of state dicts: what is read, and one clear line about whatever else is in the way."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from spinn.errors import InputError
+from verify.checkpoints import audit_files
+from verify.state_files import as_state, read_state
+
+STATE = {"0.weight": torch.arange(1.0, 13.0).reshape(3, 4), "0.bias": torch.ones(3)}
+FLIPS = 150  # damaged copies of each kind of file
+
+
+def saved(folder: Path, content: Any, name: str = "a.pt", **how: Any) -> Path:
+    """A file of torch.save."""
+    torch.save(content, folder / name, **how)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["model", "net", "whatever it is called"])
+def test_the_one_state_dict_of_a_training_checkpoint_is_found(tmp_path: Path, name: str) -> None:
+    """By whatever name, beside an optimizer, a count of epochs and a best loss."""
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    content = {name: STATE, "optimizer": optimizer.state_dict(), "epoch": 3, "best": torch.tensor(0.5)}
+    assert list(read_state(saved(tmp_path, content)).tensors) == ["0.weight", "0.bias"]
+
+
+def test_two_state_dicts_are_one_too_many(tmp_path: Path) -> None:
+    """Unless one of them has the usual name."""
+    path = saved(tmp_path, {"model": STATE, "ema": STATE})
+    with pytest.raises(
+        InputError, match=re.escape(f"{path}: it holds 2 state dicts (model, ema); save the one to judge")
+    ):
+        read_state(path)
+    for usual in ("state_dict", "model_state_dict"):
+        assert list(read_state(saved(tmp_path, {"model": STATE, usual: {"w": torch.ones(2, 2)}})).tensors) == ["w"]
+
+
+def test_a_refused_pickle_names_what_it_asks_for(tmp_path: Path) -> None:
+    """So that one knows what to leave out."""
+    for content, asked in (
+        ({"state_dict": STATE, "args": argparse.Namespace(a=1)}, "argparse.Namespace"),
+        (torch.nn.Sequential(torch.nn.Linear(2, 2)), "torch.nn.modules.container.Sequential"),
+    ):
+        path = saved(tmp_path, content)
+        message = f"{path}: it holds more than tensors, and was not loaded (it asks for {asked}); save state_dict()"
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+            read_state(path)
+
+
+@pytest.mark.parametrize("text", ["hello", "1,2\n3,4\n", "f = 3 \u2013 é", "é" * 400])
+def test_a_text_is_said_to_be_one(tmp_path: Path, text: str) -> None:
+    """Not by the byte at which the unpickler gave up."""
+    path = tmp_path / "a.pt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"a\.pt: a text file, not one of torch\.save; save model\.state_dict\(\) with"
+    ):
+        read_state(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a file of torch.save; it is damaged or of another kind"),
+        (b"\x80\x02\xff\xfe", "not a file of torch.save; it is damaged or of another kind"),
+        (b"\0\1\2", "not a file of torch.save; it is damaged or of another kind"),
+    ],
+)
+def test_other_files_are_said_not_to_be_of_torch(tmp_path: Path, content: bytes, words: str) -> None:
+    """In one line, without numbers that mean nothing."""
+    path = tmp_path / "a.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"^{re.escape(f'{path}: {words}')}$"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("content", [[STATE], torch.ones(3, 3), {}, {"a": 1}, {"a": {"b": 1}}])
+def test_content_without_a_state_dict_is_refused(tmp_path: Path, content: Any) -> None:
+    """A list, a tensor, nothing."""
+    with pytest.raises(InputError, match=r"expected a state dict|no tensors in it|expected a tensor"):
+        read_state(saved(tmp_path, content))
+
+
+def damaged(whole: bytes, draw: random.Random) -> bytes:
+    """Some bytes of it changed, most of them near the start, and at times its end cut off."""
+    made = bytearray(whole)
+    for _ in range(draw.choice([1, 1, 3, 10])):
+        made[draw.randrange(min(len(made), draw.choice([200, len(made)])))] = draw.randrange(256)
+    return bytes(made[: draw.randrange(len(made))] if draw.random() < 0.2 else made)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "float32", "bfloat16"])
+def test_damaged_files_are_refused_in_one_line_or_read(tmp_path: Path, kind: str) -> None:
+    """Whatever torch.load and safetensors raise of them: there is no traceback, and a verdict only of what was read."""
+    path = tmp_path / ("a.pt" if kind in ("zip", "legacy") else "a.safetensors")
+    if path.suffix == ".pt":
+        saved(tmp_path, STATE, _use_new_zipfile_serialization=kind == "zip")
+    else:
+        safetensors.torch.save_file({key: value.to(getattr(torch, kind)) for key, value in STATE.items()}, path)
+    whole, draw = path.read_bytes(), random.Random(kind)
+    refused = 0
+    for _ in range(FLIPS):
+        path.write_bytes(damaged(whole, draw))
+        try:
+            audit_files([path, path])
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith(str(path))  # noqa: PT017 - most, not all, of the files raise
+            assert "\n" not in str(error)  # noqa: PT017
+    assert refused > FLIPS / 10
+
+
+def test_precisions_without_a_counterpart_in_numpy_are_widened() -> None:
+    """Which changes no value."""
+    tensors = {str(kind): torch.tensor([[0.5, -2.0]]).to(kind) for kind in (torch.float16, torch.bfloat16)}
+    state = as_state({**tensors, "f8": torch.ones(2).to(torch.float8_e4m3fn), "n": np.ones(2, np.float16)}, "x")
+    assert {str(array.dtype) for array in state.tensors.values()} == {"float32"}
+    assert state.tensors["torch.bfloat16"].tolist() == [[0.5, -2.0]]
+
+
+def test_tensors_in_one_storage_are_aliases() -> None:
+    """Of the same shape at the same place; empty ones, parts, and arrays of numpy are not."""
+    weight, array = torch.arange(6.0).reshape(2, 3), np.ones(2)
+    tensors = {"a": weight, "b": weight.detach(), "c": weight, "t": weight.T, "p": weight[:1], "q": weight.clone()}
+    tensors |= {"e": torch.zeros(0), "f": torch.zeros(0), "s": weight.to_sparse(), "u": weight.to_sparse()}
+    state = as_state({**tensors, "m": array, "n": array}, "x")
+    assert state.aliases == {"b": "a", "c": "a"}
+    assert list(state.tensors) == [*tensors, "m", "n"]
+    assert state.tensors["s"].tolist() == weight.tolist()
+
+
+def test_a_tensor_of_a_kind_without_numbers_is_refused_by_name() -> None:
+    """Nested ones, say."""
+    with pytest.warns(UserWarning, match="nested tensors"):
+        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    with pytest.raises(InputError, match=r"^x, 'n': it cannot be read as numbers \(.*\); save it as a plain tensor$"):
+        as_state({"n": nested}, "x")
+
+
+def test_entries_that_are_no_tensors_are_left_out_if_the_rest_are() -> None:
+    """And are named; if nothing is left, the first of them is."""
+    state = as_state({"w": np.ones((2, 2)), 3: "text", "_extra_state": {}}, "x")  # type: ignore[arg-type]
+    assert (list(state.tensors), state.skipped) == (["w"], ("3", "_extra_state"))
+    with pytest.raises(InputError, match=r"^x, '3' = str: expected a tensor; pass model\.state_dict\(\)$"):
+        as_state({3: "text", "_extra_state": {}}, "x")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^x: no tensors in it; pass model\.state_dict\(\)$"):
+        as_state({}, "x")
+
+
+def test_a_mask_of_somebody_elses_layer_is_not_this_projects_layout(tmp_path: Path) -> None:
+    """Which has its widths beside it."""
+    path = tmp_path / "a.safetensors"
+    tensors = {"layers.0.weight": np.ones((2, 2), np.float32), "layers.0.weight.mask": np.ones((2, 2), np.float32)}
+    safetensors.numpy.save_file(tensors, path)
+    state = read_state(path)
+    assert (set(state.tensors), state.applied) == (set(tensors), False)
+    safetensors.numpy.save_file(tensors, path, metadata={"layers": "[2, 2]"})
+    with pytest.raises(InputError, match=r"a checkpoint of this project that is damaged \(.*\); roll back a stage"):
+        read_state(path)

@@ -1,0 +1,232 @@
+"""Kept weights of each stage: by both denominators, and against the ledger.
+
+What is not the ledger's count holds by another sound convention, which is then named, is undecided where the states
+cannot say, and is an error otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from spinn.errors import InputError
+from verify.conventions import LEDGER, by_layer, gone_by, ledger_of, mistaken, sound
+from verify.findings import Finding
+from verify.stages import Stage
+from verify.units import Cut, Kind, chosen, cuts_of, dimensions, in_kind
+
+Masks = Mapping[str, Sequence[np.ndarray]]
+Step = tuple[np.ndarray, np.ndarray, Fraction]  # mask before, mask after, share of what is active that should go
+
+_PROOF = 16  # weights that went or stayed with their unit, before a unit is believed: by chance, once in 2¹⁶
+ONCE = ", rounded once, from the share that should be left"
+
+
+def refuse_ratios(ratios: Sequence[str], stages: int) -> None:
+    """Refuse ratios that are no shares, or not one for each stage.
+
+    Raises:
+        InputError: with what was given.
+    """
+    if len(ratios) != stages:
+        raise InputError(f"ratios = {','.join(ratios)}: {len(ratios)} given for {stages} stages; one for each")
+    try:
+        shares = [Fraction(ratio) for ratio in ratios]
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"ratios = {','.join(ratios)}: decimals such as 0.30, or quotients such as 3/10") from None
+    if not all(0 <= share < 1 for share in shares):
+        raise InputError(f"ratios = {','.join(ratios)}: each is at least 0 and below 1; write 30 % as 0.30")
+
+
+def sparsity(dense: Stage, stage: Stage) -> Finding:
+    """A stage's counts: weight sparsity over the prunable weights, reduction over all parameters."""
+    layers = {name: [kept, stage.weights[name].kept.size] for name, kept in stage.kept.items()}
+    kept, before = sum(stage.kept.values()), dense.size
+    parameters, all_before = kept + stage.others, before + dense.others
+    data: dict[str, Any] = {
+        "stage": stage.number,
+        "name": stage.name,
+        "kept_weights": kept,
+        "weights": before,
+        "weight_sparsity": 1 - kept / before,
+        "parameters": parameters,
+        "reduction": 1 - parameters / all_before,
+        "layers": layers,
+    }
+    message = (
+        f"{stage.name}: {kept} of {before} prunable weights, weight sparsity {100 * data['weight_sparsity']:.2f} %; "
+        f"{parameters} of {all_before} parameters, reduction {100 * data['reduction']:.2f} %"
+    )
+    if stage.unmasked:
+        message += f"; without the masks of {', '.join(stage.unmasked)}, which are not in it"
+    return Finding(
+        "sparsity", "note", message, data=data | ({"not_pruned": list(stage.spared)} if stage.spared else {})
+    )
+
+
+def counts(stages: Sequence[Stage], ratios: Sequence[str]) -> Iterator[Finding]:
+    """Kept weights against the ledger, and where they are not the ledger's, against other ways to count.
+
+    Args:
+        stages: All with the same layers.
+        ratios: Share of the still active weights that each stage after the first should have pruned.
+    """
+    layers = list(stages[0].kept.values())
+    counted = [sum(stage.kept.values()) for stage in stages[1:]]
+    planned = ledger_of(sum(layers), ratios)
+    data = {"ratios": list(ratios), "planned": planned, "counted": counted}
+    unseen = [f"{stage.name}: {', '.join(stage.unmasked)}" for stage in stages if stage.unmasked]
+    if unseen:
+        message = f"not counted, since masks are not in the file ({'; '.join(unseen)})"
+        yield Finding("counts", "unchecked", message, data=data)
+    elif counted == planned:
+        yield Finding("counts", "note", f"exactly as planned: {LEDGER}", data={**data, "convention": LEDGER})
+    elif (convention := _convention(stages, ratios)) is not None:
+        most = max(abs(a - b) for a, b in zip(counted, planned, strict=True))
+        message = f"as planned, {convention}; at most {most} away from the ledger ({LEDGER})"
+        yield Finding("counts", "note", message, data={**data, "convention": convention})
+    elif (reason := _undecided(_masks(stages), ratios)) is not None:
+        message = f"{counted} weights are kept, planned {planned} ({LEDGER}); not decided: {reason}"
+        yield Finding("counts", "unchecked", message, data=data)
+    else:
+        yield _wrong(stages, data)
+
+
+def _wrong(stages: Sequence[Stage], data: dict[str, Any]) -> Finding:
+    counted, planned = data["counted"], data["planned"]
+    number = next(n for n, (a, b) in enumerate(zip(counted, planned, strict=True)) if a != b)
+    message = f"{stages[number + 1].name}: {counted[number]} weights are kept, planned {planned[number]} ({LEDGER})"
+    mistake = None
+    if _near(counted, planned):
+        message += "; within one weight a stage, but by no convention known here"
+    else:
+        known = mistaken(sum(stages[0].kept.values()), data["ratios"])
+        mistake = next((name for name, kept in known.items() if _near(counted, kept)), None)
+        message += f"; it looks as if {mistake}" if mistake else ""
+    whole = [name for name, weight in stages[0].weights.items()
+             if all(np.array_equal(weight.kept, stage.weights[name].kept) for stage in stages)]  # fmt: skip
+    if whole and len(whole) < len(stages[0].weights):
+        message += f"; nothing of {', '.join(whole)} is pruned: if that is meant, ignore it (ignored_layers, --ignore)"
+    per_layer = {stage.name: stage.kept for stage in stages}
+    return Finding("counts", "error", message, data={**data, "layers": per_layer, "looks_like": mistake})
+
+
+def _near(counted: Sequence[int], kept: Sequence[int]) -> bool:
+    """Whether counts are the same to within one weight for each stage so far."""
+    return all(abs(a - b) <= number for number, (a, b) in enumerate(zip(counted, kept, strict=True), start=1))
+
+
+# --- conventions ----------------------------------------------------------------------------------------------------
+
+
+def _convention(stages: Sequence[Stage], ratios: Sequence[str]) -> str | None:
+    """The sound convention that explains the counts: of single weights, then of larger units."""
+    names = list(stages[0].weights)
+    kept = [[stage.kept[name] for name in names] for stage in stages]
+    named = _of_weights(kept, ratios)
+    if named is None and any(weight.idle for stage in stages for weight in stage.weights.values()):
+        gone = [[stage.kept[name] - stage.weights[name].idle for name in names] for stage in stages]
+        named = _of_weights(gone, ratios)
+        named = None if named is None else f"{named}, zeros of the dense network counted as pruned"
+    return named or _of_units(_masks(stages), ratios)
+
+
+def _of_weights(kept: Sequence[Sequence[int]], ratios: Sequence[str]) -> str | None:
+    """A convention of single weights, from the counts of all states and layers: over all layers, or of each."""
+    totals = [sum(stage) for stage in kept]
+    for name, planned in sound(totals[0], ratios).items():
+        if totals[1:] == planned:
+            return name
+    return next((name for name, each in by_layer(kept[0], ratios).items() if list(kept[1:]) == each), None)
+
+
+def _masks(stages: Sequence[Stage]) -> Masks:
+    return {name: [stage.weights[name].kept for stage in stages] for name in stages[0].weights}
+
+
+def _of_units(masks: Masks, ratios: Sequence[str]) -> str | None:
+    """A convention of whole slices or blocks: of each layer by itself, or over all layers."""
+    for tail, steps in (("", _steps(masks, ratios)), (ONCE, _at_once(masks, ratios))):
+        found = iter(chosen([cuts_of(before, after) for stage in steps for before, after, _ in stage]))
+        cuts = [[next(found) for _ in stage] for stage in steps]
+        seen = _seen(cut for stage in cuts for cut in stage if cut is not None)
+        units = f"whole {', '.join(f'{kind} (up to {weights} weights)' for kind, weights in seen.items())}"
+        if seen and all(_each(stage, found, list(seen)) for stage, found in zip(steps, cuts, strict=True)):
+            return f"each layer by itself in {units}, its share met to within less than one{tail}"
+        if seen and all(_over_all(stage, found) for stage, found in zip(steps, cuts, strict=True)):
+            return f"in {units} chosen over all layers, the share met to within less than one{tail}"
+    return None
+
+
+def _seen(cuts: Iterable[Cut]) -> dict[Kind, int]:
+    """Units that layers show, and the most weights of one; none where chance explains them."""
+    found = [cut for cut in cuts if cut.kind is not None]
+    if sum(cut.proof for cut in found) < _PROOF:
+        return {}
+    seen: dict[Kind, int] = {}
+    for cut in found:
+        if cut.kind is not None:
+            seen[cut.kind] = max(seen.get(cut.kind, 0), cut.weights)
+    return seen
+
+
+def _each(stage: Sequence[Step], cuts: Sequence[Cut | None], seen: Sequence[Kind]) -> bool:
+    """Whether every layer meets its share in units; in which of them, a layer that shows none does not say."""
+    return all(
+        cut.meets(share)
+        if cut is not None
+        else any(other.meets(share) for kind in (None, *seen) if (other := in_kind(kind, before, after)) is not None)
+        for (before, after, share), cut in zip(stage, cuts, strict=True)
+    )
+
+
+def _over_all(stage: Sequence[Step], cuts: Sequence[Cut | None]) -> bool:
+    """Whether units of all layers together meet the share, to within less than the largest."""
+    found = [cut for cut in cuts if cut is not None]
+    if not found or any(cut.kind is None for cut in found):
+        return False
+    return abs(_missing(stage)) < max(cut.weights for cut in found)
+
+
+def _missing(stage: Sequence[Step]) -> Fraction:
+    """How many more weights than its share a stage pruned."""
+    return sum((int(before.sum()) * (1 - share) - int(after.sum()) for before, after, share in stage), Fraction(0))
+
+
+def _steps(masks: Masks, ratios: Sequence[str]) -> list[list[Step]]:
+    """What each stage did to each layer, and the share of what was still active that it should prune."""
+    return [[(kept[number], kept[number + 1], Fraction(text)) for kept in masks.values()]
+            for number, text in enumerate(ratios)]  # fmt: skip
+
+
+def _at_once(masks: Masks, ratios: Sequence[str]) -> list[list[Step]]:
+    """What is gone of each layer after each stage, and the share that should be."""
+    return [[(kept[0], kept[number], share) for kept in masks.values()]
+            for number, share in enumerate(gone_by(ratios), start=1)]  # fmt: skip
+
+
+def _undecided(masks: Masks, ratios: Sequence[str]) -> str | None:
+    """Why it cannot be said whether counts are meant so; None where it can."""
+    steps = _steps(masks, ratios)
+    grids = [[dimensions(before, after) or [] for before, after, _ in stage] for stage in steps]
+    by_ratio = all(
+        cuts and all(cut.meets(step[2]) for cut in cuts)
+        for stage, found in zip(steps, grids, strict=True)
+        for step, cuts in zip(stage, found, strict=True)
+    )
+    if by_ratio and any(len(cuts) > 1 for found in grids for cuts in found):
+        return "each ratio fits the rows and columns of every layer, which together take more weights with them"
+    if any(before.shape != after.shape for stage in steps for before, after, _ in stage) and all(
+        abs(_missing(stage)) < _neuron(stage, found) for stage, found in zip(steps, grids, strict=True)
+    ):
+        return "layers shrank by whole neurons, and the share is met to within less than one with all its weights"
+    return None
+
+
+def _neuron(stage: Sequence[Step], grids: Sequence[Sequence[Cut]]) -> int:
+    """Weights in one slice of every layer that lost slices; 1 where none did."""
+    pairs = zip(stage, grids, strict=True)
+    return sum(step[0].size // cut.active for step, cuts in pairs for cut in cuts if cut.active) or 1

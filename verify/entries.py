@@ -1,0 +1,209 @@
+"""The tensors of one state dict by the names of their parameters, each with its mask if the state has one.
+
+Knows the names that libraries give: prefixes of wrappers, `<name>_orig` and `<name>_mask` (torch.nn.utils.prune), a
+buffer `mask` or `<name>_mask` beside its weight (layers written by hand), parametrizations (torch.nn.utils.parametrize;
+torch.ao.pruning's has a mask or leaves it out), spectral_norm's `_u` and `_v`, weight_norm's magnitude and direction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from spinn.errors import InputError
+from verify.state_files import State
+
+_PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel and torch.compile
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_PARAMETRISED = re.compile(r"^(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d*)$")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor as it is stored under `key`, its mask of 0 and 1, and whether the two are multiplied at each use.
+
+    `unknown`: it is parametrised, by what the state does not say, so that there may be a mask.
+    """
+
+    key: str
+    tensor: np.ndarray
+    mask: np.ndarray | None = None
+    masked: bool = False
+    unknown: bool = False
+
+
+@dataclass(frozen=True)
+class Entries:
+    """All of a state: parameters by name, and what has no name here.
+
+    Attributes:
+        name: What messages call the state.
+        entries: Name of the parameter → entry.
+        others: Parameters that belong to an entry and are never pruned: magnitudes of weight_norm.
+        wild: Key of a tensor → how many of its entries are inf or NaN.
+        aliases: Name → an earlier name of the same storage.
+        orphans: Names of parameters that are stored as `<name>_orig` without a mask.
+        skipped: Entries that are no tensors.
+    """
+
+    name: str
+    entries: dict[str, Entry]
+    others: int = 0
+    wild: dict[str, int] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    orphans: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    def merged(self, tied: Mapping[str, str]) -> Entries:
+        """The same with each tied tensor once: an entry is kept where any of its uses keeps it."""
+        entries: dict[str, Entry] = {}
+        for name, entry in self.entries.items():
+            home = tied.get(name, name)
+            entries[home] = _union(entries[home], entry) if home in entries else entry
+        return replace(self, entries=entries)
+
+
+def entries_of(name: str, state: State) -> Entries:
+    """The parameters of a state, which messages call `name`.
+
+    Raises:
+        InputError: a mask of torch.nn.utils.prune or of a parametrization that is not 0 and 1 in its weight's shape.
+    """
+    strip = len(_prefix(state.tensors))
+    tensors = {key[strip:]: tensor for key, tensor in state.tensors.items()}
+    aliases = {key[strip:]: first[strip:] for key, first in state.aliases.items()}
+    masks = {key: mask for key in tensors if (mask := _mask_of(key, tensors)) is not None}
+    names = {key: _name(key, tensors) for key, tensor in tensors.items()
+             if _is_number(tensor) and key not in masks.values() and not _is_beside(key, tensors)}  # fmt: skip
+    entries = {plain: _entry(name, key, tensors, masks.get(key), state.applied) for key, plain in names.items()
+               if not _is_magnitude(key, tensors)}  # fmt: skip
+    return Entries(
+        name,
+        entries,
+        others=sum(tensors[key].size for key in names if _is_magnitude(key, tensors)),
+        wild=_wild(tensors, names, masks),
+        aliases={names[key]: names[first] for key, first in aliases.items() if {key, first} <= set(names)},
+        orphans=tuple(plain for key, plain in names.items() if _is_orphan(key, plain, tensors, masks)),
+        skipped=state.skipped,
+    )
+
+
+def _prefix(tensors: Iterable[str]) -> str:
+    """What a wrapper put before all names."""
+    prefix = ""
+    while True:
+        more = next((part for part in _PREFIXES if all(key.startswith(prefix + part) for key in tensors)), None)
+        if more is None:
+            return prefix
+        prefix += more
+
+
+def _wild(tensors: Arrays, names: Mapping[str, str], masks: Mapping[str, str]) -> dict[str, int]:
+    """Entries that are not finite, of whatever a network computes with; attention masks are −inf on purpose."""
+    looked_at = [key for key, tensor in tensors.items() if _is_number(tensor) and key not in masks.values()
+                 and not (_is_mask_by_name(key) and key not in names)]  # fmt: skip
+    counts = {key: int(np.count_nonzero(~np.isfinite(tensors[key]))) for key in looked_at}
+    return {key: count for key, count in counts.items() if count}
+
+
+def _union(one: Entry, other: Entry) -> Entry:
+    if one.mask is None or other.mask is None:
+        return replace(one, mask=None, masked=False, unknown=one.unknown or other.unknown)
+    return replace(one, mask=(one.mask != 0) | (other.mask != 0))
+
+
+# --- masks ----------------------------------------------------------------------------------------------------------
+
+
+def _mask_of(key: str, tensors: Arrays) -> str | None:
+    """The name of the mask that belongs to tensor `key`, if the state has one."""
+    if _PARAMETRISED.match(key):
+        held = re.sub(r"original\d*$", "", key)
+        return next((name for name in tensors if name.startswith(held) and name.endswith(".mask")), None)
+    if key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in tensors:
+        return f"{key.removesuffix('_orig')}_mask"
+    path, _, leaf = key.rpartition(".")
+    beside = [f"{key}_mask", *([f"{path}.mask" if path else "mask"] if leaf == "weight" else [])]
+    return next((mask for mask in beside if mask in tensors and _fits(tensors[mask], tensors[key])), None)
+
+
+def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
+    """Whether an array is 0 and 1 in the shape of a tensor."""
+    return mask.shape == tensor.shape and bool(((mask == 0) | (mask == 1)).all())
+
+
+def _entry(name: str, key: str, tensors: Arrays, mask: str | None, applied: bool) -> Entry:
+    tensor = tensors[key]
+    if mask is None:
+        return Entry(key, tensor, unknown=_is_unknown(key, tensors))
+    if not _fits(tensors[mask], tensor):
+        raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
+    return Entry(key, tensor, tensors[mask], masked=not applied)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def _is_number(tensor: np.ndarray) -> bool:
+    """Floating-point or complex: what may be trained."""
+    return bool(np.issubdtype(tensor.dtype, np.inexact))
+
+
+def _is_mask_by_name(key: str) -> bool:
+    return key.rpartition(".")[2] == "mask" or key.endswith("_mask")
+
+
+def _is_beside(key: str, tensors: Arrays) -> bool:
+    """Buffers: running statistics, masks that are no weight's, and the vectors of spectral_norm."""
+    if key.endswith(_BUFFERS) or _is_mask_by_name(key):
+        return True
+    if key.endswith(("_u", "_v")):
+        return ".parametrizations." in f".{key}" or f"{key[:-2]}_orig" in tensors
+    return False
+
+
+def _is_magnitude(key: str, tensors: Arrays) -> bool:
+    """The magnitude of weight_norm, g of Salimans and Kingma (2016): one number for each row of its direction v."""
+    parametrised = _PARAMETRISED.match(key)
+    if parametrised:
+        return parametrised["part"] == "0" and f"{key[:-1]}1" in tensors
+    return key.endswith("_g") and _is_normed(key[:-2], tensors)
+
+
+def _is_normed(plain: str, tensors: Arrays) -> bool:
+    """Whether a parameter is stored as weight_norm's `<name>_g` and `<name>_v`."""
+    if f"{plain}_g" not in tensors or f"{plain}_v" not in tensors or plain in tensors:
+        return False
+    magnitude, direction = tensors[f"{plain}_g"], tensors[f"{plain}_v"]
+    return magnitude.size <= max(direction.shape, default=1) and magnitude.ndim in (0, direction.ndim)
+
+
+def _name(key: str, tensors: Arrays) -> str:
+    """The name of the parameter that is stored under `key`."""
+    parametrised = _PARAMETRISED.match(key)
+    if parametrised:
+        plain = f"{parametrised['path']}{parametrised['tensor']}"
+        return plain if parametrised["part"] in ("", "1") else key
+    plain = key.removesuffix("_orig") if key.endswith("_orig") else key
+    if key.endswith("_v") and _is_normed(key[:-2], tensors):
+        plain = key[:-2]
+    return key if plain in tensors else plain
+
+
+def _is_unknown(key: str, tensors: Arrays) -> bool:
+    """Whether nothing beside a parametrised tensor says by what it is, as with FakeSparsity of torch.ao.pruning."""
+    parametrised = _PARAMETRISED.match(key)
+    if not parametrised or parametrised["part"]:
+        return False
+    held = key.removesuffix("original")
+    return not any(name.startswith(held) and name != key for name in tensors)
+
+
+def _is_orphan(key: str, plain: str, tensors: Arrays, masks: Mapping[str, str]) -> bool:
+    """`<name>_orig` without a mask; beside `<name>_u` it is spectral_norm's."""
+    return key == f"{plain}_orig" and key not in masks and f"{plain}_u" not in tensors

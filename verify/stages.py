@@ -1,0 +1,216 @@
+"""State dicts as stages of pruning: which tensors are prunable, which of their entries are kept, what else there is.
+
+Knows how libraries name masks and parametrised weights; judges nothing. Prunable are the tensors that have a mask in
+any of the states, or where there are no masks at all, the floating-point tensors with at least two dimensions. A state
+without masks has them by its zeros, apart from those that the dense network had already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import accumulate
+
+import numpy as np
+
+from spinn.errors import InputError
+from verify.entries import Entries, Entry, entries_of
+from verify.state_files import State
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A prunable tensor: `used` as the network computes with it, `kept` its mask.
+
+    Attributes:
+        used: The values that the network computes with.
+        stored: What lies in the file; differs from `used` where a mask is multiplied at each use (`masked`).
+        kept: Which entries are not pruned.
+        masked: Whether the mask is multiplied at each use, so that what is under it does no harm.
+        stated: Whether the file has a mask of it, or only zeros.
+        known: Whether the file can say what is kept: not where a parametrization left its mask out.
+        idle: Entries that are zero here and in the dense network, by no mask; they count as kept.
+    """
+
+    used: np.ndarray
+    stored: np.ndarray
+    kept: np.ndarray
+    masked: bool = False
+    stated: bool = False
+    known: bool = True
+    idle: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One state dict: `number` 0 is the dense network.
+
+    Attributes:
+        number: Its place among the states.
+        name: What messages call it.
+        weights: Its prunable tensors by the name of the parameter, `0.weight`.
+        others: How many parameters it has that are not prunable.
+        spared: Tensors with at least two dimensions that are not prunable, or ignored.
+        wild: Tensor → entries that are inf or NaN.
+        unmasked: Parametrised tensors whose mask, if it is one, is not in the file.
+        lost: Tensors of torch.nn.utils.prune whose mask is gone.
+        skipped: Entries of the state that are no tensors.
+    """
+
+    number: int
+    name: str
+    weights: dict[str, Weight]
+    others: int
+    spared: tuple[str, ...] = ()
+    wild: dict[str, int] = field(default_factory=dict)
+    unmasked: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Kept weights of each layer."""
+        return {name: int(np.count_nonzero(weight.kept)) for name, weight in self.weights.items()}
+
+    @property
+    def size(self) -> int:
+        """Prunable weights that it has places for."""
+        return sum(weight.kept.size for weight in self.weights.values())
+
+
+def stages_of(
+    states: Sequence[State], names: Sequence[str], ignored_layers: Sequence[str] = ()
+) -> tuple[list[Stage], dict[str, str]]:
+    """Read states as stages.
+
+    Args:
+        states: The dense network's, then one for each stage.
+        names: What messages call them.
+        ignored_layers: Names of tensors or modules that are not pruned on purpose; `*` and `?` stand for anything.
+
+    Returns:
+        The stages, and tied weights: other name → the name under which the tensor is counted.
+
+    Raises:
+        InputError: a state without weights, a pattern that no tensor matches, or a mask that is none.
+    """
+    read = [entries_of(name, state) for name, state in zip(names, states, strict=True)]
+    tied = _tied(read)
+    read = [entries.merged(tied) for entries in read]
+    ignored = _ignored(read, ignored_layers)
+    prunable = _prunable(read) - ignored
+    origin = {name: entry.tensor for name, entry in read[0].entries.items() if entry.mask is None}
+    stages = []
+    for number, entries in enumerate(read):
+        weights = dict(_weights(entries, prunable, origin if number else None))
+        if not weights:
+            raise InputError(f"{entries.name}: {_nothing(entries, ignored)}")
+        stages.append(_stage(number, entries, weights, _lost(entries, read)))
+    return stages, tied
+
+
+# --- what is prunable -----------------------------------------------------------------------------------------------
+
+
+def _prunable(read: Sequence[Entries]) -> set[str]:
+    """Names of prunable tensors, the same for all states; one that the dense network has no entries of is none."""
+    stated = {name for entries in read for name, entry in entries.entries.items() if entry.mask is not None}
+    hidden = {name for entries in read for name, entry in entries.entries.items() if entry.unknown}
+    flat = {name for entries in read for name, entry in entries.entries.items() if entry.tensor.ndim >= 2}
+    empty = {name for name, entry in read[0].entries.items() if not entry.tensor.size}
+    return (stated | hidden if stated else flat) - empty
+
+
+def _ignored(read: Sequence[Entries], patterns: Sequence[str]) -> set[str]:
+    names = list(dict.fromkeys(name for entries in read for name in entries.entries))
+    ignored: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if any(fnmatchcase(part, pattern) for part in _with_parents(name))}
+        if not matched:
+            raise InputError(f"ignored_layers = {pattern}: no tensor or module has that name; there are {_some(names)}")
+        ignored |= matched
+    return ignored
+
+
+def _with_parents(name: str) -> list[str]:
+    """A tensor's name and those of the modules that it is in: a.b.weight, a.b, a."""
+    return list(accumulate(name.split("."), lambda path, part: f"{path}.{part}"))
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def _tied(read: Sequence[Entries]) -> dict[str, str]:
+    """Tensors that are the same storage in every state that has both: other name → name that every state has."""
+    tied: dict[str, str] = {}
+    for other, first in dict(pair for entries in read for pair in entries.aliases.items()).items():
+        both = [entries for entries in read if other in entries.entries and first in entries.entries]
+        if any(entries.aliases.get(other) != first for entries in both):
+            continue
+        if all(first in entries.entries for entries in read):
+            tied[other] = first
+        elif all(other in entries.entries for entries in read):
+            tied[first] = other
+    return tied
+
+
+def _lost(entries: Entries, read: Sequence[Entries]) -> tuple[str, ...]:
+    """`<name>_orig` without a mask, where the name or another state says that torch.nn.utils.prune wrote it."""
+    plain = {name for other in read for name in set(other.entries) - set(other.orphans)}
+    return tuple(name for name in entries.orphans if name in plain or name.rpartition(".")[2] in ("weight", "bias"))
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def _nothing(entries: Entries, ignored: set[str]) -> str:
+    """Why a state has no weights."""
+    flat = [name for name, entry in entries.entries.items() if entry.tensor.ndim >= 2 and name not in ignored]
+    if any(entries.entries[name].tensor.size for name in flat):
+        return f"the layers that other states have masks of are not in it, but {_some(flat)}; are the names the same?"
+    hint = f"; no tensors, and not read: {_some(entries.skipped)}" if entries.skipped else ""
+    return f"no weights; expected floating-point tensors with at least two dimensions that are not ignored{hint}"
+
+
+def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tuple[str, ...]) -> Stage:
+    rest = {name: entry.tensor for name, entry in entries.entries.items() if name not in weights}
+    return Stage(
+        number,
+        entries.name,
+        weights,
+        others=entries.others + sum(tensor.size for tensor in rest.values()),
+        spared=tuple(name for name, tensor in rest.items() if tensor.ndim >= 2),
+        wild=entries.wild,
+        unmasked=tuple(entry.key for name, entry in entries.entries.items() if entry.unknown and name in weights),
+        lost=lost,
+        skipped=entries.skipped,
+    )
+
+
+def _weights(
+    entries: Entries, prunable: set[str], origin: Mapping[str, np.ndarray] | None
+) -> Iterator[tuple[str, Weight]]:
+    for name, entry in entries.entries.items():
+        if name not in prunable:
+            continue
+        if entry.mask is None:
+            yield name, _whole(entry) if origin is None or entry.unknown else _by_zeros(entry.tensor, origin.get(name))
+            continue
+        with np.errstate(invalid="ignore"):  # inf · 0 is NaN, for the network too
+            used = entry.tensor * entry.mask.astype(entry.tensor.dtype) if entry.masked else entry.tensor
+        yield name, Weight(used, entry.tensor, entry.mask != 0, masked=entry.masked, stated=True)
+
+
+def _whole(entry: Entry) -> Weight:
+    """A tensor of the dense network, or one whose mask is not in the file: all of it counts as kept."""
+    return Weight(entry.tensor, entry.tensor, np.ones(entry.tensor.shape, bool), known=not entry.unknown)
+
+
+def _by_zeros(tensor: np.ndarray, origin: np.ndarray | None) -> Weight:
+    """A tensor without a mask: kept is what is not zero, or was zero in the dense network already."""
+    kept, idle = tensor != 0, np.zeros(tensor.shape, bool)
+    if origin is not None and origin.shape == tensor.shape:
+        idle = ~kept & (origin == 0)
+    return Weight(tensor, tensor, kept | idle, idle=int(np.count_nonzero(idle)))

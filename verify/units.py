@@ -1,0 +1,163 @@
+"""The unit in which a layer was pruned, as its masks show: whole slices, kernels or blocks, where they went as wholes.
+
+Works on masks and on the shapes of layers that shrank; knows nothing of libraries. torch.nn.utils.prune.ln_structured
+and WeightNormSparsifier round their ratio to a number of slices or blocks, so that the weights come out near the
+planned number, within less than one unit a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+
+# Sides of blocks that hardware and libraries use; 1 × 1 is no block.
+_SIDES = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Which weights make a unit: all with the same index along `axes`, or in the same block of `block` sides."""
+
+    axes: tuple[int, ...] = ()
+    block: tuple[int, int] = (1, 1)
+
+    def __str__(self) -> str:
+        if self.axes:
+            return f"slices of dimension {' and '.join(map(str, self.axes))}"
+        return f"blocks of {self.block[0]} × {self.block[1]}"
+
+    def counts(self, mask: np.ndarray) -> np.ndarray | None:
+        """How many weights each unit keeps; None where the tensor has no such units."""
+        if self.axes:
+            if max(self.axes) >= mask.ndim:
+                return None
+            return np.count_nonzero(mask, axis=tuple(set(range(mask.ndim)) - set(self.axes))).ravel()
+        if mask.ndim != 2:
+            return None
+        starts = [range(0, size, side) for size, side in zip(mask.shape, self.block, strict=True)]
+        rows = np.add.reduceat(mask.astype(np.int64), starts[0], axis=0)
+        return np.add.reduceat(rows, starts[1], axis=1).ravel()
+
+
+_SMALLEST = (Kind(block=(1, 2)), Kind(block=(2, 1)))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a stage did to a layer in units of a kind: how many had weights before, and how many have some after.
+
+    `kind` None: single weights. `weights` is the most that a unit had; `proof` how many weights went or stayed because
+    others of their unit did.
+    """
+
+    kind: Kind | None
+    active: int
+    kept: int
+    weights: int = 1
+    proof: int = 0
+
+    def meets(self, share: Fraction) -> bool:
+        """Whether it prunes a share of its units, to within less than one."""
+        return abs(self.active - self.kept - share * self.active) < 1
+
+
+def cuts_of(before: np.ndarray, after: np.ndarray) -> list[Cut]:
+    """What a stage did to a layer, in single weights and in every larger unit that stayed or went as a whole.
+
+    Args:
+        before: Mask of the layer, any shape.
+        after: Its mask a stage later: of the same shape, or where the layer itself shrank, of a smaller one.
+
+    Returns:
+        The cuts, single weights first; none where nothing or everything went, so that any unit explains it.
+    """
+    if before.shape != after.shape:
+        return [_shrunk(before, after)]
+    single = Cut(None, int(before.sum()), int(after.sum()))
+    if (after & ~before).any():  # what came back is no unit
+        return [single]
+    if not after.any() or (after == before).all():
+        return []
+    if before.ndim == 2 and not any(_cut(kind, before, after) for kind in _SMALLEST):
+        return [single]  # larger units are made of these
+    return [single, *(cut for kind in _kinds(before.shape) if (cut := _cut(kind, before, after)) is not None)]
+
+
+def chosen(layers: Sequence[Sequence[Cut]]) -> list[Cut | None]:
+    """One cut for each layer: in the largest unit that all of them show, or else in the largest that each shows.
+
+    What is pruned in blocks of four has by chance, in a small layer, gone in blocks of eight; and neighbouring rows are
+    blocks, too.
+    """
+    shown = [{cut.kind: cut for cut in cuts} for cuts in layers if cuts]
+    common = [kind for kind in (shown[0] if shown else {}) if all(kind in cuts for cuts in shown)]
+    best = max(common, key=lambda kind: _rank([cuts[kind] for cuts in shown]), default=None)
+    if best is not None and any(cuts[best].weights > 1 for cuts in shown):
+        return [next(cut for cut in cuts if cut.kind == best) if cuts else None for cuts in layers]
+    return [max(cuts, key=lambda cut: _rank([cut]), default=None) for cuts in layers]
+
+
+def _rank(cuts: Sequence[Cut]) -> tuple[bool, int]:
+    """Slices before blocks, then the larger unit; a slice of one weight is none."""
+    sliced = any(cut.kind is not None and cut.kind.axes and cut.weights > 1 for cut in cuts)
+    return sliced, sum(cut.weights for cut in cuts)
+
+
+def in_kind(kind: Kind | None, before: np.ndarray, after: np.ndarray) -> Cut | None:
+    """The cut of a layer of which nothing or everything went, in units of a kind that other layers show."""
+    counts = before.ravel() if kind is None else kind.counts(before)
+    if counts is None:
+        return None
+    units = int(np.count_nonzero(counts))
+    return Cut(kind, units, units if after.any() else 0)
+
+
+def dimensions(before: np.ndarray, after: np.ndarray) -> list[Cut] | None:
+    """Slices that went along each dimension, where what is left is a grid of whole ones; None where it is not.
+
+    A network whose neurons are removed loses rows of one layer and columns of the next.
+    """
+    if before.ndim != after.ndim:
+        return None
+    if before.shape != after.shape:
+        pairs = zip(before.shape, after.shape, strict=True)
+        cuts = [Cut(Kind((axis,)), old, new) for axis, (old, new) in enumerate(pairs) if old != new]
+        return cuts if all(cut.kept <= cut.active for cut in cuts) else None
+    grid, cuts = before.copy(), []
+    for axis in range(before.ndim):
+        rest = tuple(set(range(before.ndim)) - {axis})
+        old, new = before.any(axis=rest), after.any(axis=rest)
+        grid &= np.expand_dims(new, rest)
+        if (old != new).any():
+            cuts.append(Cut(Kind((axis,)), int(old.sum()), int(new.sum())))
+    return cuts if (grid == after).all() else None
+
+
+def _kinds(shape: Sequence[int]) -> Iterator[Kind]:
+    yield from (Kind((axis,)) for axis in range(len(shape)))
+    if len(shape) > 2:
+        yield Kind((0, 1))  # kernels of a convolution
+    if len(shape) == 2:
+        yield from (Kind(block=sides) for sides in product(_SIDES, _SIDES) if sides != (1, 1))
+
+
+def _cut(kind: Kind, before: np.ndarray, after: np.ndarray) -> Cut | None:
+    """The cut in units of a kind, if each unit stayed as it was or went as a whole."""
+    old, new = kind.counts(before), kind.counts(after)
+    if old is None or new is None or not ((new == old) | (new == 0)).all():
+        return None
+    units = int(np.count_nonzero(old))
+    return Cut(kind, units, int(np.count_nonzero(new)), int(old.max()), proof=int(old.sum()) - units)
+
+
+def _shrunk(before: np.ndarray, after: np.ndarray) -> Cut:
+    """A layer that is smaller along just one dimension lost whole slices of it."""
+    cuts = dimensions(before, after)
+    if cuts is None or len(cuts) != 1:
+        return Cut(None, int(before.sum()), int(after.sum()))
+    weights = before.size // cuts[0].active
+    return Cut(cuts[0].kind, cuts[0].active, cuts[0].kept, weights, proof=before.size - cuts[0].active)
