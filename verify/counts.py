@@ -7,6 +7,7 @@ cannot say, and is an error otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -19,10 +20,23 @@ from verify.stages import Stage
 from verify.units import Cut, Kind, chosen, cuts_of, dimensions, in_kind
 
 Masks = Mapping[str, Sequence[np.ndarray]]
-Step = tuple[np.ndarray, np.ndarray, Fraction]  # mask before, mask after, share of what is active that should go
-
 _PROOF = 16  # weights that went or stayed with their unit, before a unit is believed: by chance, once in 2¹⁶
 ONCE = ", rounded once, from the share that should be left"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer's mask before and after a stage, the share of it that should go, and in which unit it went."""
+
+    before: np.ndarray
+    after: np.ndarray
+    share: Fraction
+    cut: Cut | None = None
+
+    @property
+    def grid(self) -> list[Cut]:
+        """Slices that went along each dimension, where only whole ones did."""
+        return dimensions(self.before, self.after) or []
 
 
 def refuse_ratios(ratios: Sequence[str], stages: int) -> None:
@@ -97,7 +111,7 @@ def counts(stages: Sequence[Stage], ratios: Sequence[str]) -> Iterator[Finding]:
 
 def _wrong(stages: Sequence[Stage], data: dict[str, Any]) -> Finding:
     counted, planned = data["counted"], data["planned"]
-    number = next(n for n, (a, b) in enumerate(zip(counted, planned, strict=True)) if a != b)
+    number = next(n for n, count in enumerate(counted) if count != planned[n])
     message = f"{stages[number + 1].name}: {counted[number]} weights are kept, planned {planned[number]} ({LEDGER})"
     mistake = None
     if _near(counted, planned):
@@ -107,7 +121,7 @@ def _wrong(stages: Sequence[Stage], data: dict[str, Any]) -> Finding:
         mistake = next((name for name, kept in known.items() if _near(counted, kept)), None)
         message += f"; it looks as if {mistake}" if mistake else ""
     whole = [name for name, weight in stages[0].weights.items()
-             if all(np.array_equal(weight.kept, stage.weights[name].kept) for stage in stages)]  # fmt: skip
+             if all(np.array_equal(weight.kept, stage.weights[name].kept) for stage in stages[1:])]  # fmt: skip
     if whole and len(whole) < len(stages[0].weights):
         message += f"; nothing of {', '.join(whole)} is pruned: if that is meant, ignore it (ignored_layers, --ignore)"
     per_layer = {stage.name: stage.kept for stage in stages}
@@ -116,7 +130,7 @@ def _wrong(stages: Sequence[Stage], data: dict[str, Any]) -> Finding:
 
 def _near(counted: Sequence[int], kept: Sequence[int]) -> bool:
     """Whether counts are the same to within one weight for each stage so far."""
-    return all(abs(a - b) <= number for number, (a, b) in enumerate(zip(counted, kept, strict=True), start=1))
+    return all(abs(count - kept[number]) <= number + 1 for number, count in enumerate(counted))
 
 
 # --- conventions ----------------------------------------------------------------------------------------------------
@@ -149,14 +163,14 @@ def _masks(stages: Sequence[Stage]) -> Masks:
 
 def _of_units(masks: Masks, ratios: Sequence[str]) -> str | None:
     """A convention of whole slices or blocks: of each layer by itself, or over all layers."""
-    for tail, steps in (("", _steps(masks, ratios)), (ONCE, _at_once(masks, ratios))):
-        found = iter(chosen([cuts_of(before, after) for stage in steps for before, after, _ in stage]))
-        cuts = [[next(found) for _ in stage] for stage in steps]
-        seen = _seen(cut for stage in cuts for cut in stage if cut is not None)
+    for tail, stages in (("", _steps(masks, ratios)), (ONCE, _at_once(masks, ratios))):
+        cuts = iter(chosen([cuts_of(step.before, step.after) for stage in stages for step in stage]))
+        found = [[replace(step, cut=next(cuts)) for step in stage] for stage in stages]
+        seen = _seen(step.cut for stage in found for step in stage if step.cut is not None)
         units = f"whole {', '.join(f'{kind} (up to {weights} weights)' for kind, weights in seen.items())}"
-        if seen and all(_each(stage, found, list(seen)) for stage, found in zip(steps, cuts, strict=True)):
+        if seen and all(_each(stage, list(seen)) for stage in found):
             return f"each layer by itself in {units}, its share met to within less than one{tail}"
-        if seen and all(_over_all(stage, found) for stage, found in zip(steps, cuts, strict=True)):
+        if seen and all(_over_all(stage) for stage in found):
             return f"in {units} chosen over all layers, the share met to within less than one{tail}"
     return None
 
@@ -173,19 +187,19 @@ def _seen(cuts: Iterable[Cut]) -> dict[Kind, int]:
     return seen
 
 
-def _each(stage: Sequence[Step], cuts: Sequence[Cut | None], seen: Sequence[Kind]) -> bool:
+def _each(stage: Sequence[Step], seen: Sequence[Kind]) -> bool:
     """Whether every layer meets its share in units; in which of them, a layer that shows none does not say."""
-    return all(
-        cut.meets(share)
-        if cut is not None
-        else any(other.meets(share) for kind in (None, *seen) if (other := in_kind(kind, before, after)) is not None)
-        for (before, after, share), cut in zip(stage, cuts, strict=True)
-    )
+    for step in stage:
+        others = (in_kind(kind, step.before, step.after) for kind in (None, *seen))
+        cuts = [step.cut] if step.cut is not None else [cut for cut in others if cut is not None]
+        if not any(cut.meets(step.share) for cut in cuts):
+            return False
+    return True
 
 
-def _over_all(stage: Sequence[Step], cuts: Sequence[Cut | None]) -> bool:
+def _over_all(stage: Sequence[Step]) -> bool:
     """Whether units of all layers together meet the share, to within less than the largest."""
-    found = [cut for cut in cuts if cut is not None]
+    found = [step.cut for step in stage if step.cut is not None]
     if not found or any(cut.kind is None for cut in found):
         return False
     return abs(_missing(stage)) < max(cut.weights for cut in found)
@@ -193,40 +207,34 @@ def _over_all(stage: Sequence[Step], cuts: Sequence[Cut | None]) -> bool:
 
 def _missing(stage: Sequence[Step]) -> Fraction:
     """How many more weights than its share a stage pruned."""
-    return sum((int(before.sum()) * (1 - share) - int(after.sum()) for before, after, share in stage), Fraction(0))
+    return Fraction(sum(int(step.before.sum()) * (1 - step.share) - int(step.after.sum()) for step in stage))
 
 
 def _steps(masks: Masks, ratios: Sequence[str]) -> list[list[Step]]:
     """What each stage did to each layer, and the share of what was still active that it should prune."""
-    return [[(kept[number], kept[number + 1], Fraction(text)) for kept in masks.values()]
+    return [[Step(kept[number], kept[number + 1], Fraction(text)) for kept in masks.values()]
             for number, text in enumerate(ratios)]  # fmt: skip
 
 
 def _at_once(masks: Masks, ratios: Sequence[str]) -> list[list[Step]]:
     """What is gone of each layer after each stage, and the share that should be."""
-    return [[(kept[0], kept[number], share) for kept in masks.values()]
+    return [[Step(kept[0], kept[number], share) for kept in masks.values()]
             for number, share in enumerate(gone_by(ratios), start=1)]  # fmt: skip
 
 
 def _undecided(masks: Masks, ratios: Sequence[str]) -> str | None:
     """Why it cannot be said whether counts are meant so; None where it can."""
-    steps = _steps(masks, ratios)
-    grids = [[dimensions(before, after) or [] for before, after, _ in stage] for stage in steps]
-    by_ratio = all(
-        cuts and all(cut.meets(step[2]) for cut in cuts)
-        for stage, found in zip(steps, grids, strict=True)
-        for step, cuts in zip(stage, found, strict=True)
-    )
-    if by_ratio and any(len(cuts) > 1 for found in grids for cuts in found):
+    stages = _steps(masks, ratios)
+    steps = [step for stage in stages for step in stage]
+    by_ratio = all(step.grid and all(cut.meets(step.share) for cut in step.grid) for step in steps)
+    if by_ratio and any(len(step.grid) > 1 for step in steps):
         return "each ratio fits the rows and columns of every layer, which together take more weights with them"
-    if any(before.shape != after.shape for stage in steps for before, after, _ in stage) and all(
-        abs(_missing(stage)) < _neuron(stage, found) for stage, found in zip(steps, grids, strict=True)
-    ):
+    shrunk = any(step.before.shape != step.after.shape for step in steps)
+    if shrunk and all(abs(_missing(stage)) < max(_neuron(stage), 1) for stage in stages):
         return "layers shrank by whole neurons, and the share is met to within less than one with all its weights"
     return None
 
 
-def _neuron(stage: Sequence[Step], grids: Sequence[Sequence[Cut]]) -> int:
-    """Weights in one slice of every layer that lost slices; 1 where none did."""
-    pairs = zip(stage, grids, strict=True)
-    return sum(step[0].size // cut.active for step, cuts in pairs for cut in cuts if cut.active) or 1
+def _neuron(stage: Sequence[Step]) -> int:
+    """Weights in one slice of every layer that lost slices."""
+    return sum(step.before.size // cut.active for step in stage for cut in step.grid)

@@ -180,7 +180,7 @@ def _is_normed(plain: str, tensors: Arrays) -> bool:
     if f"{plain}_g" not in tensors or f"{plain}_v" not in tensors or plain in tensors:
         return False
     magnitude, direction = tensors[f"{plain}_g"], tensors[f"{plain}_v"]
-    return magnitude.size <= max(direction.shape, default=1) and magnitude.ndim in (0, direction.ndim)
+    return magnitude.ndim in (0, direction.ndim) and magnitude.size in (1, *direction.shape)
 
 
 def _name(key: str, tensors: Arrays) -> str:

@@ -124,9 +124,9 @@ def dimensions(before: np.ndarray, after: np.ndarray) -> list[Cut] | None:
     if before.ndim != after.ndim:
         return None
     if before.shape != after.shape:
-        pairs = zip(before.shape, after.shape, strict=True)
-        cuts = [Cut(Kind((axis,)), old, new) for axis, (old, new) in enumerate(pairs) if old != new]
-        return cuts if all(cut.kept <= cut.active for cut in cuts) else None
+        cuts = [Cut(Kind((axis,)), old, after.shape[axis]) for axis, old in enumerate(before.shape)
+                if old != after.shape[axis]]  # fmt: skip
+        return cuts if all(cut.kept < cut.active for cut in cuts) else None
     grid, cuts = before.copy(), []
     for axis in range(before.ndim):
         rest = tuple(set(range(before.ndim)) - {axis})

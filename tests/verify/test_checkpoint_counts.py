@@ -184,6 +184,14 @@ def test_a_layer_with_too_few_slices_for_its_share_is_left_whole() -> None:
     )
 
 
+def test_layers_that_lost_nothing_are_named_unless_all_are_whole() -> None:
+    """Of those that are named, all; and where nothing at all is pruned it helps nobody."""
+    dense = matrices((4, 5), (4, 5), (4, 5))
+    message = counts([dense, without(dense, a=np.s_[:2])], ".3").message
+    assert "; nothing of b, c is pruned: if that is meant" in message
+    assert "; nothing of" not in counts([dense, dense], ".3").message
+
+
 def test_rows_chosen_over_all_layers() -> None:
     """As many as come nearest to the share, from whatever layer; a row too many is wrong."""
     dense = matrices((10, 9), (10, 9))
@@ -272,3 +280,8 @@ def test_neurons_over_all_layers_are_not_decided_within_one() -> None:
         "not decided: layers shrank by whole neurons, and the share is met to within less than one with all its weights"
     )
     assert counts([dense, ones((56, 8), (28, 56), (1, 28))], ".3").severity == "error"
+    two = ones((10, 4), (1, 10)), ones((5, 4), (1, 5))  # a neuron has 4 + 1 weights, and half of them are gone
+    assert [counts(two, share).severity for share in (".59", ".6", ".41", ".4")] == ["note", "error", "note", "error"]
+    wide = ones((6, 6), (6, 6)), ones((3, 6), (6, 5))  # 24 of 72 are gone, a neuron has 12 weights, a slice 6
+    found = [counts(wide, share).severity for share in (".3", ".2", "1/6", ".45", "1/2", "1/4")]
+    assert found == ["note", "unchecked", "error", "unchecked", "error", "unchecked"]

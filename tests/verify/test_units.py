@@ -61,6 +61,13 @@ def test_rows_that_went_as_wholes() -> None:
     assert Cut(COLUMNS, 6, 5, weights=3, proof=12) in cuts_of(after, rest)
 
 
+def test_columns_show_blocks_of_two_rows_and_no_block_of_one_weight() -> None:
+    """A block of 1 × 1 is a single weight."""
+    shown = kinds(FULL, mask("101111", "101111", "101111", "101111"))
+    assert {"blocks of 2 × 1", "blocks of 4 × 1"} < shown
+    assert "blocks of 1 × 1" not in shown
+
+
 def test_single_weights_show_no_larger_unit() -> None:
     """Nor do weights that came back; of nothing or everything, any unit."""
     after = mask("111011", "111111", "111111", "101111")
@@ -77,6 +84,9 @@ def test_kernels_of_a_convolution() -> None:
     after[1, 2] = False
     assert kinds(full, after) == {"None", "slices of dimension 0 and 1"}
     assert cuts_of(full, after)[1] == Cut(Kind((0, 1)), 6, 5, weights=4, proof=18)
+    flat = np.ones((2, 3, 2), bool)
+    flat[1, 2] = False
+    assert kinds(flat | True, flat) == {"None", "slices of dimension 0 and 1"}
     assert "slices of dimension 0 and 1" not in kinds(FULL, mask("111111", "000000", "111111", "111111"))
 
 
@@ -131,5 +141,7 @@ def test_one_unit_for_all_layers_is_chosen_before_larger_ones() -> None:
     assert chosen([rows, columns, []]) == [rows[1], columns[1], None]
     flat = [Cut(None, 3, 2), Cut(ROWS, 3, 2, 1)]
     assert chosen([flat, one]) == [flat[0], one[2]]
+    pairs = [Cut(None, 6, 4), Cut(ROWS, 3, 2, 2), Cut(eight, 2, 1, 3)]
+    assert chosen([pairs]) == [pairs[1]]
     assert chosen([]) == []
     assert chosen([[]]) == [None]
