@@ -5,7 +5,7 @@ pytest finds it where this project is installed. It loads nothing but pytest unt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from verify.findings import Verdict
 
 _SECTION = "pruning audit"
-_ARGUMENTS = {"ratios", "gradients"}
+_ARGUMENTS = {"ratios", "ignored_layers", "gradients"}
 _COUNTS = pytest.StashKey[list[bool]]()
 
 
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "pruning(ratios=None, gradients=False): what the fixtures pruning_audit and pruning_watch ask for in this test",
+        "pruning(ratios=None, ignored_layers=(), gradients=False): what the fixtures pruning_audit and pruning_watch ask for in this test",
     )
     config.stash[_COUNTS] = []
 
@@ -60,15 +60,16 @@ def pruning_watch(request: pytest.FixtureRequest) -> Callable[..., AbstractConte
 def pruning_audit(request: pytest.FixtureRequest) -> Callable[..., Verdict]:
     """`verify.audit_states` as a fixture: the test fails where pruning does not hold.
 
-    Call it as `pruning_audit(dense, stage_1, …)`, with state dicts, and `ratios`, by default the marker's. It returns
-    the verdict.
+    Call it as `pruning_audit(dense, stage_1, …)`, with state dicts, `ratios` and `ignored_layers`, by default the
+    marker's. It returns the verdict.
     """
     stated = _stated(request)
 
-    def audit(*states: Mapping[str, Any], ratios: Sequence[str] | None = None) -> Verdict:
+    def audit(*states: Mapping[str, Any], **options: Any) -> Verdict:
         from verify.checkpoints import audit_states
 
-        verdict = audit_states(states, stated.get("ratios") if ratios is None else ratios)
+        asked = {name: stated[name] for name in ("ratios", "ignored_layers") if name in stated}
+        verdict = audit_states(states, **{**asked, **options})
         _judge(request, verdict, fails=True)
         return verdict
 
@@ -83,7 +84,10 @@ def _stated(request: pytest.FixtureRequest) -> dict[str, Any]:
     strange = sorted(set(marker.kwargs) - _ARGUMENTS)
     if marker.args or strange:
         given = strange or list(marker.args)
-        pytest.fail(f"pruning marker, {given}: expected ratios=[…] and gradients=True or False", pytrace=False)
+        pytest.fail(
+            f"pruning marker, {given}: expected ratios=[…], ignored_layers=[…] and gradients=True or False",
+            pytrace=False,
+        )
     if isinstance(ratios := marker.kwargs.get("ratios"), str):
         pytest.fail(f"pruning marker, ratios = {ratios!r}: expected a list such as ['.30', '.30']", pytrace=False)
     return marker.kwargs

@@ -125,6 +125,35 @@ def test_it(pruning_audit, own):
     result.stdout.fnmatch_lines(["pruning audit: 2 audits, 1 with faults"])
 
 
+def test_the_marker_names_layers_that_are_not_pruned(pytester: pytest.Pytester) -> None:
+    """The ratio is of the others: without the name the counts do not fit."""
+    result = run(
+        pytester,
+        """
+import pytest
+
+def states():
+    model, _ = make()
+    dense = state(model)
+    weight = model[0].weight.data
+    weight.view(-1)[weight.abs().view(-1).argsort()[:48]] = 0.0
+    return dense, state(model)
+
+@pytest.mark.pruning(ratios=[".5"], ignored_layers=["2"])
+def test_named(pruning_audit):
+    pruning_audit(*states())
+
+@pytest.mark.pruning(ratios=[".5"])
+def test_not_named(pruning_audit):
+    pruning_audit(*states())
+""",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["error: counts: stage 1: *nothing of 2.weight is pruned: if that is meant, ignore it*"]
+    )
+
+
 def test_the_marker_asks_for_gradients(pytester: pytest.Pytester) -> None:
     """Gradients of pruned weights are an error only where they have to be zero."""
     result = run(
