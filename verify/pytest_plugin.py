@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "pruning(ratios=None, ignored_layers=(), gradients=False): what the fixtures pruning_audit and pruning_watch ask for in this test",
+        "pruning(ratios=None, ignored_layers=(), gradients=False): what the fixtures pruning_audit and pruning_watch "
+        "ask for in this test",
     )
     config.stash[_COUNTS] = []
 
