@@ -69,9 +69,10 @@ class Guard:
         return self._before is not None and bool(leaf.detach().ne(self._before).logical_and_(self.gone).any())
 
     def moved(self, leaf: Tensor) -> Tensor:
-        """The pruned entries under the mask that are not what they were, as they are now."""
+        """The pruned entries under the mask that are not what they were, as they are now. Asked where some moved."""
+        assert self._before is not None
         now = self.of(leaf)
-        return now if self._before is None else now[now != self.of(self._before)]
+        return now[now != self.of(self._before)]
 
     def nonzero(self, tensor: Tensor) -> Tensor:
         """The pruned entries that are not zero."""

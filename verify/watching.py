@@ -153,8 +153,7 @@ class Watch:
             for group in self._optimizer.param_groups
             for leaf in group["params"]
             for key, value in self._optimizer.state.get(leaf, {}).items()
-            if isinstance(value, list | dict)
-            or (isinstance(value, Tensor) and value.shape not in ((), (1,), leaf.shape))
+            if isinstance(value, list | dict) or (isinstance(value, Tensor) and value.shape not in ((), leaf.shape))
         }
         return f"state of {type(self._optimizer).__name__} ({', '.join(sorted(keys))})" if keys else ""
 

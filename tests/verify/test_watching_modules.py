@@ -176,15 +176,15 @@ def test_complex_weights_are_watched() -> None:
     mask = torch.ones(4, 3)
     mask[1, 2] = mask[3, 0] = 0
     with torch.no_grad():
-        weight.mul_(mask)
+        weight[1, 2] = weight[3, 0] = 0.0
     optimizer = torch.optim.SGD([weight], 0.0)
     with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
         optimizer.step()
         with torch.no_grad():
             weight[3, 0] = torch.tensor(-0.25j)
         optimizer.step()
-    (finding,) = (finding for finding in watched.verdict.findings if finding.check == "resurrection")
-    assert (finding.data["count"], finding.data["largest"]) == (1, "0.25")
+    (finding,) = watched.verdict.findings
+    assert (finding.check, finding.data["count"], finding.data["largest"]) == ("resurrection", 1, "0.25")
 
 
 def test_sparse_gradients_are_looked_at() -> None:
@@ -220,6 +220,19 @@ def test_state_that_is_not_per_weight_is_unchecked() -> None:
     assert checks(watched)["optimizer-state"] == "unchecked"
     (message,) = (f.message for f in watched.verdict.findings if f.check == "optimizer-state")
     assert message.startswith("state of LBFGS (")
+
+
+def test_state_of_rows_and_columns_is_named() -> None:
+    """Adafactor keeps a number for each row and each column of a matrix, and for a bias one each, which is looked at."""
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.Adafactor(model.parameters())
+    mask = torch.tensor([[1, 0, 1], [1, 1, 1]])
+    with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
+        train(model, optimizer, torch.ones(4, 3), steps=1)
+    (message,) = (f.message for f in watched.verdict.findings if f.check == "optimizer-state")
+    assert message == (
+        "state of Adafactor (col_var, row_var): not looked at, since it is not kept weight by weight; the weights are"
+    )
 
 
 def test_a_watched_model_can_be_saved_and_copied_whole() -> None:
