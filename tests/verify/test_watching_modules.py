@@ -181,7 +181,7 @@ def test_complex_weights_are_watched() -> None:
     with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
         optimizer.step()
         with torch.no_grad():
-            weight[3, 0] = torch.tensor(-0.25j)
+            weight[3, 0] = torch.complex(torch.tensor(0.0), torch.tensor(-0.25))
         optimizer.step()
     (finding,) = watched.verdict.findings
     assert (finding.check, finding.data["count"], finding.data["largest"]) == ("resurrection", 1, "0.25")
@@ -223,7 +223,7 @@ def test_state_that_is_not_per_weight_is_unchecked() -> None:
 
 
 def test_state_of_rows_and_columns_is_named() -> None:
-    """Adafactor keeps a number for each row and each column of a matrix, and for a bias one each, which is looked at."""
+    """Adafactor keeps a number for each row and each column of a matrix; of a bias one each, which is looked at."""
     model = nn.Linear(3, 2)
     optimizer = torch.optim.Adafactor(model.parameters())
     mask = torch.tensor([[1, 0, 1], [1, 1, 1]])
