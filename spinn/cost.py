@@ -30,7 +30,7 @@ def training_flops(layers: Sequence[int], rows: int, tangent_rows: int, epochs: 
 
     A row whose derivative along time is taken as well (`tangent_rows`) costs twice a plain one: its tangent passes
     through the same matrices. Both are rows of a whole epoch (`Task.epoch_rows`): what every step repeats counts in
-    every step. The validation pass after each epoch is not counted.
+    every step. The validation pass after each epoch is not counted, nor are the residuals at the end of the phase.
     """
     weights = sum(a * b for a, b in pairwise(layers))
     return epochs * 3 * (forward_flops(weights, rows) + 2 * forward_flops(weights, tangent_rows))

@@ -58,10 +58,11 @@ def test_training_flops_of_an_epoch_are_those_that_torch_counts(terms, steps):
     physics = PhysicsConfig(**dict.fromkeys(terms, 1.0))
     built = task.build(data, [run], physics)
     layers, batch = (len(data.features), 7, 6, 2), math.ceil(built.cuts / steps)
+    network, coefficients = Network.initialise(layers, [0]), Coefficients.initial(built)
     with FlopCounterMode(display=False) as counter:
         training.fit(
-            Network.initialise(layers, [0]),
-            Coefficients.initial(built),
+            network,
+            coefficients,
             built,
             training.FitSettings(epochs=2, learning_rate=1e-3, batch=batch, physics=physics),
             seeds=[0],
@@ -71,7 +72,10 @@ def test_training_flops_of_an_epoch_are_those_that_torch_counts(terms, steps):
     weights = layers[0] * 7 + 7 * 6 + 6 * 2
     not_needed = cost.forward_flops(layers[0] * 7, rows + 2 * tangent_rows)
     validated = cost.forward_flops(weights, built.validation.counts[0])
-    counted = counter.get_total_flops() - 2 * validated + 2 * not_needed
+    with FlopCounterMode(display=False) as at_the_end:
+        training.residuals(network, coefficients, built)
+    trained = counter.get_total_flops() - at_the_end.get_total_flops()
+    counted = trained - 2 * validated + 2 * not_needed
     assert cost.training_flops(layers, rows, tangent_rows, 2) == counted
 
 
