@@ -167,7 +167,7 @@ def slug(text: str) -> str:
 
 def macro(name: str) -> str:
     r"""Letters-only LaTeX macro name of a number: `accuracy.vb.r2` → `SpinnAccuracyVbRTwo`."""
-    words: list[str] = re.findall(r"[a-z]+|\d", name.lower())
+    words: list[str] = re.findall("[a-z]+|[0-9]", name.lower())
     return "Spinn" + "".join(_DIGITS.get(word, word.capitalize()) for word in words)
 
 

@@ -94,7 +94,8 @@ class Table:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(self.frame.columns)
         for row in self.frame.itertuples(index=False):
-            writer.writerow(["" if clean(value) is None else spell(clean(value)) for value in row])
+            cells = ["" if clean(value) is None else spell(clean(value)) for value in row]
+            writer.writerow(cell.replace("\r", "\n") for cell in cells)  # csv quotes the line end it writes, no other
         return stream.getvalue().encode()
 
     def markdown(self) -> bytes:
