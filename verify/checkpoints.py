@@ -131,10 +131,10 @@ def _in_all(stages: Sequence[Stage]) -> list[Stage]:
 
 def _pruned(stages: Sequence[Stage]) -> Iterator[Finding]:
     """Whether anything was pruned at all."""
-    whole = all(sum(stage.kept.values()) == stage.size == stages[0].size for stage in stages)
-    if whole and not any(stage.unmasked for stage in stages):
+    sizes = {size for stage in stages for size in (stage.size, sum(stage.kept.values()))}
+    if len(sizes) == 1 and not any(stage.unmasked for stage in stages):
         message = "nothing is pruned in any of the states: there are no masks to check; are they the right files?"
-        yield Finding("nothing-pruned", "unchecked", message, data={"weights": stages[0].size})
+        yield Finding("nothing-pruned", "unchecked", message, data={"weights": sizes.pop()})
 
 
 def _without_masks(stage: Stage) -> Iterator[Finding]:
@@ -160,10 +160,9 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
     """Masks only shrink, and what was pruned at this or an earlier stage is zero."""
     known = {name: weight for name, weight in stage.weights.items() if weight.known}
     yield from _shapes(earlier[-1], stage)
-    grown = {name: max((_grown(before.weights[name], weight) for before in earlier), default=0)
-             for name, weight in known.items()}  # fmt: skip
+    grown = {name: max(_grown(before.weights[name], weight) for before in earlier) for name, weight in known.items()}
     alive = {name: _alive([before.weights[name] for before in earlier], weight) for name, weight in known.items()}
-    hidden = {name: weight.stored[~weight.kept] for name, weight in known.items() if weight.masked}
+    hidden = {name: weight.stored[~weight.kept] for name, weight in known.items() if weight.stored is not None}
     if sum(grown.values()):
         message = f"{stage.name}: {sum(grown.values())} weights that were pruned are kept again"
         yield _layered("masks-monotone", "error", message, stage, grown)
@@ -193,7 +192,7 @@ def _grown(before: Weight, weight: Weight) -> int:
 
 def _alive(earlier: Sequence[Weight], weight: Weight) -> np.ndarray:
     """What the network uses at the places that are pruned, or were at an earlier stage."""
-    gone = ~weight.kept if weight.stated else np.zeros(weight.kept.shape, bool)
+    gone = ~weight.kept  # without a stated mask, zeros
     for before in earlier:
         if before.kept.shape == weight.kept.shape:
             gone = gone | ~before.kept
@@ -268,7 +267,7 @@ def _numbers(stage: Stage) -> Iterator[Finding]:
     negative = {
         name: int((_signbit(weight.used) & (weight.used == 0)).sum())
         for name, weight in stage.weights.items()
-        if not weight.masked
+        if weight.stored is None
     }
     if stage.number and sum(negative.values()):
         message = f"{stage.name}: {sum(negative.values())} zeros are −0.0, which a product with a mask leaves"

@@ -85,7 +85,7 @@ def counts(stages: Sequence[Stage], ratios: Sequence[str]) -> Iterator[Finding]:
     """Kept weights against the ledger, and where they are not the ledger's, against other ways to count.
 
     Args:
-        stages: All with the same layers.
+        stages: All with the same layers, in the same order.
         ratios: Share of the still active weights that each stage after the first should have pruned.
     """
     layers = list(stages[0].kept.values())
@@ -99,7 +99,7 @@ def counts(stages: Sequence[Stage], ratios: Sequence[str]) -> Iterator[Finding]:
     elif counted == planned:
         yield Finding("counts", "note", f"exactly as planned: {LEDGER}", data={**data, "convention": LEDGER})
     elif (convention := _convention(stages, ratios)) is not None:
-        most = max(abs(a - b) for a, b in zip(counted, planned, strict=True))
+        most = max(abs(count - planned[number]) for number, count in enumerate(counted))
         message = f"as planned, {convention}; at most {most} away from the ledger ({LEDGER})"
         yield Finding("counts", "note", message, data={**data, "convention": convention})
     elif (reason := _undecided(_masks(stages), ratios)) is not None:
@@ -138,11 +138,10 @@ def _near(counted: Sequence[int], kept: Sequence[int]) -> bool:
 
 def _convention(stages: Sequence[Stage], ratios: Sequence[str]) -> str | None:
     """The sound convention that explains the counts: of single weights, then of larger units."""
-    names = list(stages[0].weights)
-    kept = [[stage.kept[name] for name in names] for stage in stages]
+    kept = [list(stage.kept.values()) for stage in stages]
     named = _of_weights(kept, ratios)
     if named is None and any(weight.idle for stage in stages for weight in stage.weights.values()):
-        gone = [[stage.kept[name] - stage.weights[name].idle for name in names] for stage in stages]
+        gone = [[count - stage.weights[name].idle for name, count in stage.kept.items()] for stage in stages]
         named = _of_weights(gone, ratios)
         named = None if named is None else f"{named}, zeros of the dense network counted as pruned"
     return named or _of_units(_masks(stages), ratios)
@@ -177,14 +176,10 @@ def _of_units(masks: Masks, ratios: Sequence[str]) -> str | None:
 
 def _seen(cuts: Iterable[Cut]) -> dict[Kind, int]:
     """Units that layers show, and the most weights of one; none where chance explains them."""
-    found = [cut for cut in cuts if cut.kind is not None]
-    if sum(cut.proof for cut in found) < _PROOF:
+    found = [(cut.kind, cut) for cut in cuts if cut.kind is not None]
+    if sum(cut.proof for _, cut in found) < _PROOF:
         return {}
-    seen: dict[Kind, int] = {}
-    for cut in found:
-        if cut.kind is not None:
-            seen[cut.kind] = max(seen.get(cut.kind, 0), cut.weights)
-    return seen
+    return {kind: max(cut.weights for _, cut in found if cut.kind == kind) for kind, _ in found}
 
 
 def _each(stage: Sequence[Step], seen: Sequence[Kind]) -> bool:

@@ -189,7 +189,7 @@ def _name(key: str, tensors: Arrays) -> str:
     if parametrised:
         plain = f"{parametrised['path']}{parametrised['tensor']}"
         return plain if parametrised["part"] in ("", "1") else key
-    plain = key.removesuffix("_orig") if key.endswith("_orig") else key
+    plain = key.removesuffix("_orig")
     if key.endswith("_v") and _is_normed(key[:-2], tensors):
         plain = key[:-2]
     return key if plain in tensors else plain

@@ -25,18 +25,17 @@ class Weight:
 
     Attributes:
         used: The values that the network computes with.
-        stored: What lies in the file; differs from `used` where a mask is multiplied at each use (`masked`).
         kept: Which entries are not pruned.
-        masked: Whether the mask is multiplied at each use, so that what is under it does no harm.
+        stored: What lies in the file, where its mask is multiplied with it at each use; what is under that does no
+            harm. None where it is `used`.
         stated: Whether the file has a mask of it, or only zeros.
         known: Whether the file can say what is kept: not where a parametrization left its mask out.
         idle: Entries that are zero here and in the dense network, by no mask; they count as kept.
     """
 
     used: np.ndarray
-    stored: np.ndarray
     kept: np.ndarray
-    masked: bool = False
+    stored: np.ndarray | None = None
     stated: bool = False
     known: bool = True
     idle: int = 0
@@ -198,14 +197,15 @@ def _weights(
         if entry.mask is None:
             yield name, _whole(entry) if origin is None or entry.unknown else _by_zeros(entry.tensor, origin.get(name))
             continue
+        kept = entry.mask != 0
         with np.errstate(invalid="ignore"):  # inf · 0 is NaN, for the network too
-            used = entry.tensor * entry.mask.astype(entry.tensor.dtype) if entry.masked else entry.tensor
-        yield name, Weight(used, entry.tensor, entry.mask != 0, masked=entry.masked, stated=True)
+            used = entry.tensor * kept if entry.masked else entry.tensor
+        yield name, Weight(used, kept, entry.tensor if entry.masked else None, stated=True)
 
 
 def _whole(entry: Entry) -> Weight:
     """A tensor of the dense network, or one whose mask is not in the file: all of it counts as kept."""
-    return Weight(entry.tensor, entry.tensor, np.ones(entry.tensor.shape, bool), known=not entry.unknown)
+    return Weight(entry.tensor, np.ones(entry.tensor.shape, bool), known=not entry.unknown)
 
 
 def _by_zeros(tensor: np.ndarray, origin: np.ndarray | None) -> Weight:
@@ -213,4 +213,4 @@ def _by_zeros(tensor: np.ndarray, origin: np.ndarray | None) -> Weight:
     kept, idle = tensor != 0, np.zeros(tensor.shape, bool)
     if origin is not None and origin.shape == tensor.shape:
         idle = ~kept & (origin == 0)
-    return Weight(tensor, tensor, kept | idle, idle=int(np.count_nonzero(idle)))
+    return Weight(tensor, kept | idle, idle=int(np.count_nonzero(idle)))

@@ -44,8 +44,10 @@ def _comparable(old: Weight, new: Weight) -> bool:
 
 
 def _cut(old: Weight, new: Weight) -> _Cut:
-    finite = np.isfinite(old.used)
-    return _Cut(np.abs(old.used[old.kept & ~new.kept & finite]), np.abs(old.used[old.kept & new.kept & finite]))
+    with np.errstate(over="ignore"):
+        magnitudes = np.abs(old.used)
+    finite = np.isfinite(magnitudes)
+    return _Cut(magnitudes[old.kept & ~new.kept & finite], magnitudes[old.kept & new.kept & finite])
 
 
 def _threshold(cuts: Mapping[str, _Cut]) -> float | None:

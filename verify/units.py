@@ -38,9 +38,9 @@ class Kind:
             return np.count_nonzero(mask, axis=tuple(set(range(mask.ndim)) - set(self.axes))).ravel()
         if mask.ndim != 2:
             return None
-        starts = [range(0, size, side) for size, side in zip(mask.shape, self.block, strict=True)]
-        rows = np.add.reduceat(mask.astype(np.int64), starts[0], axis=0)
-        return np.add.reduceat(rows, starts[1], axis=1).ravel()
+        height, width = self.block
+        rows = np.add.reduceat(mask.astype(np.int64), range(0, mask.shape[0], height))
+        return np.add.reduceat(rows, range(0, mask.shape[1], width), axis=1).ravel()
 
 
 _SMALLEST = (Kind(block=(1, 2)), Kind(block=(2, 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,12 @@ def test_layers_are_by_themselves_only_if_each_is() -> None:
     assert counts([dense, each], ".24").data["planned"] == [57]
     assert convention([dense, each], ".24") == "each layer by itself, rounded half to even at each stage"
     assert counts([dense, other], ".24").severity == "error"
+
+
+def test_zeros_of_the_dense_network_change_no_convention_that_holds() -> None:
+    """Of 13 weights 7 go where a half is rounded up, whether two that stay are zero or not."""
+    dense = {"w": np.array([[0, 0, *range(1, 12)]], np.float32)}
+    assert convention([dense, without(dense, w=np.s_[:, 2:9])], ".5") == "rounded up at each stage"
 
 
 def test_torchs_product_in_floating_point_is_a_convention() -> None:
@@ -192,6 +199,17 @@ def test_layers_that_lost_nothing_are_named_unless_all_are_whole() -> None:
     assert "; nothing of" not in counts([dense, dense], ".3").message
 
 
+@pytest.mark.parametrize("sizes", [[(10, 9), (10, 4)], [(10, 4), (10, 9)]])
+def test_rows_that_meet_the_share_of_all_stages_so_far(sizes: list[tuple[int, int]]) -> None:
+    """Of ten rows 4, 6.4 and 7.84 should be gone: 4, 7 and 7 are, though the last stage should have taken 1.2 of 3."""
+    dense = matrices(*sizes)
+    states = [dense, *(without(dense, a=np.s_[:gone], b=np.s_[:gone]) for gone in (4, 7, 7))]
+    assert convention(states, ".4", ".4", ".4") == (
+        f"each layer by itself in whole slices of dimension 0 (up to 9 weights), {MET}, rounded once, from the share "
+        "that should be left"
+    )
+
+
 def test_rows_chosen_over_all_layers() -> None:
     """As many as come nearest to the share, from whatever layer; a row too many is wrong."""
     dense = matrices((10, 9), (10, 9))
@@ -285,3 +303,20 @@ def test_neurons_over_all_layers_are_not_decided_within_one() -> None:
     wide = ones((6, 6), (6, 6)), ones((3, 6), (6, 5))  # 24 of 72 are gone, a neuron has 12 weights, a slice 6
     found = [counts(wide, share).severity for share in (".3", ".2", "1/6", ".45", "1/2", "1/4")]
     assert found == ["note", "unchecked", "error", "unchecked", "error", "unchecked"]
+
+
+@pytest.mark.parametrize(("ratio", "severity"), [("1/120", "unchecked"), ("1/60", "error"), ("1/40", "error")])
+def test_a_stage_in_which_no_neuron_goes_has_to_meet_its_share_within_one_weight(ratio: str, severity: str) -> None:
+    """Of 72 weights, 0.6, or 1.2, or 1.8 should have gone."""
+    dense = ones((6, 6), (6, 6))
+    assert counts([dense, dense, ones((3, 6), (6, 5))], ratio, ".2").severity == severity
+
+
+@pytest.mark.parametrize(("missing", "severity"), [("13/2", "unchecked"), ("15/2", "error")])
+def test_a_slice_of_a_layer_that_is_masked_beside_has_whole_weights(missing: str, severity: str) -> None:
+    """Rows of four and three weights: seven are a step of both, though five rows of three are four by now."""
+    dense = {"a": np.ones((10, 4), np.float32), "b": np.ones((5, 3), np.float32)}
+    first = without(dense, b=np.s_[:1])
+    last = {"a": np.ones((5, 4), np.float32), "b": without(dense, b=np.s_[:2])["b"]}
+    share = (23 - Fraction(missing)) / 52  # of 52 weights, 23 go
+    assert counts([dense, first, last], "3/55", str(share)).severity == severity

@@ -151,6 +151,9 @@ def test_a_name_to_ignore_that_nothing_has_is_refused() -> None:
         match=r"^ignored_layers = c\.\*: no tensor or module has that name; there are a\.weight, b$",
     ):
         audit_states([few, few], ignored_layers=["a", "c.*"])
+    dozen = {f"a{number}": np.ones((2, 2)) for number in range(12)}
+    with pytest.raises(InputError, match=r"there are a0, a1, .*, a11$"):
+        audit_states([dozen, dozen], ignored_layers=["c"])
     many = {f"a{number}": np.ones((2, 2)) for number in range(13)}
     with pytest.raises(InputError, match=r"there are a0, a1, .*, a11, …$"):
         audit_states([many, many], ignored_layers=["c"])
@@ -258,8 +261,13 @@ def test_masks_that_the_sparsifier_keeps_to_itself_leave_the_counts_unchecked() 
     assert (counts.severity, counts.data["counted"]) == ("unchecked", [2592])
     assert counts.message == f"not counted, since masks are not in the file (stage 1: {where})"
     assert of(verdict, "masks-monotone")[0].severity == "unchecked"
-    assert of(verdict, "sparsity")[1].message.endswith(f"; without the masks of {where}, which are not in it")
+    assert of(verdict, "sparsity")[1].message == (
+        "stage 1: 2592 of 2592 prunable weights, weight sparsity 0.00 %; 2689 of 2689 parameters, reduction 0.00 %; "
+        f"without the masks of {where}, which are not in it"
+    )
     assert of(verdict, "nothing-pruned") == []
+    twice = of(audit_states([dense, unsquashed, unsquashed], [".5", ".5"]), "counts")[0].message
+    assert twice == f"not counted, since masks are not in the file (stage 1: {where}; stage 2: {where})"
     back = audit_states([dense, squashed, unsquashed])
     assert errors(back) == []  # whether they are back, a mask would say
     assert errors(audit_states([dense, squashed, dense])) == ["resurrection"]
@@ -356,6 +364,14 @@ def test_what_was_tied_and_is_no_more_is_two_weights() -> None:
     assert of(verdict, "sparsity")[0].data["weights"] == 320
 
 
+def test_each_pair_of_tied_weights_is_judged_and_told() -> None:
+    """One that is untied leaves the others tied."""
+    one, two, three = (torch.rand(2, 3) for _ in range(3))
+    tied = {"a": one, "b": one, "c": two, "d": two, "e": three, "f": three}
+    (told,) = of(audit_states([tied, {**tied, "b": one.clone()}]), "tied-weights")
+    assert told.message == "tied weights are counted once: d is c, f is e"
+
+
 def test_a_tied_weight_that_is_used_without_its_mask_is_not_pruned() -> None:
     """Only the embedding is pruned; the output layer goes on with `weight_orig`, all of it."""
     model = Tied()
@@ -415,6 +431,10 @@ def test_originals_without_their_masks_are_an_error() -> None:
     ]
     assert errors(audit_states([dense, bare])) == ["masks-monotone"]
     assert errors(audit_states([bare, bare])) == ["masks-monotone"]
+    for name in ("weight", "block.0.weight", "block.0.bias"):
+        alone = {f"{name}_orig": torch.ones(2, 2)}
+        (lost,) = of(audit_states([alone, alone]), "masks-monotone")
+        assert lost.data["layers"] == [name]
 
 
 def test_a_tensor_that_is_called_original_by_its_author_is_a_tensor() -> None:

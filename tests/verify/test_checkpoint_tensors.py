@@ -73,6 +73,18 @@ def test_complex_weights_are_weights() -> None:
     assert of(audit_states([huge, zero, huge]), "resurrection")[0].data["largest"] == 0.0
 
 
+@pytest.mark.parametrize("kind", [np.complex64, np.complex128, np.clongdouble])
+def test_magnitudes_that_overflow_are_neither_a_size_nor_a_tie_nor_a_warning(kind: type[np.complexfloating]) -> None:
+    """Both parts of a number are finite, and what it is away from zero is not."""
+    most = np.finfo(kind).max
+    huge = {"w": np.full((2, 2), most, kind) + np.full((2, 2), most, kind) * kind(1j)}
+    half = {"w": huge["w"] * np.array([[0, 0], [1, 1]])}
+    verdict = audit_states([huge, half, huge])
+    assert of(verdict, "ties") == []
+    assert of(verdict, "resurrection")[0].data["largest"] == 0.0
+    assert of(verdict, "non-finite") == []
+
+
 def test_numbers_that_are_not_finite_leave_the_json_valid(tmp_path: Path) -> None:
     """A tie at inf, an inf that came back: JSON has no such number."""
     wild = {"w": torch.full((2, 2), torch.inf)}

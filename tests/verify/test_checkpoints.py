@@ -217,7 +217,9 @@ def test_this_projects_checkpoints_are_read(tmp_path: Path) -> None:
     paths = [tmp_path / "dense.safetensors", tmp_path / "stage-1.safetensors"]
     checkpoint.write(paths[0], to_checkpoint(network, None, 0, {"a": 1.0}))
     checkpoint.write(paths[1], to_checkpoint(network, masks, 0, {"a": 1.0}))
-    assert errors(audit_files(paths)) == ["resurrection"]
+    outside = audit_files(paths)
+    assert errors(outside) == ["resurrection"]
+    assert found(outside, "hidden-weights") == []  # the network has them
     with torch.no_grad():
         for weight, mask in zip(network.weights, masks.layers, strict=True):
             weight.masked_fill_(~mask, 0.0)
@@ -444,6 +446,22 @@ def test_another_network_is_an_error() -> None:
     verdict = audit_states([{"a": np.ones((2, 2))}, {"b": np.ones((2, 2))}])
     assert errors(verdict) == ["counts"]
     assert found(verdict, "counts")[0].data["layers"] == ["a", "b"]
+
+
+def test_a_layer_that_goes_is_named_though_it_was_not_prunable() -> None:
+    """What a state has beside its weights is its network, too."""
+    weight, head = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    dense, stage = {"w": weight, "head": head}, {"w_orig": weight, "w_mask": np.array([[0, 1]])}
+    assert found(audit_states([dense, stage]), "counts")[0].data["layers"] == ["head"]
+    assert found(audit_states([dense, {**stage, "head": head}]), "counts") == []
+
+
+def test_layers_come_in_the_order_of_the_dense_network() -> None:
+    """In whichever a later file has them; safetensors sorts by name."""
+    dense, gone = {"b": np.ones((2, 2)), "a": np.ones((2, 2))}, {"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}
+    verdict = audit_states([dense, gone, dense])
+    assert [finding.data["layer"] for finding in found(verdict, "collapsed-layer")] == ["b", "a"]
+    assert found(verdict, "resurrection")[0].message.endswith("(b, a)")
 
 
 STATES = by_hand(perceptron())

@@ -63,6 +63,11 @@ PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, Fal
         ({"a.parametrizations.w.original": TWO, "a.parametrizations.v.0.mask": HALF}, {"a.w": UNKNOWN}),
         ({"a.parametrizations.w.original": TWO, "a.parametrizations.w.0._u": LINE}, {"a.w": PLAIN}),
         ({"a.parametrizations.w.original0": TWO[:, :1], "a.parametrizations.w.original1": TWO}, {"a.w": PLAIN}),
+        ({"a.parametrizations.w.original0": TWO}, {"a.parametrizations.w.original0": PLAIN}),
+        (
+            {f"a.parametrizations.w.original{part}": TWO for part in (1, 2)},
+            {"a.w": PLAIN, "a.parametrizations.w.original2": PLAIN},
+        ),
         ({"n.running_mean": LINE, "n.running_var": LINE, "n.num_batches_tracked": LINE, "w": TWO}, {"w": PLAIN}),
         ({"index": np.arange(4), "flag": HALF > 0, "w": TWO.astype(complex)}, {"w": PLAIN}),
     ],

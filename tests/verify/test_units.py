@@ -143,5 +143,12 @@ def test_one_unit_for_all_layers_is_chosen_before_larger_ones() -> None:
     assert chosen([flat, one]) == [flat[0], one[2]]
     pairs = [Cut(None, 6, 4), Cut(ROWS, 3, 2, 2), Cut(eight, 2, 1, 3)]
     assert chosen([pairs]) == [pairs[1]]
+    two = Kind(block=(1, 2))
+    assert chosen([[Cut(None, 8, 6), Cut(two, 4, 3, 2)], [*other, Cut(two, 16, 10, 2)]]) == [
+        Cut(two, 4, 3, 2),
+        Cut(two, 16, 10, 2),
+    ]
+    line, row = Cut(COLUMNS, 8, 6, 1), [Cut(None, 8, 6), Cut(COLUMNS, 8, 6, 1), Cut(two, 4, 3, 2)]
+    assert chosen([[line], row]) == [line, row[2]]
     assert chosen([]) == []
     assert chosen([[]]) == [None]
