@@ -74,6 +74,7 @@ class Lifecycle(RuleBasedStateMachine):
         if self.optimizer is None:
             chosen = data.draw(strategies.optimizers(ELEMENT_WISE))
             chosen.settings["lr"] = 1e-3  # a drawn one may let the kept weights overflow
+            chosen.settings.pop("centered", None)  # whose variance may round below zero: then torch itself makes NaN
             self.optimizer = chosen.make(self.network.parameters())
         enforcer = Enforcer(self.network, self.masks, self.optimizer)
         for step in range(steps):
