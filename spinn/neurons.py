@@ -1,0 +1,88 @@
+"""Which neurons go: scores of hidden neurons, exact counts for each layer, and the smaller network that is left.
+
+Knows weights and, where a score asks for them, gradients; nothing of training. All runs of a stack come to the same
+widths, so that they stay a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from spinn.errors import InputError, NonFiniteError
+from spinn.masks import Masks
+from spinn.model import Network, compact
+
+Gradients = Sequence[Tensor]
+"""Of the loss, one for each weight matrix `[runs, out, in]`."""
+
+Score = Callable[[Network, int, Gradients], Float[Tensor, "runs neurons"]]
+
+
+def incoming(network: Network, layer: int, gradients: Gradients = ()) -> Float[Tensor, "runs neurons"]:
+    """Sum of the magnitudes of the weights into each neuron of hidden layer `layer` (0 is the first).
+
+    Li et al. 2017 (Pruning filters for efficient ConvNets, section 3.1), for a neuron in place of a filter.
+    """
+    return network.weights[layer].detach().abs().sum(2)
+
+
+def both_sides(network: Network, layer: int, gradients: Gradients = ()) -> Float[Tensor, "runs neurons"]:
+    """Sum of the magnitudes of the weights into and out of each neuron."""
+    return incoming(network, layer) + network.weights[layer + 1].detach().abs().sum(1)
+
+
+def first_order(network: Network, layer: int, gradients: Gradients) -> Float[Tensor, "runs neurons"]:
+    """How much the loss would change, to first order, if all weights out of a neuron were zero: |Σ w · ∂L/∂w|.
+
+    Molchanov et al. 2019 (Importance estimation for neural network pruning, eq. 6), without the square.
+    """
+    return (network.weights[layer + 1].detach() * gradients[layer + 1]).sum(1).abs()
+
+
+SCORES: dict[str, Score] = {"incoming": incoming, "both-sides": both_sides, "first-order": first_order}
+
+
+def keep_neurons(
+    network: Network, widths: Sequence[int], score: Score = incoming, gradients: Gradients = ()
+) -> tuple[Network, list[Int[Tensor, "runs kept"]]]:
+    """Keep the `widths` highest-scoring neurons of each hidden layer; the others' activations become constants.
+
+    A removed neuron loses the weights into it; what then is left of it, tanh of its bias, is folded into the next bias
+    (`spinn.model.compact`), so that the outputs equal those of the network with these weights at zero. All layers are
+    scored before any neuron goes. Of equal scores the neuron with the lower number stays.
+
+    Args:
+        network: The stack; it is not changed.
+        widths: Of the hidden layers, at least 1 and at most what they are.
+        score: See `SCORES`.
+        gradients: What `first_order` needs.
+
+    Returns:
+        The smaller stack, and for each hidden layer the kept neurons' numbers in `network`, ascending.
+
+    Raises:
+        InputError: a width that the network cannot come to.
+        NonFiniteError: a score is inf or NaN.
+    """
+    hidden = network.layers[1:-1]
+    if len(widths) != len(hidden) or not all(1 <= new <= old for new, old in zip(widths, hidden, strict=True)):
+        raise InputError(f"widths = {tuple(widths)}: one for each of the hidden layers {hidden}, at least 1, not more")
+    masks, kept = Masks.ones_like(network), []
+    for layer, width in enumerate(widths):
+        scores = score(network, layer, gradients)
+        if not bool(torch.isfinite(scores).all()):
+            raise NonFiniteError(
+                f"layers.{layer}.weight = inf or NaN among its neurons' scores: expected finite ones; training "
+                "diverged, lower its learning rate or roll back a stage"
+            )
+        order = scores.sort(dim=1, descending=True, stable=True).indices
+        kept.append(order[:, :width].sort(1).values)
+        masks.layers[layer].fill_(False).scatter_(1, kept[-1][..., None].expand(-1, -1, network.layers[layer]), True)
+    small = [one for one, _ in compact(network, masks)]
+    pairs = zip(*((one.weights, one.biases) for one in small), strict=True)
+    weights, biases = ([torch.cat(parts) for parts in zip(*side, strict=True)] for side in pairs)
+    return Network(weights, biases), kept
