@@ -184,7 +184,7 @@ class Watch:
 
     def _look(self, guard: Guard, thoroughly: bool) -> None:
         weight = guard.place.read()
-        grown = guard.shrink(weight)
+        grown = guard.shrink(weight, thoroughly)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
         largest = guard.largest(weight.leaf)

@@ -278,3 +278,17 @@ def test_what_is_held_holds_and_what_is_let_go_is_found(data: st.DataObject, ste
                 named[name].masked_fill_(~mask, 0.5)
     errors = [finding for finding in watched.verdict.findings if finding.severity == "error"]
     assert [finding.data["count"] for finding in errors] == ([pruned] if pruned else [])
+
+
+def test_a_mask_written_behind_torchs_back_is_found_at_the_end() -> None:
+    """`mask.data` counts no version: the last look compares the mask in full."""
+    model = nn.Linear(3, 2)
+    prune.custom_from_mask(model, "weight", torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]))
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        for _ in range(3):
+            optimizer.step()
+            model(torch.zeros(1, 3))
+        model.get_buffer("weight_mask").data[0, 1] = 1.0
+    (finding,) = (finding for finding in watched.verdict.findings if finding.check == "masks-monotone")
+    assert (finding.data["count"], finding.data["first_step"]) == (1, 3)
