@@ -28,13 +28,12 @@ class Guard:
         self._mask: Tensor | None = None  # as it was when it was last looked at
         self._seen: tuple[Tensor | None, tuple[int, int] | None] = (None, None)
         self._before = leaf.clone() if weight.masked else None
+        self.pruned = int(self.gone.sum())
+        """How many entries are pruned."""
         self._bits: dict[torch.dtype, Tensor] = {}
         self._scratch: dict[torch.dtype, Tensor] = {}
-
-    @property
-    def pruned(self) -> int:
-        """How many entries are pruned."""
-        return int(self.gone.sum())
+        self.largest_before = self._largest_before()
+        """`largest` of what is under the mask, as it was when it was pruned; 0 where nothing is."""
 
     def shrink(self, weight: Weight, thoroughly: bool) -> int:
         """Take over the mask as it is now; returns how many pruned entries it keeps again.
@@ -59,7 +58,9 @@ class Guard:
         if weight.masked:
             self._before = leaf.clone() if self._before is None else torch.where(self.gone, self._before, leaf)
         self.gone = self.gone | now  # what came back stays watched
+        self.pruned = int(self.gone.sum())
         self._bits.clear()
+        self.largest_before = self._largest_before()
         return grown
 
     def largest(self, tensor: Tensor) -> int:
@@ -68,15 +69,18 @@ class Guard:
         Without their sign the bits of floats are ordered as their magnitudes are, NaN above inf (IEEE 754), so a
         single pass over integers answers both questions.
         """
-        if not tensor.numel():
+        if not self.pruned:
             return 0
         integers = _integers(tensor)
         bits, scratch = self._tools(integers)
         return int(torch.bitwise_and(integers, bits, out=scratch).amax())
 
+    def _largest_before(self) -> int:
+        return 0 if self._before is None else self.largest(self._before)
+
     def has_moved(self, leaf: Tensor) -> bool:
         """Whether a pruned entry under the mask is not what it was when it was pruned, but for its sign alone."""
-        if self._before is None or not leaf.numel():
+        if self._before is None or not self.pruned:
             return False
         integers = _integers(leaf)
         bits, scratch = self._tools(integers)

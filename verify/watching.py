@@ -61,7 +61,10 @@ def watch(
 
 @dataclass
 class _Seen:
-    """What one check found so far: first and last step, how many steps, and the most that one look counted."""
+    """What one check found so far: first and last step, how many steps, and the most that one look counted.
+
+    `steps` is of errors alone.
+    """
 
     severity: Severity
     first_step: int
@@ -187,18 +190,22 @@ class Watch:
         grown = guard.shrink(weight, thoroughly)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
-        largest = guard.largest(weight.leaf)
-        if largest >= inf_bits(weight.leaf.dtype):
+        # what is but noted is looked for until a layer shows it, and counted at the end
+        known = not thoroughly and self._has("hidden-weights", guard)
+        moved = weight.masked and (known or guard.has_moved(weight.leaf))
+        if moved and not known:
+            self._note("hidden-weights", "note", guard, partial(guard.moved, weight.leaf), thoroughly)
+        largest = guard.largest_before if weight.masked and not moved else guard.largest(weight.leaf)
+        if largest and largest >= inf_bits(weight.leaf.dtype):
             pruned = guard.of(weight.leaf)
             self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()))
-        if weight.masked and guard.has_moved(weight.leaf):
-            self._note("hidden-weights", "note", guard, partial(guard.moved, weight.leaf), thoroughly)
-        elif largest and not weight.masked:
+        if largest and not weight.masked:
             self._note("resurrection", "error", guard, partial(guard.nonzero, weight.leaf), thoroughly)
-        for kept in self._optimizer.state.get(weight.leaf, {}).values():
-            per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
-            if per_weight and guard.largest(kept):
-                self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), thoroughly)
+        if thoroughly or not self._has("optimizer-state", guard):
+            for kept in self._optimizer.state.get(weight.leaf, {}).values():
+                per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
+                if per_weight and guard.largest(kept):
+                    self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), thoroughly)
         if not weight.masked and (thoroughly or self.steps == 1):
             self._zeros(guard, weight.leaf)
 
@@ -219,13 +226,17 @@ class Watch:
         step: int | None = None,
     ) -> None:
         """Count the `wrong` entries when a layer first has some, and at the end; in between, only that it goes on."""
-        name, seen = guard.place.name, self._seen.get(check)
-        if seen is not None and name in seen.layers and not thoroughly:
-            self._enter(check, severity, name, seen.layers[name], seen.largest, step)
+        name = guard.place.name
+        if self._has(check, guard) and not thoroughly:
+            self._enter(check, severity, name, 0, step=step)
             return
         entries = wrong()
         finite = entries[torch.isfinite(entries)].abs()
         self._enter(check, severity, name, entries.numel(), float(finite.max()) if finite.numel() else 0.0, step)
+
+    def _has(self, check: str, guard: Guard) -> bool:
+        seen = self._seen.get(check)
+        return seen is not None and guard.place.name in seen.layers
 
     def _enter(
         self, check: str, severity: Severity, name: str, count: int, largest: float = 0.0, step: int | None = None
@@ -272,7 +283,11 @@ _SENTENCES: dict[str, Callable[[int, str], str]] = {
 def _finding(check: str, seen: _Seen, steps: int) -> Finding:
     size = f"{seen.largest:.3g}"
     where = ", ".join(seen.layers)
-    when = f"from step {seen.first_step} on" if seen.steps > 1 else f"at step {seen.first_step}"
-    message = f"{_SENTENCES[check](seen.count, size)} ({where}; {when}, {seen.steps} of {steps} steps)"
-    data = {"count": seen.count, "layers": dict(seen.layers), "first_step": seen.first_step, "steps": seen.steps}
-    return Finding(check, seen.severity, message, data={**data, "largest": size})
+    data = {"count": seen.count, "layers": dict(seen.layers), "first_step": seen.first_step, "largest": size}
+    if seen.severity == "note":
+        when = f"first seen at step {seen.first_step}"
+    else:
+        first = f"from step {seen.first_step} on" if seen.steps > 1 else f"at step {seen.first_step}"
+        when = f"{first}, {seen.steps} of {steps} steps"
+        data["steps"] = seen.steps
+    return Finding(check, seen.severity, f"{_SENTENCES[check](seen.count, size)} ({where}; {when})", data=data)

@@ -178,8 +178,8 @@ def test_optimizer_state() -> None:
         "optimizer-state",
         "note",
         "the optimizer keeps state for 2 pruned weights; the largest is 5: a step without enforcement moves them "
-        "(b; at step 1, 1 of 1 steps)",
-        data={"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 1, "largest": "5"},
+        "(b; first seen at step 1)",
+        data={"count": 2, "layers": {"b": 2}, "first_step": 1, "largest": "5"},
     )
 
 
@@ -194,8 +194,8 @@ def test_hidden_weights() -> None:
         "hidden-weights",
         "note",
         "1 pruned weights moved under their mask; the largest is 0.5: harmless while the mask is there, back as soon "
-        "as it is removed or lost (b; at step 1, 1 of 1 steps)",
-        data={"count": 1, "layers": {"b": 1}, "first_step": 1, "steps": 1, "largest": "0.5"},
+        "as it is removed or lost (b; first seen at step 1)",
+        data={"count": 1, "layers": {"b": 1}, "first_step": 1, "largest": "0.5"},
     )
 
 
@@ -207,9 +207,9 @@ def test_negative_zeros() -> None:
         assert only(watched) == Finding(
             "negative-zero",
             "note",
-            "2 pruned weights are −0.0, which a product with a mask leaves; it equals 0, and its bits do not (b; at "
-            "step 1, 1 of 2 steps)",
-            data={"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 1, "largest": "0"},
+            "2 pruned weights are −0.0, which a product with a mask leaves; it equals 0, and its bits do not (b; "
+            "first seen at step 1)",
+            data={"count": 2, "layers": {"b": 2}, "first_step": 1, "largest": "0"},
         )
         take_steps(watched, model, lambda: put(model.a, -0.0))
         assert only(watched).data["layers"] == {"b": 2}
@@ -222,8 +222,35 @@ def test_negative_zeros() -> None:
     assert only(watched).check == "resurrection"
 
 
+def test_a_note_says_when_each_layer_first_showed_it() -> None:
+    """A layer that comes later is looked for on and on, at the last step too."""
+    model = Model()
+    for name in MASKS:
+        prune.custom_from_mask(model, name, model.masks[name])
+    with verify.watch(model, still(model)) as watched:
+        take_steps(watched, model, nothing, lambda: put(model.b_orig, 0.5), nothing)  # type: ignore[arg-type]
+        assert only(watched).data["layers"] == {"b": 1}
+        take_steps(watched, model, lambda: put(model.a_orig, 4))  # type: ignore[arg-type]
+        assert only(watched).data["layers"] == {"a": 1, "b": 1}
+        assert only(watched).data["first_step"] == 2
+        assert "steps" not in only(watched).data
+
+
+def test_hidden_weights_that_are_not_finite_are_an_error_before_and_after_they_move() -> None:
+    """A product with a mask keeps inf and NaN, whether the weight was so when it was pruned or became so."""
+    for before in (torch.inf, torch.nan):
+        model = Model()
+        put(model.b, before)
+        prune.custom_from_mask(model, "b", model.masks["b"])
+        with verify.watch(model, still(model), raises=False) as watched:
+            take_steps(watched, model, nothing)
+            assert [f.data["count"] for f in watched.verdict.findings if f.check == "non-finite"] == [1]
+            take_steps(watched, model, lambda model=model: put(model.b_orig, torch.inf, torch.inf))  # type: ignore[attr-defined]
+        assert [f.data["count"] for f in watched.verdict.findings if f.check == "non-finite"] == [2]
+
+
 def test_what_is_no_fault_is_counted_again_at_the_end_too() -> None:
-    """Hidden weights, and the optimizer's state: in between they are known to go on."""
+    """Hidden weights, and the optimizer's state: in between nothing is said of them but when they were first seen."""
     model = Model()
     prune.custom_from_mask(model, "a", model.masks["a"])
     prune.custom_from_mask(model, "b", model.masks["b"])
@@ -235,7 +262,7 @@ def test_what_is_no_fault_is_counted_again_at_the_end_too() -> None:
         put(state["mean"], 1.0, 2.0)
         assert [finding.data["count"] for finding in watched.verdict.findings] == [1, 1]
     hidden, kept = watched.verdict.findings
-    assert (hidden.check, hidden.data["count"], hidden.data["steps"]) == ("hidden-weights", 2, 2)
+    assert (hidden.check, hidden.data["count"], hidden.data["first_step"]) == ("hidden-weights", 2, 1)
     assert (kept.check, kept.data["count"], kept.data["largest"]) == ("optimizer-state", 2, "2")
 
 
