@@ -42,6 +42,9 @@ def watch(
       enforcement would move them. Unchecked where it keeps state that is not per weight.
     - `negative-zero` (note): pruned weights are −0.0, which a product with a mask leaves; equal to 0, not in its bits.
 
+    A finding has the layers, the most that a look counted in each, and the first step; an error also the number of
+    steps that showed it. What is only noted is looked for until a layer shows it, and counted at the end.
+
     Args:
         model: A `torch.nn.Module`, or `spinn.model.Network`.
         optimizer: The one whose steps are judged.
