@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spinn.errors import InputError
 from verify.places import Place, Weight
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -33,29 +34,29 @@ class Guard:
         else:
             self.gone = leaf == 0 if zeros_count and leaf.dim() >= 2 else torch.zeros_like(leaf, dtype=torch.bool)
         self._mask: Tensor | None = None  # as it was when it was last looked at
-        self._seen: tuple[Tensor | None, tuple[int, int] | None] = (None, None)
         self._before = leaf.clone() if weight.masked else None
         self.pruned = int(self.gone.sum())
         self._bits: dict[torch.dtype, Tensor] = {}
         self._scratch: dict[torch.dtype, Tensor] = {}
 
-    def shrink(self, weight: Weight, thoroughly: bool) -> int:
+    def shrink(self, weight: Weight) -> int:
         """Take over the mask as it is now; returns how many pruned entries it keeps again.
 
-        A mask that is the same tensor, by torch's own count not written to since, is compared only `thoroughly`: what
-        was written behind that count (`mask.data`) shows at the end.
+        The whole mask is compared each time: torch's own count of changes does not see `mask.data` nor numpy.
+
+        Raises:
+            InputError: the weight has another shape than when the watch began.
         """
+        if weight.leaf.shape != self.gone.shape:
+            now, then = tuple(weight.leaf.shape), tuple(self.gone.shape)
+            raise InputError(
+                f"{self.place.name} = {now}: it was {then} when the watch began; end the block before the model is "
+                "rebuilt, and watch the new one"
+            )
         mask = weight.mask
-        if mask is None:
+        if mask is None or (self._mask is not None and _same(mask.detach(), self._mask)):
             return 0
-        state = None if mask.is_inference() else (mask._version, mask.data_ptr())
-        known = mask is self._seen[0] and state is not None and state == self._seen[1]
-        self._seen = (mask, state)
-        if known and not thoroughly:
-            return 0
-        if self._mask is not None and mask.dtype == self._mask.dtype and torch.equal(mask, self._mask):
-            return 0
-        self._mask = mask.detach().clone()
+        self._mask = mask.detach().clone(memory_format=torch.contiguous_format)
         now = mask.detach() == 0
         grown = int((self.gone & ~now).sum())
         leaf = weight.leaf.detach()
@@ -116,6 +117,15 @@ class Guard:
             self._bits[integers.dtype] = torch.where(gone, largest, 0).to(integers.dtype)
             self._scratch[integers.dtype] = torch.empty_like(self._bits[integers.dtype])
         return self._bits[integers.dtype], self._scratch[integers.dtype]
+
+
+def _same(mask: Tensor, known: Tensor) -> bool:
+    """Whether two masks are equal bit by bit, eight bytes at a time where they are laid out so: half the time."""
+    if mask.dtype != known.dtype:
+        return False
+    if mask.is_contiguous() and mask.numel() * mask.itemsize % 8 == 0:
+        return torch.equal(mask.view(-1).view(torch.int64), known.view(-1).view(torch.int64))
+    return torch.equal(mask, known)
 
 
 def _integers(tensor: Tensor) -> Tensor:

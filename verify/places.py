@@ -5,6 +5,7 @@ Knows the layouts of those libraries; judges nothing. What is read is the model'
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,19 +78,30 @@ def _with_mask(found: dict[str, Place], name: str, mask: Callable[[], Tensor]) -
     if name not in found:
         raise InputError(f"masks[{name!r}]: no such weight; expected one of {', '.join(found) or 'none'}")
     place = found[name]
-    weight, given = place.read(), mask()
-    if weight.masked:
+    if place.read().masked:
         raise InputError(f"masks[{name!r}]: the model holds a mask of this weight itself; leave it out of masks")
-    if not isinstance(given, Tensor) or given.shape != weight.leaf.shape:
-        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-        raise InputError(f"masks[{name!r}] = {shape}: expected a tensor of shape {tuple(weight.leaf.shape)}")
-    if not bool(((given == 0) | (given == 1)).all()):
-        raise InputError(f"masks[{name!r}]: expected 0 where a weight is pruned and 1 where it is kept, nothing else")
 
     def read() -> Weight:
-        return Weight(place.read().leaf, mask().to(weight.leaf.device), masked=False)
+        leaf, now = place.read().leaf, _given(name, mask)
+        if now.shape != leaf.shape:
+            raise InputError(f"masks[{name!r}] = {tuple(now.shape)}: expected a tensor of shape {tuple(leaf.shape)}")
+        return Weight(leaf, now.to(leaf.device), masked=False)
 
+    given = read().mask
+    if given is None or not bool(((given == 0) | (given == 1)).all()):
+        raise InputError(f"masks[{name!r}]: expected 0 where a weight is pruned and 1 where it is kept, nothing else")
     return Place(name, read)
+
+
+def _given(name: str, mask: Callable[[], Any]) -> Tensor:
+    """The mask as its owner has it now."""
+    try:
+        now = mask()
+    except (KeyError, IndexError):
+        raise InputError(f"masks[{name!r}]: gone; a mask that prunes nothing is one of ones") from None
+    if not isinstance(now, Tensor):
+        raise InputError(f"masks[{name!r}] = {type(now).__name__}: expected a tensor of the weight's shape")
+    return now
 
 
 def _plain(name: str, tensor: Tensor) -> Place:
@@ -98,7 +110,7 @@ def _plain(name: str, tensor: Tensor) -> Place:
 
 def _of_module(model: torch.nn.Module) -> list[Place]:
     """A place for each parameter under its plain name: `0.weight`, however a library has renamed what is behind it."""
-    places: dict[int, Place] = {}
+    places: dict[tuple[int, str], Place] = {}
     for path, module in model.named_modules():
         if _is_parametrisation(path):
             continue
@@ -107,10 +119,11 @@ def _of_module(model: torch.nn.Module) -> list[Place]:
         parametrised = [name for name, steps in getattr(module, "parametrizations", {}).items() if _masks_of(steps)]
         for tensor in (*names, *parametrised):
             place = _of_tensor(f"{path}.{tensor}" if path else tensor, module, tensor)
-            leaf = place.read().leaf
-            if torch.nn.parameter.is_lazy(leaf):
+            weight = place.read()
+            if torch.nn.parameter.is_lazy(weight.leaf):
                 raise InputError(f"{place.name}: has no shape yet; run a forward pass before it is watched")
-            places.setdefault(id(leaf), place)  # tied weights are one parameter
+            # tied weights are one parameter, but each of their modules may have a mask of its own
+            places.setdefault((id(weight.leaf), "" if weight.mask is None else place.name), place)
     return list(places.values())
 
 
@@ -126,7 +139,8 @@ def _of_tensor(name: str, module: torch.nn.Module, tensor: str) -> Place:
             return Weight(hidden, mask, masked=True)
         parametrizations: Any = getattr(module, "parametrizations", {})
         if tensor in parametrizations:  # torch.nn.utils.parametrize, which torch.ao.pruning builds on
-            return Weight(parametrizations[tensor].original, _masks_of(parametrizations[tensor])[0], masked=True)
+            mask = functools.reduce(torch.mul, _masks_of(parametrizations[tensor]))  # one after the other
+            return Weight(parametrizations[tensor].original, mask, masked=True)
         plain = module._parameters.get(tensor)
         if plain is None:
             raise InputError(f"{name}: the weight is gone from the model; watch the model after it is rebuilt")

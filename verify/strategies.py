@@ -172,13 +172,14 @@ def optimizer_classes() -> dict[str, type[torch.optim.Optimizer]]:
 
 
 def optimizers(names: Sequence[str] | None = None) -> st.SearchStrategy[Optimizer]:
-    """An optimizer of torch.optim, of every class unless `names` says which, over its hyperparameters.
+    """An optimizer of torch.optim, over its hyperparameters; of every class but Muon unless `names` says which.
 
+    Muon takes matrices alone, and refuses a network's biases: name it where there are none.
     Rates from 1e-4 to 1e-1, weight decay up to 0.3, momentum and moments up to 0.99, and each switch that changes the
     arithmetic or the kernel (foreach, fused). A class that is unknown here is drawn with its defaults.
     """
     classes = optimizer_classes()
-    return st.sampled_from(list(classes) if names is None else list(names)).flatmap(
+    return st.sampled_from([name for name in classes if name != "Muon"] if names is None else list(names)).flatmap(
         lambda name: (
             st.fixed_dictionaries({}, optional=_hyperparameters(name))
             .map(lambda settings: _valid(name, settings))

@@ -110,6 +110,7 @@ class Watch:
         self._zeros_left = {guard.place.name: guard.zeros for guard in self._guards if masked and guard.zeros}
         self._seen: dict[str, _Seen] = {}
         self._due = False  # a step was taken, and not judged yet
+        self._stepping = False
         self._hooks: list[Any] = []
 
     def __enter__(self) -> Watch:
@@ -166,6 +167,7 @@ class Watch:
     # --- hooks ------------------------------------------------------------------------------------------------------
 
     def _before_step(self, *_: Any) -> None:
+        self._stepping = True
         self._judge()
         if self._gradients:
             with torch.no_grad():
@@ -176,7 +178,8 @@ class Watch:
                         self._note("gradients", "error", guard, partial(guard.nonzero, gradient), False, self.steps + 1)
 
     def _after_step(self, *_: Any) -> None:
-        self.steps += 1
+        self.steps += self._stepping  # once, where a step calls that of the class below it
+        self._stepping = False
         self._due = True
 
     def _judge(self, *, thoroughly: bool = False) -> None:
@@ -190,7 +193,7 @@ class Watch:
 
     def _look(self, guard: Guard, thoroughly: bool) -> None:
         weight = guard.place.read()
-        grown = guard.shrink(weight, thoroughly)
+        grown = guard.shrink(weight)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
         if not guard.pruned:

@@ -96,6 +96,12 @@ def test_every_hyperparameter_is_one_that_its_class_has() -> None:
         assert set(strategies._hyperparameters(name)) <= set(cls.__init__.__code__.co_varnames), name
 
 
+@given(module=strategies.modules(), optimizer=strategies.optimizers())
+def test_an_optimizer_takes_any_module(module: torch.nn.Module, optimizer: strategies.Optimizer) -> None:
+    """As they are drawn, without a word more."""
+    assert optimizer.make(module.parameters()).param_groups
+
+
 @given(st.data(), st.integers(1, 20))
 def test_interruptions_are_steps_in_order(data: st.DataObject, steps: int) -> None:
     """Each at most once."""

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils import prune
 
 import verify
+from spinn.errors import InputError
 from verify.findings import Finding
 
 MASKS = {"a": [[0, 1], [1, 1]], "b": [[0, 0], [1, 1]]}
@@ -220,6 +222,78 @@ def test_negative_zeros() -> None:
     with verify.watch(model, still(model), model.masks, raises=False) as watched:
         take_steps(watched, model, lambda: put(model.b, -3.0, 0.0))
     assert only(watched).check == "resurrection"
+
+
+@pytest.mark.parametrize(
+    "write", [lambda mask, new: mask.data.copy_(new), lambda mask, new: np.copyto(mask.numpy(), new)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.float64])
+def test_masks_written_behind_torchs_count_are_followed(write: Any, dtype: torch.dtype) -> None:
+    """Through `.data` and through numpy, in any precision: what they prune is watched from the next look on."""
+    model = Model()
+    masks = {name: mask.to(dtype) for name, mask in model.masks.items()}
+    with verify.watch(model, still(model), masks, raises=False) as watched:
+        take_steps(watched, model, nothing)
+        write(masks["b"], torch.tensor([[0, 0], [0, 1]], dtype=dtype))
+        take_steps(watched, model, nothing)
+        assert only(watched).check == "resurrection"
+        assert only(watched).data["layers"] == {"b": 1}
+        write(masks["b"], torch.ones(2, 2, dtype=dtype))
+        take_steps(watched, model, nothing)
+        assert [finding.check for finding in watched.verdict.findings] == ["resurrection", "masks-monotone"]
+        write(masks["b"], model.masks["b"].to(dtype))
+
+
+def test_a_weight_that_is_made_anew_is_refused_by_name() -> None:
+    """In another shape it is another network."""
+    model = Model()
+
+    def rebuild() -> None:
+        with verify.watch(model, still(model)) as watched:
+            model.b = torch.nn.Parameter(torch.ones(3, 2))
+            take_steps(watched, model, nothing)
+
+    with pytest.raises(InputError, match=r"^b = \(3, 2\): it was \(2, 2\) when the watch began; end the block before"):
+        rebuild()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda masks: masks.pop("b"), r"^masks\['b'\]: gone; a mask that prunes nothing is one of ones$"),
+        (lambda masks: masks.update(b=None), r"^masks\['b'\] = NoneType: expected a tensor of the weight's shape$"),
+        (lambda masks: masks.update(b=torch.ones(3)), r"^masks\['b'\] = \(3,\): expected a tensor of shape \(2, 2\)$"),
+    ],
+)
+def test_a_mask_that_is_lost_inside_the_block_is_refused_by_name(change: Any, message: str) -> None:
+    """And the model is let go of."""
+    model = Model()
+
+    def lose() -> None:
+        with verify.watch(model, still(model), model.masks) as watched:
+            change(model.masks)
+            take_steps(watched, model, nothing)
+
+    with pytest.raises(InputError, match=message):
+        lose()
+    assert not model._forward_pre_hooks
+
+
+def test_a_step_that_calls_the_one_below_it_counts_once() -> None:
+    """As an optimizer's subclass does."""
+
+    class Louder(torch.optim.SGD):
+        """SGD by another name."""
+
+        def step(self, closure: Any = None) -> Any:
+            """What SGD does."""
+            return super().step(closure)
+
+    model = Model()
+    with verify.watch(model, Louder(model.parameters(), lr=0.0), model.masks) as watched:
+        for _ in range(3):
+            watched._optimizer.step()
+    assert watched.steps == 3
 
 
 def test_masks_made_in_inference_mode_are_compared_at_every_step() -> None:

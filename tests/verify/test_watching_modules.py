@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrize, prune
 
 import verify
 from spinn.errors import InputError
@@ -139,19 +139,22 @@ def test_zeros_beside_masks_are_no_pruning() -> None:
     assert "zeros of 2.weight (64) are not watched, since other weights have masks" in note.message
 
 
+class Tied(nn.Module):
+    """An embedding that is the output layer too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.out = nn.Linear(8, 20, bias=False)
+        self.out.weight = self.embedding.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows of logits."""
+        return self.out(self.embedding(x))
+
+
 def test_tied_weights_are_one() -> None:
     """An embedding that is the output layer too has its pruned entries counted once."""
-
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(20, 8)
-            self.out = nn.Linear(8, 20, bias=False)
-            self.out.weight = self.embedding.weight
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.out(self.embedding(x))
-
     model = Tied()
     with torch.no_grad():
         model.embedding.weight[:10] = 0.0
@@ -159,6 +162,53 @@ def test_tied_weights_are_one() -> None:
     with verify.watch(model, optimizer, raises=False) as watched:
         train(model, optimizer, torch.arange(20))
     assert watched.verdict.findings[0].data["layers"] == {"embedding.weight": 80}
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_each_mask_of_tied_weights_is_watched(both: bool) -> None:
+    """Where one of the modules is pruned, or each by a mask of its own, a mask that grows is found."""
+    model = Tied()
+    optimizer = torch.optim.Adam(model.parameters())
+    if both:
+        prune.random_unstructured(model.embedding, "weight", 0.2)
+    prune.l1_unstructured(model.out, "weight", 0.4)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer, torch.arange(20))
+        assert watched.verdict.holds
+        model.out.weight_mask.fill_(1.0)
+        train(model, optimizer, torch.arange(20))
+    (grown,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
+    assert (grown.check, grown.data["layers"]) == ("masks-monotone", {"out.weight": 64})
+
+
+class Masking(nn.Module):
+    """A parametrization that multiplies by its mask, as that of torch.ao.pruning does."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The masked weight."""
+        return self.mask * x
+
+
+def test_masks_one_after_the_other_are_taken_together() -> None:
+    """What either of two parametrizations prunes is pruned: if the second lets go, weights come back."""
+    layer = nn.Linear(4, 2)
+    model, optimizer = nn.Sequential(layer), torch.optim.SGD(layer.parameters(), 0.1)
+    first, second = torch.ones(2, 4), torch.ones(2, 4)
+    first[0, :2] = second[1, :3] = 0.0
+    for mask in (first, second):
+        parametrize.register_parametrization(layer, "weight", Masking(mask))
+    with verify.watch(model, optimizer, raises=False) as watched:
+        assert sum(guard.pruned for guard in watched._guards) == 5
+        train(model, optimizer, torch.randn(3, 4))
+        assert watched.verdict.holds
+        layer.parametrizations.weight[1].mask.fill_(1.0)
+        train(model, optimizer, torch.randn(3, 4))
+    (grown,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
+    assert (grown.check, grown.data["count"]) == ("masks-monotone", 3)
 
 
 def test_a_lazy_module_is_refused() -> None:
