@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from spinn.pruning import global_magnitude
     from spinn.record import Experiment, Plan, Record
     from spinn.schedule import Criteria, Stage, judge, plan, solve, suggest
-    from spinn.training import FitSettings, fit
+    from spinn.step import FitSettings
+    from spinn.training import fit
 
 _HOME = {
     "Checkpoint": "checkpoint",
@@ -28,7 +29,7 @@ _HOME = {
     "Dataset": "data",
     "Enforcer": "masks",
     "Experiment": "record",
-    "FitSettings": "training",
+    "FitSettings": "step",
     "Masks": "masks",
     "Network": "model",
     "Plan": "record",
