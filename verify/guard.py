@@ -14,7 +14,14 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Guard:
-    """One weight: which of its entries are pruned, as bits to test tensors with, and what these were when they went."""
+    """One weight: which of its entries are pruned, as bits to test tensors with, and what these were when they went.
+
+    Attributes:
+        pruned: How many entries are pruned. Where none is, there is nothing to ask.
+        largest_before: `largest` of what lies under a mask, as it was when it was pruned.
+    """
+
+    largest_before: int
 
     def __init__(self, place: Place, *, zeros_count: bool) -> None:
         self.place = place
@@ -29,11 +36,8 @@ class Guard:
         self._seen: tuple[Tensor | None, tuple[int, int] | None] = (None, None)
         self._before = leaf.clone() if weight.masked else None
         self.pruned = int(self.gone.sum())
-        """How many entries are pruned."""
         self._bits: dict[torch.dtype, Tensor] = {}
         self._scratch: dict[torch.dtype, Tensor] = {}
-        self.largest_before = self._largest_before()
-        """`largest` of what is under the mask, as it was when it was pruned; 0 where nothing is."""
 
     def shrink(self, weight: Weight, thoroughly: bool) -> int:
         """Take over the mask as it is now; returns how many pruned entries it keeps again.
@@ -60,7 +64,8 @@ class Guard:
         self.gone = self.gone | now  # what came back stays watched
         self.pruned = int(self.gone.sum())
         self._bits.clear()
-        self.largest_before = self._largest_before()
+        if self.pruned and self._before is not None:
+            self.largest_before = self.largest(self._before)
         return grown
 
     def largest(self, tensor: Tensor) -> int:
@@ -69,19 +74,13 @@ class Guard:
         Without their sign the bits of floats are ordered as their magnitudes are, NaN above inf (IEEE 754), so a
         single pass over integers answers both questions.
         """
-        if not self.pruned:
-            return 0
         integers = _integers(tensor)
         bits, scratch = self._tools(integers)
         return int(torch.bitwise_and(integers, bits, out=scratch).amax())
 
-    def _largest_before(self) -> int:
-        return 0 if self._before is None else self.largest(self._before)
-
     def has_moved(self, leaf: Tensor) -> bool:
         """Whether a pruned entry under the mask is not what it was when it was pruned, but for its sign alone."""
-        if self._before is None or not self.pruned:
-            return False
+        assert self._before is not None
         integers = _integers(leaf)
         bits, scratch = self._tools(integers)
         # passes over integers take a quarter of the time of a comparison and `any`

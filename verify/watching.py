@@ -166,7 +166,7 @@ class Watch:
         self._judge()
         if self._gradients:
             with torch.no_grad():
-                for guard in self._guards:
+                for guard in (guard for guard in self._guards if guard.pruned):
                     gradient = guard.place.read().leaf.grad
                     gradient = gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
                     if gradient is not None and guard.largest(gradient):
@@ -190,6 +190,8 @@ class Watch:
         grown = guard.shrink(weight, thoroughly)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
+        if not guard.pruned:
+            return
         # what is but noted is looked for until a layer shows it, and counted at the end
         known = not thoroughly and self._has("hidden-weights", guard)
         moved = weight.masked and (known or guard.has_moved(weight.leaf))

@@ -222,6 +222,19 @@ def test_negative_zeros() -> None:
     assert only(watched).check == "resurrection"
 
 
+def test_masks_made_in_inference_mode_are_compared_at_every_step() -> None:
+    """Torch does not count what is written to them."""
+    model = Model()
+    with torch.inference_mode():
+        masks = {name: mask.clone() for name, mask in model.masks.items()}
+    with verify.watch(model, still(model), masks, raises=False) as watched:
+        take_steps(watched, model, nothing)
+        with torch.inference_mode():
+            put(masks["b"], 1, 1)
+        take_steps(watched, model, nothing)
+        assert only(watched).check == "masks-monotone"
+
+
 def test_a_note_says_when_each_layer_first_showed_it() -> None:
     """A layer that comes later is looked for on and on, at the last step too."""
     model = Model()
