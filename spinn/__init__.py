@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinn.checkpoint import Checkpoint
+    from spinn.config import Experiment
     from spinn.data import Dataset, load
     from spinn.errors import SpinnError
     from spinn.masks import Enforcer, Masks
     from spinn.model import Network
     from spinn.physics import Coefficients
     from spinn.pruning import global_magnitude
-    from spinn.record import Experiment, Plan, Record
+    from spinn.record import Plan, Record
     from spinn.schedule import Criteria, Stage, judge, plan, solve, suggest
     from spinn.step import FitSettings
     from spinn.training import fit
@@ -28,7 +29,7 @@ _HOME = {
     "Criteria": "schedule",
     "Dataset": "data",
     "Enforcer": "masks",
-    "Experiment": "record",
+    "Experiment": "config",
     "FitSettings": "step",
     "Masks": "masks",
     "Network": "model",

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from spinn import checkpoint, cost, determinism, inference, pruning, schedule, step, task, training
+from spinn.config import DenseConfig, StageConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.journal import Journal, is_finished, stages_done
 from spinn.masks import Masks
@@ -26,14 +27,11 @@ from spinn.physics import Coefficients
 from spinn.record import (
     PREDICTION_COLUMNS,
     PROGRESS,
-    DenseConfig,
     PhaseCost,
     Plan,
     PlannedRun,
     Record,
-    StageConfig,
     StageRecord,
-    Variant,
     checkpoint_name,
     plan_digest,
     run_folder,

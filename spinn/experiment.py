@@ -19,10 +19,11 @@ from typing import Any
 import pydantic
 
 from spinn import record, schedule
+from spinn.config import Experiment
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
-from spinn.record import Experiment, Plan
+from spinn.record import Plan
 
 MISSES_TARGET = "schedule-reaches-target"  # the finding that a variant declares if it is meant to miss
 

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
 from spinn.physics import Coefficients, initial_loss, motion_losses
-from spinn.record import PhysicsConfig, PhysicsTerm
 from spinn.replay import Replayed
 from spinn.task import Rows, Task, gather
 

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.data.dataset import Dataset
 from spinn.errors import InputError
 from spinn.model import Network
 from spinn.physics import Conditions, Motion, Scales
-from spinn.record import PhysicsConfig, PhysicsTerm, PlannedRun, Scaler
+from spinn.record import PlannedRun, Scaler
 from spinn.rundata import RunData, Table, scaled
 
 COLLOCATION_POINTS = 32

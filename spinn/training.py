@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spinn.config import PhysicsTerm
 from spinn.determinism import generator
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
 from spinn.physics import Coefficients
-from spinn.record import PhysicsTerm, history_columns
+from spinn.record import history_columns
 from spinn.step import FitSettings, Steps, data_loss, with_physics
 from spinn.task import Task
 

@@ -10,10 +10,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from spinn import cost, step, task, training
+from spinn.config import PhysicsConfig
 from spinn.data import load
 from spinn.model import Network
 from spinn.physics import Coefficients
-from spinn.record import PhysicsConfig, PlannedRun
+from spinn.record import PlannedRun
 
 LAYERS = (5, 7, 6, 2)
 

@@ -14,6 +14,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from spinn import replay, step
+from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
 from spinn.determinism import generator
 from spinn.errors import InputError, NonFiniteError
@@ -21,7 +22,7 @@ from spinn.masks import Masks
 from spinn.model import Network
 from spinn.physics import Coefficients
 from spinn.pruning import global_magnitude
-from spinn.record import PhysicsConfig, PlannedRun, history_columns
+from spinn.record import PlannedRun, history_columns
 from spinn.replay import Replayed
 from spinn.step import FitSettings
 from spinn.task import build
