@@ -15,6 +15,10 @@ PhysicsTerm = Literal["wear_rate", "heat", "initial", "monotone", "nonnegative"]
 BaselineName = Literal["mean", "wear-law"]
 
 
+STACK = 32
+"""Runs trained together where nobody says how many. On a processor more gain nothing: the products fill all cores."""
+
+
 class Strict(BaseModel):
     """Base of every schema: unknown keys are refused, instances do not change."""
 
@@ -131,7 +135,7 @@ class Experiment(Stated):
     claims: str | None = None  # a TOML file, relative to the experiment's
     seeds: tuple[int, ...] = Field(min_length=1)
     layers: tuple[int, ...] = Field(min_length=2)
-    stack: int = Field(default=32, ge=1)
+    stack: int | None = Field(default=None, ge=1)  # runs trained together; None: as spinn.stack chooses
     split: SplitConfig
     dense: DenseConfig
     physics: PhysicsConfig = PhysicsConfig()
