@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinn.checkpoint import Checkpoint
+    from spinn.config import Experiment
     from spinn.data import Dataset, load
     from spinn.errors import SpinnError
     from spinn.masks import Enforcer, Masks
     from spinn.model import Network
     from spinn.physics import Coefficients
     from spinn.pruning import global_magnitude
-    from spinn.record import Experiment, Plan, Record
+    from spinn.record import Plan, Record
     from spinn.schedule import Criteria, Stage, judge, plan, solve, suggest
-    from spinn.training import FitSettings, fit
+    from spinn.step import FitSettings
+    from spinn.training import fit
 
 _HOME = {
     "Checkpoint": "checkpoint",
@@ -27,8 +29,8 @@ _HOME = {
     "Criteria": "schedule",
     "Dataset": "data",
     "Enforcer": "masks",
-    "Experiment": "record",
-    "FitSettings": "training",
+    "Experiment": "config",
+    "FitSettings": "step",
     "Masks": "masks",
     "Network": "model",
     "Plan": "record",

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
+from spinn.config import BaselineName
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, Dataset
 from spinn.record import (
     BASELINE_COLUMNS,
     BASELINES,
     BaselineFold,
-    BaselineName,
     BaselineRecord,
     Plan,
     digest_file,

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from spinn import checkpoint, cost, determinism, inference, pruning, schedule, task, training
+from spinn import checkpoint, cost, determinism, inference, pruning, schedule, step, task, training
+from spinn.config import DenseConfig, StageConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.journal import Journal, is_finished, stages_done
 from spinn.masks import Masks
@@ -26,14 +27,11 @@ from spinn.physics import Coefficients
 from spinn.record import (
     PREDICTION_COLUMNS,
     PROGRESS,
-    DenseConfig,
     PhaseCost,
     Plan,
     PlannedRun,
     Record,
-    StageConfig,
     StageRecord,
-    Variant,
     checkpoint_name,
     plan_digest,
     run_folder,
@@ -217,7 +215,7 @@ class Cohort:
     ) -> tuple[training.FitResult, PhaseCost]:
         """Train the stack in place; `enforced` says whether masks are held, None that there are none yet."""
         experiment = self.plan.experiment
-        settings = training.FitSettings(
+        settings = step.FitSettings(
             epochs=config.epochs,
             learning_rate=config.learning_rate,
             batch=experiment.dense.batch,

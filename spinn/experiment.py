@@ -19,10 +19,11 @@ from typing import Any
 import pydantic
 
 from spinn import record, schedule
+from spinn.config import STACK, Experiment
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
-from spinn.record import Experiment, Plan
+from spinn.record import Plan
 
 MISSES_TARGET = "schedule-reaches-target"  # the finding that a variant declares if it is meant to miss
 
@@ -134,6 +135,8 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
         )
     if experiment.layers[-1] != len(TARGETS):
         raise InputError(f"layers[-1] = {experiment.layers[-1]}: the network has {len(TARGETS)} outputs, {TARGETS}")
+    stack = experiment.stack or STACK
+    experiment = experiment.model_copy(update={"stack": stack})
     unlabelled = splits.unlabelled_cases(dataset)
     units = [
         (seed, fold, split)
@@ -146,7 +149,7 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
             variant=variant.name,
             fold=fold,
             seed=seed,
-            cohort=f"c{index // experiment.stack:02d}",
+            cohort=f"c{index // stack:02d}",
             train=split.train,
             validation=split.validation,
             test=split.test,
@@ -214,8 +217,11 @@ def run(
 
     dataset = sources.load(experiment.data)
     experiment = experiment.model_copy(update={"data": dataset.source})
-    plan = make_plan(experiment, dataset, claims)
     folder = Path(out) if out is not None else Path("build/runs") / _folder_name(experiment, dataset)
+    if experiment.stack is None:
+        stack = None if fresh else _stack_of(folder)
+        experiment = experiment.model_copy(update={"stack": stack or _choose_stack(experiment, dataset, device)})
+    plan = make_plan(experiment, dataset, claims)
     _refuse_folder(folder, plan, fresh=fresh)
 
     if not fresh and from_stage is None and _is_finished(folder, plan):
@@ -233,6 +239,21 @@ def run(
     sweep.execute(plan, dataset, folder, chosen, from_stage)
     baselines.evaluate(plan, dataset, folder)
     return folder
+
+
+def _stack_of(folder: Path) -> int | None:
+    """How many runs are stacked in a folder that has its plan already: whoever goes on with it stacks as many."""
+    path = folder / record.PLAN
+    return record.read_model(path, Plan).experiment.stack if path.exists() else None
+
+
+def _choose_stack(experiment: Experiment, dataset: Dataset, device: str) -> int:
+    from spinn import determinism, stack
+
+    chosen = determinism.use(device, None)
+    first = experiment.variants[0].name
+    runs = [run for run in make_plan(experiment, dataset, ()).runs if run.variant == first]
+    return stack.choose(experiment, dataset, runs, chosen)
 
 
 def _folder_name(experiment: Experiment, dataset: Dataset) -> str:

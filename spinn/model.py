@@ -77,10 +77,15 @@ class Network:
         return [*self.weights, *self.biases]
 
     def __call__(self, x: Float[Tensor, "runs batch inputs"]) -> Float[Tensor, "runs batch outputs"]:
-        """Outputs of each run for its own rows."""
+        """Outputs of each run for its own rows.
+
+        Rows go through the layers as columns, so that the gradient of a weight comes out laid out as the weight is,
+        and is not copied.
+        """
+        columns = x.mT
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = torch.tanh(_affine(x, weight, bias))
-        return _affine(x, self.weights[-1], self.biases[-1])
+            columns = torch.baddbmm(bias[:, :, None], weight, columns).tanh_()
+        return torch.baddbmm(self.biases[-1][:, :, None], self.weights[-1], columns).mT
 
     def with_tangent(
         self, x: Float[Tensor, "runs batch inputs"], dx: Float[Tensor, "runs moving inputs"]
@@ -104,12 +109,6 @@ class Network:
     def clone(self) -> Network:
         """A copy that shares nothing with this one."""
         return Network([weight.detach().clone() for weight in self.weights], [b.detach().clone() for b in self.biases])
-
-
-def _affine(
-    x: Float[Tensor, "runs batch in"], weight: Float[Tensor, "runs out in"], bias: Float[Tensor, "runs out"]
-) -> Float[Tensor, "runs batch out"]:
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
 
 def to_checkpoint(network: Network, masks: Masks | None, run: int, coefficients: dict[str, float]) -> Checkpoint:

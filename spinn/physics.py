@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spinn.config import PhysicsTerm
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE
 from spinn.errors import InputError
-from spinn.record import PhysicsTerm
 
 WEAR = ("a", "b", "c", "d", "g")
 HEAT = ("k", "tau")

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spinn.config import PhysicsTerm
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import DataError, InputError
 from spinn.physics import HEAT, WEAR
-from spinn.record import PhysicsTerm, PlannedRun, Scaler
+from spinn.record import PlannedRun, Scaler
 
 _CONDITIONS = ("DOC", "feed", "steel", "power")
 

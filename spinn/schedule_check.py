@@ -34,7 +34,7 @@ MISSES = "schedule-reaches-target"  # the finding a variant declares when it is 
 
 MOST_STAGES = 100  # that `solve` takes
 
-# Keys of an experiment file (schema: `spinn.record.Experiment`), so that a misspelt one is refused here too.
+# Keys of an experiment file (schema: `spinn.config.Experiment`), so that a misspelt one is refused here too.
 EXPERIMENT_KEYS = frozenset(
     ("name", "data", "claims", "seeds", "layers", "stack", "split", "dense", "physics", "target")
 )

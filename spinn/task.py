@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.data.dataset import Dataset
 from spinn.errors import InputError
 from spinn.model import Network
 from spinn.physics import Conditions, Motion, Scales
-from spinn.record import PhysicsConfig, PhysicsTerm, PlannedRun, Scaler
+from spinn.record import PlannedRun, Scaler
 from spinn.rundata import RunData, Table, scaled
 
 COLLOCATION_POINTS = 32
@@ -76,6 +77,7 @@ class Task:
         warnings: What was dropped, and why.
         coefficients: One a run: where learning of the coefficients of `terms` starts, in physical units.
         cuts: Cuts of the whole data set.
+        points: Collocation points that a run draws in each step, at most one on a segment.
     """
 
     train: Rows
@@ -90,6 +92,7 @@ class Task:
     warnings: tuple[str, ...]
     coefficients: tuple[dict[str, float], ...]
     cuts: int
+    points: int = COLLOCATION_POINTS
 
     @property
     def runs(self) -> int:
@@ -146,15 +149,16 @@ class Task:
     def tangent_rows(self) -> int:
         """Rows of one step whose derivative along time is needed as well, of the run with the most."""
         moving = set(self.terms) - {"initial"}
-        return min(max(self.segments.counts), COLLOCATION_POINTS) if moving else 0
+        return min(max(self.segments.counts), self.points) if moving else 0
 
     def epoch_rows(self, batch: int) -> tuple[int, int]:
         """`rows` and `tangent_rows` of one epoch in steps of `batch`.
 
         A labelled cut passes through the network once an epoch, starts of life and collocation points in every step.
+        All steps have as many rows: where the cuts do not divide evenly, some are filled up.
         """
         steps, labelled = math.ceil(self.cuts / batch), max(self.train.counts)
-        return labelled + steps * (self.rows - labelled), steps * self.tangent_rows
+        return steps * (math.ceil(labelled / steps) + self.rows - labelled), steps * self.tangent_rows
 
 
 def build(

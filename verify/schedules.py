@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from spinn.record import TargetConfig, Variant, checkpoint_name
+from spinn.config import TargetConfig, Variant
+from spinn.record import checkpoint_name
 from verify.folder import Fault, Folder, Run
 
 

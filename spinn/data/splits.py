@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spinn.config import SplitConfig
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import DataError
-from spinn.record import SplitConfig
 
 
 @dataclass(frozen=True)

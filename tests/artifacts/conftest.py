@@ -17,6 +17,7 @@ import pytest
 from artifacts import results
 from spinn import baselines, checkpoint, experiment, record, task
 from spinn.checkpoint import Checkpoint
+from spinn.config import Experiment
 from spinn.data.dataset import Dataset
 from spinn.metrics import metrics_of
 from spinn.model import from_checkpoints
@@ -78,7 +79,7 @@ def fabricate(path: Path, *, thermal: bool = True, seeds: tuple[int, ...] = (0, 
     card: dict = {"rows": [["cuts", "28"], ["case <b>7</b>", "5 % & more"]], "exclusions": [], "notes": ["fabricated"]}
     card["exclusions"] = [{"case": "c#4\\x", "run": 3, "what": "label", "reason": "no VB_label"}]
     plan = experiment.make_plan(
-        record.Experiment.model_validate(
+        Experiment.model_validate(
             {
                 "name": "fabricated",
                 "data": "fabricated",

@@ -26,8 +26,8 @@ def simple_plan() -> Callable:
     """Make the plan of the tiny experiment for a data set."""
 
     def make(dataset, **changes):
+        from spinn.config import Experiment
         from spinn.experiment import make_plan
-        from spinn.record import Experiment
 
         return make_plan(Experiment.model_validate(experiment_of(len(dataset.features), **changes)), dataset, [])
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from spinn import record, schedule, schedule_check
+from spinn import config, schedule, schedule_check
 
 LAYERS = ("--layers", "18,512,512,512,256,2")
 TARGET = ("--target-reduction", ".70")
@@ -227,10 +227,10 @@ def test_missing_folder_and_binary_experiment(tmp_path):
 
 def test_keys_are_the_schemas():
     """The keys that the check knows, without loading the schema, are the schema's."""
-    assert set(record.Experiment.model_fields) == schedule_check.EXPERIMENT_KEYS
-    assert set(record.TargetConfig.model_fields) == schedule_check.TARGET_KEYS
-    assert set(record.Variant.model_fields) == schedule_check.VARIANT_KEYS
-    assert set(record.StageConfig.model_fields) == schedule_check.STAGE_KEYS
+    assert set(config.Experiment.model_fields) == schedule_check.EXPERIMENT_KEYS
+    assert set(config.TargetConfig.model_fields) == schedule_check.TARGET_KEYS
+    assert set(config.Variant.model_fields) == schedule_check.VARIANT_KEYS
+    assert set(config.StageConfig.model_fields) == schedule_check.STAGE_KEYS
 
 
 # --- schedule solve --------------------------------------------------------------------------------------------------

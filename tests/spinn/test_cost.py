@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from spinn import cost, task, training
+from spinn import cost, step, task, training
+from spinn.config import PhysicsConfig
 from spinn.data import load
 from spinn.model import Network
 from spinn.physics import Coefficients
-from spinn.record import PhysicsConfig, PlannedRun
+from spinn.record import PlannedRun
 
 LAYERS = (5, 7, 6, 2)
 
@@ -64,7 +65,7 @@ def test_training_flops_of_an_epoch_are_those_that_torch_counts(terms, steps):
             network,
             coefficients,
             built,
-            training.FitSettings(epochs=2, learning_rate=1e-3, batch=batch, physics=physics),
+            step.FitSettings(epochs=2, learning_rate=1e-3, batch=batch, physics=physics),
             seeds=[0],
             stage=0,
         )

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinn import experiment, record
+from spinn.config import Experiment
 from spinn.errors import InputError, RecordError
 from verify import strategies
 
@@ -163,7 +164,7 @@ def test_any_plan_comes_back_as_it_was(ratios: tuple[str, ...], dataset: Any, ru
     }
     plan = record.Plan(
         spinn_version="0",
-        experiment=record.Experiment.model_validate(content),
+        experiment=Experiment.model_validate(content),
         dataset=dataset,
         ledger=ledger,
         runs=tuple(runs),

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
 from spinn.errors import DataError, InputError
 from spinn.model import Network
-from spinn.record import PhysicsConfig, PlannedRun
+from spinn.record import PlannedRun
 from spinn.task import build, predict
 
 ALL_TERMS = PhysicsConfig(wear_rate=1, heat=1, initial=1, monotone=1, nonnegative=1)

@@ -13,15 +13,20 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from spinn import replay, step
+from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
+from spinn.determinism import generator
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
 from spinn.physics import Coefficients
 from spinn.pruning import global_magnitude
-from spinn.record import PhysicsConfig, PlannedRun, history_columns
+from spinn.record import PlannedRun, history_columns
+from spinn.replay import Replayed
+from spinn.step import FitSettings
 from spinn.task import build
-from spinn.training import FitResult, FitSettings, fit
+from spinn.training import FitResult, fit
 
 TRUTH = {"a": -4.0, "b": 0.6, "c": 0.4, "d": 0.8, "g": 0.7, "k": 0.02, "tau": 12.0}
 ALL_TERMS = PhysicsConfig(wear_rate=0.1, heat=0.1, initial=0.1, monotone=0.1, nonnegative=0.1)
@@ -264,13 +269,13 @@ def test_gradients_are_masked_then_measured_then_clipped(steps):
     network, masks = _half_pruned(THREE)
     _, _, result = train(THREE, FitSettings(3, 1e-3, clip_norm=0.05, physics=ALL_TERMS), network=network, masks=masks)
     clipped = 0
-    for number, step in enumerate(steps):
-        norm = torch.stack([g.flatten(1).square().sum(1) for g in step["gradients"]]).sum(0).sqrt()
+    for number, taken in enumerate(steps):
+        norm = torch.stack([g.flatten(1).square().sum(1) for g in taken["gradients"]]).sum(0).sqrt()
         for run, value in enumerate(norm.tolist()):
             before = result.history[run][number]["gradient_norm"]
             assert value == pytest.approx(min(before, 0.05), rel=1e-9)
             clipped += before > 0.05
-        for gradient, mask in zip(step["gradients"], masks.layers, strict=False):
+        for gradient, mask in zip(taken["gradients"], masks.layers, strict=False):
             assert gradient[~mask].eq(0).all()
             assert gradient[mask].ne(0).any()
     assert clipped
@@ -334,6 +339,80 @@ def test_unenforced_masks_let_pruned_weights_return():
             weight.masked_fill_(~mask, 0.0)
     train(THREE, FitSettings(2, 1e-2), network=network, masks=masks, enforced=False)
     assert all(weight[~mask].ne(0).any() for weight, mask in zip(network.weights, masks.layers, strict=True))
+
+
+# --- what a CUDA graph asks of a step -------------------------------------------------------------------------------
+
+
+class _Buffers:
+    """`spinn.replay.Replayed` as a recorded graph works: always on the tensors of the first call."""
+
+    def __init__(self, work, device):
+        self.work, self.inputs, self.result, self.calls = work, None, None, 0
+
+    def __call__(self, *inputs):
+        self.calls += 1
+        if self.inputs is None:
+            self.inputs = [tensor.clone() for tensor in inputs]
+            self.result = self.work(*self.inputs)
+            return self.result
+        for kept, new in zip(self.inputs, inputs, strict=True):
+            kept.copy_(new)
+        return self.result.copy_(self.work(*self.inputs))
+
+
+@pytest.mark.parametrize("batch", [512, 12])
+@pytest.mark.parametrize("physics", [ALL_TERMS, PhysicsConfig()])
+def test_steps_on_the_tensors_of_the_first_one_give_the_same_run(monkeypatch, batch, physics):
+    """Inputs have one shape throughout and are copied in; nothing reads a result after the next step has begun."""
+    settings = FitSettings(4, 1e-2, batch=batch, physics=physics)
+    network, masks = _half_pruned(THREE)
+    one, a, first = train(THREE, settings, network=network, masks=masks)
+    monkeypatch.setattr(step, "Replayed", _Buffers)
+    network, masks = _half_pruned(THREE)
+    other, b, second = train(THREE, settings, network=network, masks=masks)
+    assert same(one, other)
+    assert torch.equal(a.raw, b.raw)
+    assert first == second
+
+
+@pytest.mark.parametrize("batch", [512, 12])
+def test_no_step_waits_for_the_device(monkeypatch, batch):
+    """On tensors without content, a step that asked for a value would raise."""
+    plain = lambda network, *_: torch.optim.SGD(network.parameters(), lr=0.1)  # noqa: E731 (Adam's kernels need content)
+    monkeypatch.setattr(step, "_optimizer", plain)
+    task = build(made(0.02), THREE, ALL_TERMS, device="meta", dtype=torch.float64)
+    network = Network.initialise(LAYERS, [3, 5, 3], device="meta", dtype=torch.float64)
+    coefficients, settings = Coefficients.initial(task), FitSettings(1, 1e-2, batch=batch, physics=ALL_TERMS)
+    steps = step.Steps(network, coefficients, task, settings, Masks.ones_like(network))
+    losses = steps.epoch([generator(seed) for seed in (3, 5, 3)])
+    assert losses.shape == (2 + len(task.terms) + 1, 3)
+    with pytest.raises(RuntimeError, match="meta"):
+        losses.sum().item()
+
+
+def test_calls_on_a_processor_are_the_work_itself():
+    """Nothing is recorded there."""
+    replayed = Replayed(lambda x, y: x + y, torch.device("cpu"))
+    for value in range(6):
+        assert replayed(torch.tensor(value), torch.tensor(1)).item() == value + 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
+@pytest.mark.parametrize("batch", [512, 12])
+def test_a_replayed_step_equals_an_eager_one(monkeypatch, batch):
+    """On a CUDA device, from the first step after the recording on."""
+    settings = FitSettings(8, 1e-2, batch=batch, physics=ALL_TERMS)
+    trained = []
+    for eager in (10**6, replay.EAGER_CALLS):
+        monkeypatch.setattr(replay, "EAGER_CALLS", eager)
+        task = build(made(0.02), THREE, ALL_TERMS, device="cuda")
+        network = Network.initialise(LAYERS, [3, 5, 3], device="cuda")
+        masks = global_magnitude(network, Masks.ones_like(network), 32)
+        fit(network, Coefficients.initial(task), task, settings, seeds=[3, 5, 3], stage=1, masks=masks)
+        trained.append(network)
+    for one, other in zip(*(network.parameters() for network in trained), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 
-from spinn import cohort, masks, model, pruning, training
+from spinn import cohort, masks, model, pruning, step, training
 from verify.faults.mutant import EXPERIMENT, Mutant, Patches, rolled_back
 
 THIN = EXPERIMENT.replace("0.31", "0.60").replace("0.24", "0.60")  # leaves neurons that nothing reaches
@@ -95,7 +95,7 @@ class _Multiplying(masks.Enforcer):
 
 
 def _enforcer(wrong: type[masks.Enforcer]) -> Patches:
-    return [mock.patch.object(training, "Enforcer", wrong)]
+    return [mock.patch.object(step, "Enforcer", wrong)]
 
 
 def _layer_by_layer() -> Patches:
@@ -198,7 +198,7 @@ class _MomentumKept(masks.Enforcer):
 
 def _momentum_kept() -> Patches:
     """The optimizer goes on from stage to stage with its momentum, and only gradients are masked."""
-    sound = training._optimizer
+    sound = step._optimizer
     kept: list[list[dict[str, Any]]] = []
 
     def optimizer(network: Any, coefficients: Any, settings: Any) -> torch.optim.Adam:
@@ -209,7 +209,7 @@ def _momentum_kept() -> Patches:
         kept[:] = [[made.state[leaf] for leaf in leaves]]
         return made
 
-    return [mock.patch.object(training, "_optimizer", optimizer), *_enforcer(_MomentumKept)]
+    return [mock.patch.object(step, "_optimizer", optimizer), *_enforcer(_MomentumKept)]
 
 
 class _BiasesToo(masks.Enforcer):
@@ -229,7 +229,7 @@ class _BiasesToo(masks.Enforcer):
 
 def _at_epoch_ends() -> Patches:
     """Masks are applied when an epoch begins; what its steps bring back is kept with the best weights."""
-    sound = training._Step.epoch
+    sound = step.Steps.epoch
 
     def epoch(self: Any, draws: Any) -> torch.Tensor:
         held, self.enforcer = self.enforcer, None
@@ -240,7 +240,7 @@ def _at_epoch_ends() -> Patches:
         finally:
             self.enforcer = held
 
-    return [mock.patch.object(training._Step, "epoch", epoch)]
+    return [mock.patch.object(step.Steps, "epoch", epoch)]
 
 
 def _lost_on_load() -> Patches:

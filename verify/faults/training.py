@@ -11,29 +11,29 @@ from unittest import mock
 import numpy as np
 import torch
 
-from spinn import cost, training
+from spinn import cost, step, training
 from spinn.model import Network
 from verify.faults.mutant import Mutant, Patches
 
 
 def _silent_physics() -> Patches:
     """The residuals are zero: an error on the way to them was swallowed."""
-    sound = training.motion_losses
+    sound = step.motion_losses
 
     def losses(*arguments: Any) -> Any:
         return {term: torch.zeros_like(loss) for term, loss in sound(*arguments).items()}
 
-    return [mock.patch.object(training, "motion_losses", losses)]
+    return [mock.patch.object(step, "motion_losses", losses)]
 
 
 def _detached_physics() -> Patches:
     """The residuals are logged, and no gradient flows from them."""
-    sound = training.motion_losses
+    sound = step.motion_losses
 
     def losses(*arguments: Any) -> Any:
         return {term: loss.detach() for term, loss in sound(*arguments).items()}
 
-    return [mock.patch.object(training, "motion_losses", losses)]
+    return [mock.patch.object(step, "motion_losses", losses)]
 
 
 def _shuffled_derivative() -> Patches:
@@ -50,12 +50,12 @@ def _shuffled_derivative() -> Patches:
 
 def _wrong_law() -> Patches:
     """A slip in the wear law: wear slows its own growth down."""
-    sound = training.motion_losses
+    sound = step.motion_losses
 
     def losses(terms: Any, motion: Any, scales: Any, values: Any) -> Any:
         return sound(terms, motion, scales, {k: -v if k == "g" else v for k, v in values.items()})
 
-    return [mock.patch.object(training, "motion_losses", losses)]
+    return [mock.patch.object(step, "motion_losses", losses)]
 
 
 def _last_epoch() -> Patches:
@@ -77,10 +77,10 @@ def _first_is_best(sound: Callable[..., np.ndarray]) -> Callable[..., np.ndarray
     return enter
 
 
-def _other_settings(change: Callable[[training.FitSettings], dict[str, Any]]) -> Patches:
+def _other_settings(change: Callable[[step.FitSettings], dict[str, Any]]) -> Patches:
     sound = training.fit
 
-    def fit(network: Any, coefficients: Any, data: Any, settings: training.FitSettings, **named: Any) -> Any:
+    def fit(network: Any, coefficients: Any, data: Any, settings: step.FitSettings, **named: Any) -> Any:
         return sound(network, coefficients, data, replace(settings, **change(settings)), **named)
 
     return [mock.patch.object(training, "fit", fit)]

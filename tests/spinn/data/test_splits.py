@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from spinn.config import SplitConfig
 from spinn.data import load
 from spinn.data.splits import folds, unlabelled_cases
 from spinn.errors import DataError
-from spinn.record import SplitConfig
 
 CASES = st.lists(st.text("abc123", min_size=1, max_size=4), min_size=4, max_size=20, unique=True)
 

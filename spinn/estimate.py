@@ -1,0 +1,55 @@
+"""What training will cost, before it starts: FLOPs from the plan alone, seconds from a few epochs that are thrown away.
+
+An upper bound: all epochs that the plan allows. Early stopping ends sooner, and the record says when.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from itertools import pairwise
+
+from spinn import cost, training
+from spinn.config import Variant
+from spinn.model import Network
+from spinn.physics import Coefficients
+from spinn.record import Plan
+from spinn.step import FitSettings
+from spinn.task import Task
+
+EPOCHS, WARM_UP = 8, 4  # on a CUDA device the fourth step is recorded
+
+
+def phase_flops(plan: Plan, task: Task, variant: Variant | None = None, stage: int = 0) -> int:
+    """FLOPs of one run in the dense phase, or in `stage` (from 1) of `variant`, if it trains all its epochs."""
+    experiment = plan.experiment
+    layers, epochs = experiment.layers, experiment.dense.epochs
+    if variant is not None:
+        layers, epochs = plan.ledger[variant.name][stage - 1].widths or layers, variant.stages[stage - 1].epochs
+    return cost.training_flops(layers, *task.epoch_rows(experiment.dense.batch), epochs)
+
+
+def cohort_flops(plan: Plan, task: Task) -> int:
+    """FLOPs of a cohort: its dense networks, and all stages of all variants."""
+    stages = [(variant, stage) for variant in plan.experiment.variants for stage in range(1, len(variant.stages) + 1)]
+    return task.runs * (phase_flops(plan, task) + sum(phase_flops(plan, task, *one) for one in stages))
+
+
+def flops_per_second(plan: Plan, task: Task) -> float:
+    """How fast this machine trains the stack of `task` now, all its networks together.
+
+    A few epochs of dense networks that nobody keeps: the median of those after the warm-up.
+    """
+    experiment = plan.experiment
+    seeds = range(task.runs)
+    network = Network.initialise(experiment.layers, seeds, task.device)
+    settings = FitSettings(EPOCHS, experiment.dense.learning_rate, experiment.dense.batch, physics=experiment.physics)
+    ends: list[float] = []
+
+    def look(*_: object) -> None:
+        ends.append(time.perf_counter())  # the epoch's losses have been read: the device is done
+
+    training.fit(network, Coefficients.initial(task), task, settings, seeds=seeds, stage=0, on_epoch=look)
+    seconds = statistics.median(later - earlier for earlier, later in pairwise(ends[WARM_UP - 1 :]))
+    epoch = cost.training_flops(experiment.layers, *task.epoch_rows(settings.batch), 1)
+    return task.runs * epoch / seconds

@@ -1,0 +1,58 @@
+"""The same work on new inputs, again and again: on a CUDA device recorded once as a graph, and replayed.
+
+Knows nothing of networks. Launching the hundred small kernels of a training step from Python takes longer than they
+take to run; a replayed graph is a single launch (CUDA programming guide, CUDA graphs; torch.cuda.CUDAGraph).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+EAGER_CALLS = 3
+"""Calls before the recording: they let libraries choose kernels and optimizers make their state, which a graph must
+not contain. They are work like any other."""
+
+
+class Replayed:
+    """`work` as a function of tensors whose shapes never change; what it gives is valid until the next call.
+
+    `work` may change tensors in place (weights, optimizer state), and on a CUDA device must not wait for the device nor
+    depend on anything else that changes. On other devices it is called as it is.
+    """
+
+    def __init__(self, work: Callable[..., Tensor], device: torch.device) -> None:
+        self._work = work
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._inputs: Sequence[Tensor] = ()
+        self._result: Tensor | None = None
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """What `work` gives for these inputs."""
+        if self._stream is None:
+            return self._work(*inputs)
+        if self._calls < EAGER_CALLS:
+            self._calls += 1
+            return self._beside(self._stream, inputs)
+        if self._graph is None:
+            self._inputs = [tensor.clone() for tensor in inputs]
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream):
+                self._result = self._work(*self._inputs)
+        for kept, new in zip(self._inputs, inputs, strict=True):
+            kept.copy_(new)
+        self._graph.replay()
+        assert self._result is not None
+        return self._result
+
+    def _beside(self, stream: torch.cuda.Stream, inputs: Sequence[Tensor]) -> Tensor:
+        """Eagerly, on the stream that will record, so that its memory is not shared with others."""
+        stream.wait_stream(torch.cuda.current_stream(stream.device))
+        with torch.cuda.stream(stream):
+            result = self._work(*inputs)
+        torch.cuda.current_stream(stream.device).wait_stream(stream)
+        return result

@@ -1,0 +1,188 @@
+"""The steps of one epoch over a whole stack: what they are fed, their losses, and the order in which masks act.
+
+Knows tasks, networks and masks; nothing of early stopping or history. Everything random is drawn on the host before an
+epoch begins, so that on a CUDA device nothing waits for the host inside of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from spinn.config import PhysicsConfig, PhysicsTerm
+from spinn.masks import Enforcer, Masks
+from spinn.model import Network
+from spinn.physics import Coefficients, initial_loss, motion_losses
+from spinn.replay import Replayed
+from spinn.task import Rows, Task, gather
+
+COEFFICIENT_RATE = 5.0
+"""Learning rate of the physics coefficients, as a multiple of the network's: they are few and of order one, and have
+to travel that far within the epochs of the dense phase (Adam moves a parameter by about its rate in each step)."""
+
+Chosen = tuple[Int[Tensor, "runs rows"], Float[Tensor, "runs rows"]]
+"""Numbers of rows, each run's own, and weight 0 where a shorter run repeats its row 0 to fill the stack up."""
+
+Points = tuple[Int[Tensor, "runs points"], Float[Tensor, "runs points"], Float[Tensor, "runs points"]]
+"""Collocation points: the segment's number, the place on it from 0 to 1, and weight 0 where a run has no such point."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How one phase trains: Adam over at most `epochs`; `patience` None runs them all.
+
+    `batch` rows a step, or all where the whole data set has no more; `clip_norm` bounds each run's gradient norm (None:
+    no bound); `physics` are the weights of the terms.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch: int = 512
+    patience: int | None = None
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+
+
+class Steps:
+    """A stack in training: its optimizer, and the masks that are held.
+
+    Each step: backward, gradients of pruned weights to zero, gradient norm and clipping per run, Adam, pruned weights
+    and their optimizer state to zero.
+    """
+
+    def __init__(
+        self, network: Network, coefficients: Coefficients, task: Task, settings: FitSettings, masks: Masks | None
+    ) -> None:
+        self.network, self.coefficients, self.task, self.settings = network, coefficients, task, settings
+        self.optimizer = _optimizer(network, coefficients, settings)
+        self.enforcer = None if masks is None else Enforcer(network, masks, self.optimizer)
+        if self.enforcer is not None:
+            self.enforcer.weights()
+        self._parameters = [*network.parameters(), *coefficients.parameters()]
+        self._weights = [getattr(settings.physics, term) for term in task.terms]
+        self._moving = bool(set(task.terms) - {"initial"})
+        # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
+        self._batches = math.ceil(task.cuts / settings.batch)
+        self._step = Replayed(self._take, task.device)
+
+    def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
+        """One pass over the training rows; returns loss, data, terms and gradient norm, means over the steps."""
+        inputs = self._inputs(draws)
+        seen: list[Tensor] = []
+        for number in range(self._batches):
+            seen.append(self._step(*(tensor[number] for tensor in inputs)).clone())
+        return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+
+    def _inputs(self, draws: Sequence[torch.Generator]) -> list[Tensor]:
+        """`Chosen` and `Points` of all steps, those that are needed, `[steps, runs, …]` on the device."""
+        train, segments, steps = self.task.train, self.task.segments, range(self._batches)
+        inputs: list[Tensor] = []
+        if self._batches > 1:
+            orders = [torch.randperm(count, generator=draw) for count, draw in zip(train.counts, draws, strict=True)]
+            inputs += _stacked([order[number :: self._batches] for number in steps for order in orders])
+        if self._moving:
+            chosen, places = [], []
+            for _ in steps:
+                for count, draw in zip(segments.counts, draws, strict=True):
+                    chosen.append(torch.randperm(count, generator=draw)[: self.task.points])
+                    places.append(torch.rand(len(chosen[-1]), generator=draw))
+            index, weight = _stacked(chosen)
+            inputs += [index, _padded(places), weight]
+        # a tensor of floats in the precision of the data, one of row numbers as it is
+        placed = [t.to(train.x.device, train.x.dtype if t.is_floating_point() else None) for t in inputs]
+        return [tensor.unflatten(0, (self._batches, self.task.runs)) for tensor in placed]
+
+    def _take(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:
+        """One step: changes weights, coefficients and the optimizer's state in place."""
+        losses = self._losses(*inputs)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses[0].sum().backward()
+        if self.enforcer is not None:
+            self.enforcer.gradients()
+        norm = self._clip()
+        self.optimizer.step()
+        if self.enforcer is not None:
+            self.enforcer.weights()
+            self.enforcer.state()
+        return torch.vstack([losses.detach(), norm])
+
+    def _losses(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:
+        """Weighted sum, data loss, and each term of `task.terms`, unweighted."""
+        rows = self.task.train
+        if self._batches > 1:
+            (index, weight), inputs = inputs[:2], inputs[2:]
+            measured = gather(rows.measured, index) * weight[..., None]
+            rows = Rows(gather(rows.x, index), gather(rows.y, index), measured, ())
+        points = (inputs[0], inputs[1], inputs[2]) if self._moving else None
+        y, losses = with_physics(self.network, self.coefficients, self.task, rows.x, points)
+        data = data_loss(y, rows)
+        terms = self.task.terms
+        weighted = [weight * losses[term] for weight, term in zip(self._weights, terms, strict=True)]
+        return torch.stack([torch.stack([data, *weighted]).sum(0), data, *(losses[term] for term in terms)])
+
+    @torch.no_grad()
+    def _clip(self) -> Float[Tensor, " runs"]:
+        """The gradient norm of each run, over all it learns; a larger one than allowed is scaled down to it."""
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).square().sum(0).sqrt()
+        bound = self.settings.clip_norm
+        # A factor of 1 changes no bit, so the pass over all gradients is saved where nothing has to wait for it.
+        if bound is not None and (norm.device.type != "cpu" or bool((norm > bound).any())):
+            factor = torch.where(norm > bound, bound / norm, torch.ones_like(norm))
+            for gradient in gradients:
+                gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
+        return norm
+
+
+def with_physics(
+    network: Network,
+    coefficients: Coefficients,
+    task: Task,
+    x: Float[Tensor, "runs rows features"],
+    points: Points | None,
+) -> tuple[Float[Tensor, "runs rows 2"], dict[PhysicsTerm, Float[Tensor, " runs"]]]:
+    """Outputs for the rows `x`, and each of `task.terms`, in one pass; without `points` no term may need them."""
+    losses: dict[PhysicsTerm, Tensor] = {}
+    still = torch.cat([x, task.starts], 1) if "initial" in task.terms else x
+    if points is not None:
+        y, motion = task.motion(network, still, *points)
+        losses |= motion_losses(task.terms, motion, task.scales, coefficients.values())
+    else:
+        y = network(still)
+    if "initial" in task.terms:
+        losses["initial"] = initial_loss(task.physical(y[:, x.shape[1] :]), task.starts_measured, task.scales)
+    return y[:, : x.shape[1]], losses
+
+
+def data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " runs"]:
+    """Mean square error of the standardised targets: over the labels of each target, then over the labelled targets."""
+    labels = rows.measured.sum(1)
+    error = ((y - rows.y).square() * rows.measured).sum(1) / labels.clamp(min=1)
+    return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
+
+
+def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:
+    groups: list[dict] = [
+        {"params": network.weights, "weight_decay": settings.weight_decay},
+        {"params": network.biases, "weight_decay": 0.0},
+    ]
+    if coefficients.parameters():
+        rate = COEFFICIENT_RATE * settings.learning_rate
+        groups.append({"params": coefficients.parameters(), "weight_decay": 0.0, "lr": rate})
+    # capturable: the count of steps stays on the device, so that a graph advances it
+    return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True, capturable=network.device.type == "cuda")
+
+
+def _stacked(chosen: Sequence[Tensor]) -> list[Tensor]:
+    """Row numbers side by side, and weight 0 where a shorter run repeats its row 0."""
+    return [_padded(chosen), _padded([torch.ones(len(rows)) for rows in chosen])]
+
+
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
