@@ -37,7 +37,10 @@ Split = Literal["train", "validation", "test"]
 
 
 class LedgerStage(Strict):
-    """One line of the pruning ledger; integers only. `stage` counts from 1."""
+    """One line of the pruning ledger; integers only. `stage` counts from 1.
+
+    `widths` are the network's after the stage, from input to output, where neurons go; None where single weights do.
+    """
 
     stage: int
     ratio: str
@@ -45,6 +48,7 @@ class LedgerStage(Strict):
     pruned: int
     kept_weights: int
     parameters: int
+    widths: tuple[int, ...] | None = None
 
 
 class PlannedDataset(Strict):
