@@ -157,7 +157,7 @@ def test_layers_add_up_to_the_network(found: Results):
 
 
 def without_neurons(found: Results, lost: int) -> Results:
-    """The same results, as if the sparse variant had removed neurons, and with them `lost` biases, in its last stage."""
+    """The same results, as if the sparse variant's last stage had removed neurons, and with them `lost` biases."""
     *before, last = found.plan.ledger["sparse"]
     stage = last.model_copy(update={"widths": (18, 4, 3, 2), "parameters": last.parameters - lost})
     plan = found.plan.model_copy(update={"ledger": {**found.plan.ledger, "sparse": (*before, stage)}})
