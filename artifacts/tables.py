@@ -47,6 +47,10 @@ INTERVAL = (
     f"In brackets: {100 * LEVEL:.0f} % interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
     f"seed {SEED})."
 )
+NEURONS = (
+    "Where neurons are removed, a ratio is of the neurons that each hidden layer still has, and what counts as kept by "
+    "the mask is the smaller network that is left."
+)
 POOLED = (
     "R² is pooled over all labelled held-out cuts, one prediction a cut; with several seeds it is the mean of the "
     "seeds' pooled R²."
@@ -89,6 +93,7 @@ def exclusions(results: Results) -> Table | None:
 def schedule(results: Results) -> Table:
     """Planned and achieved counts of every stage."""
     weights, total, rows = results.total_weights(), results.total_parameters(), []
+    compacted = _compacted(results)
     for variant in results.variants:
         ours = results.stages[results.stages["variant"] == variant]
         for planned in results.plan.ledger[variant]:
@@ -100,6 +105,7 @@ def schedule(results: Results) -> Table:
                     "variant": results.label(variant),
                     "stage": str(planned.stage),
                     "ratio": planned.ratio,
+                    **({"widths after": _widths(planned.widths)} if compacted else {}),
                     "pruned, planned": planned.pruned,
                     **spread_columns("pruned", at["pruned"]),
                     "parameters, planned": planned.parameters,
@@ -113,6 +119,7 @@ def schedule(results: Results) -> Table:
     notes = (
         f"Weight sparsity is over the {weights:,} prunable weights, reduction over all {total:,} parameters. Achieved "
         "counts are read off the masks; in brackets: smallest and largest run, where runs differ.",
+        *compacted,
         *results.footnotes,
     )
     formats = {"": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
@@ -126,8 +133,19 @@ def schedule(results: Results) -> Table:
     }
     sources = {results.label(name): results.source(PLAN, name) for name in results.variants}
     caption = "Pruning schedule, planned and achieved."
-    labels = ("variant", "stage", "ratio")
+    labels = ("variant", "stage", "ratio", *(["widths after"] if compacted else []))
     return Table("schedule", caption, table_frame(rows), notes, formats, labels, expressions, _by_row(sources, rows))
+
+
+def _compacted(results: Results) -> tuple[str, ...]:
+    """The note on what is counted where neurons are removed, if some variant removes any."""
+    last = [stages[-1] for stages in results.plan.ledger.values()]
+    return (NEURONS,) if any(stage.widths for stage in last) else ()
+
+
+def _widths(widths: Sequence[int] | None) -> str:
+    """Neurons from input to output, where some were removed."""
+    return "–" if widths is None else "-".join(map(str, widths))
 
 
 def _by_row(sources: dict[str, tuple[str, ...]], rows: Sequence[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
@@ -177,12 +195,12 @@ def layers(results: Results, *, all_stages: bool = False) -> Table:
 
 def before_after(results: Results) -> Table:
     """Each variant at its end, measured: what it claims, what its mask says, what its weights say."""
-    weights, total = results.total_weights(), results.total_parameters()
-    biases = total - weights
+    total = results.total_parameters()
     columns: dict[str, dict[tuple[str, str], Any]] = {}
     for variant in results.variants:
         stages = results.stages[results.stages["variant"] == variant]
         at = stages[stages["stage"] == results.last_stage(variant)]
+        biases = at["parameters"] - at["kept_weights"]  # fewer than the dense network's where neurons went
         quantities = {
             "reduction claimed by the pruner (%)": 100 * at["reported_reduction"],
             "reduction by the mask (%)": 100 * (1 - at["parameters"] / total),
@@ -217,6 +235,7 @@ def before_after(results: Results) -> Table:
     notes = (
         "All measured on the runs of this folder: mean over runs, in brackets smallest and largest run where runs "
         f"differ. R²: {INTERVAL[0].lower()}{INTERVAL[1:]} 'Revived' are weights outside the final mask that are not 0.",
+        *_compacted(results),
         *results.footnotes,
     )
     sources = {results.label(name): results.source(name) for name in results.variants}
@@ -365,7 +384,7 @@ def progression(results: Results) -> Table:
                 row |= _estimate(f"R², {target_name(target)}", bootstrap_r2([held]) if held else None)
             rows.append(row)
     formats = {"": Format(3), "parameters": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
-    notes = (f"Parameters are those of the mask. {POOLED} {INTERVAL}", *results.footnotes)
+    notes = (f"Parameters are those of the mask. {POOLED} {INTERVAL}", *_compacted(results), *results.footnotes)
     sources = _by_row({results.label(name): results.source(name) for name in results.variants}, rows)
     expressions = {"": "R² as in table accuracy, after this stage", "parameters": "by the mask, mean over runs"}
     labels = ("variant", "stage")

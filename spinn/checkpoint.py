@@ -4,6 +4,8 @@ A dense file holds `layers.<i>.weight` `[out, in]` and `layers.<i>.bias` `[out]`
 of each weight, `layers.<i>.weight.mask` (uint8, `numpy.packbits` of the mask in C order) and
 `layers.<i>.weight.values` (float32, the weights where the mask is 1, in C order). Where weights outside the mask are
 not zero, which is a fault that must stay visible, `layers.<i>.weight.outside` (float32 `[out, in]`) holds them.
+A network from which neurons were removed is dense, of its own widths, and has for each hidden layer
+`layers.<i>.neurons` (int32 `[out]`): the numbers, ascending, that its neurons had in the dense network.
 `physics.<name>` are the learned coefficients (float64 scalars). The file's metadata gives `layers` (widths, as JSON).
 """
 
@@ -25,12 +27,17 @@ from spinn.record import write_atomic
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A single network: `weights[i]` `[out, in]`, `biases[i]` `[out]`, `masks[i]` bool `[out, in]` or None if dense."""
+    """A single network: `weights[i]` `[out, in]`, `biases[i]` `[out]`, `masks[i]` bool `[out, in]` or None if dense.
+
+    `neurons[i]` int32 `[out]`, of each hidden layer, are the numbers that its neurons had in the dense network; None
+    where none were removed.
+    """
 
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
     masks: tuple[np.ndarray, ...] | None
     coefficients: dict[str, float]
+    neurons: tuple[np.ndarray, ...] | None = None
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -63,6 +70,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
             if outside.view(np.uint32).any():  # bits, not values: a -0.0 is a trace of an unenforced mask too
                 tensors[f"{name}.outside"] = outside
         tensors[f"layers.{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
+    for index, numbers in enumerate(checkpoint.neurons or ()):
+        tensors[f"layers.{index}.neurons"] = np.ascontiguousarray(numbers, dtype=np.int32)
     for key, value in checkpoint.coefficients.items():
         tensors[f"physics.{key}"] = np.array([value], dtype=np.float64)
     return safetensors.numpy.save(tensors, metadata={"layers": json.dumps(list(checkpoint.layers))})
@@ -94,7 +103,7 @@ def read(path: Path) -> Checkpoint:
 
 def _decode(layers: Sequence[int], tensors: dict[str, np.ndarray]) -> Checkpoint:
     """The network in `tensors`, each of which has to have its dtype and size, and its place; ValueError otherwise."""
-    weights, biases, masks = [], [], []
+    weights, biases, masks, neurons = [], [], [], []
     for index, (inputs, outputs) in enumerate(pairwise(layers)):
         name, shape = f"layers.{index}.weight", (outputs, inputs)
         if name in tensors:
@@ -107,11 +116,15 @@ def _decode(layers: Sequence[int], tensors: dict[str, np.ndarray]) -> Checkpoint
             masks.append(mask)
         weights.append(weight)
         biases.append(_take(tensors, f"layers.{index}.bias", np.float32, (outputs,)))
+        if f"layers.{index}.neurons" in tensors:
+            neurons.append(_take(tensors, f"layers.{index}.neurons", np.int32, (outputs,)))
     names = [name for name in tensors if name.startswith("physics.")]
     coefficients = {name.removeprefix("physics."): float(_take(tensors, name, np.float64, (1,))[0]) for name in names}
     if tensors or len(masks) not in (0, len(weights)):
         raise ValueError(f"tensors {sorted(tensors)} have no place in it" if tensors else "dense and sparse layers")
-    return Checkpoint(tuple(weights), tuple(biases), tuple(masks) or None, coefficients)
+    if neurons and (masks or len(neurons) != len(weights) - 1):
+        raise ValueError(f"neurons of {len(neurons)} layers: expected of each hidden layer of a network without masks")
+    return Checkpoint(tuple(weights), tuple(biases), tuple(masks) or None, coefficients, tuple(neurons) or None)
 
 
 def _take(tensors: dict[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ bytes as never having stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from spinn import checkpoint, cost, determinism, inference, pruning, schedule, step, task, training
+from spinn import checkpoint, cost, determinism, inference, pruning, step, task, training, variants
 from spinn.config import DenseConfig, StageConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.journal import Journal, is_finished, stages_done
-from spinn.masks import Masks
-from spinn.model import Network, from_checkpoints, to_checkpoint
+from spinn.model import Network, from_checkpoints, neurons_of, to_checkpoint
 from spinn.physics import Coefficients
+from spinn.pruning import Stack
 from spinn.record import (
     PREDICTION_COLUMNS,
     PROGRESS,
@@ -52,8 +52,7 @@ class Phase(Protocol):
 class _State:
     """The stacked runs between two stages."""
 
-    network: Network
-    masks: Masks
+    stack: Stack
     coefficients: Coefficients
 
 
@@ -144,8 +143,8 @@ class Cohort:
     def _train_dense(self, names: Sequence[str]) -> None:
         experiment = self.plan.experiment
         network = Network.initialise(experiment.layers, [run.seed for run in self._units], self.device)
-        state = _State(network, Masks.ones_like(network), Coefficients.initial(self._task))
-        active = state.masks.kept()
+        state = _State(Stack.dense(network), Coefficients.initial(self._task))
+        active = state.stack.masks.kept()
         fitted, spent = self._fit("dense", 0, experiment.dense, state, enforced=None)
         environment = determinism.environment(self.device)
         for name in names:
@@ -186,15 +185,16 @@ class Cohort:
         for journal in journals:
             journal.roll_back(environment)
         state = self._load(journals, done)
-        ledger = schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
+        ledger = variants.ledger(variant.pruner, experiment.layers, [stage.ratio for stage in variant.stages])
         for stage, config in list(zip(ledger, variant.stages, strict=True))[done:]:
-            active = state.masks.kept()
-            state.masks = pruner.select(state.network, state.masks, stage)
+            active = state.stack.masks.kept()
+            state.stack = pruner.select(state.stack, stage, lambda network: step.loss_gradients(network, self._task))
             label = f"{variant.name} stage {stage.stage}"
             fitted, spent = self._fit(label, stage.stage, config, state, enforced=pruner.enforced)
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
             self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
-        deployed = inference.deploy(state.network, state.masks) if pruner.enforced else [None] * len(journals)
+        last = state.stack
+        deployed = inference.deploy(last.network, last.masks) if pruner.enforced else [None] * len(journals)
         for index, (journal, content) in enumerate(zip(journals, deployed, strict=True)):
             files: dict[Literal["dense", "sparse"], str] = {
                 "dense": checkpoint_name(0),
@@ -208,7 +208,8 @@ class Cohort:
         stored = [checkpoint.read(journal.folder / checkpoint_name(stage)) for journal in journals]
         network, masks = from_checkpoints(stored, self.device)
         coefficients = Coefficients.from_dicts([one.coefficients for one in stored], self.device)
-        return _State(network, masks or Masks.ones_like(network), coefficients)
+        stack = Stack.dense(network) if masks is None else Stack(network, masks)
+        return _State(replace(stack, neurons=neurons_of(stored, self.device)), coefficients)
 
     def _fit(
         self, label: str, stage: int, config: DenseConfig | StageConfig, state: _State, *, enforced: bool | None
@@ -227,13 +228,13 @@ class Cohort:
         shown = self.phase(f"{self.name} {label}, {len(self._units)} runs", config.epochs)
         with cost.measure(self.device) as meter:
             fitted = training.fit(
-                state.network,
+                state.stack.network,
                 state.coefficients,
                 self._task,
                 settings,
                 seeds=[run.seed for run in self._units],
                 stage=stage,
-                masks=None if enforced is None else state.masks,
+                masks=None if enforced is None else state.stack.masks,
                 enforced=bool(enforced),
                 on_epoch=lambda epoch, _, losses: shown.epoch(epoch, float(losses.mean())),
             )
@@ -245,7 +246,7 @@ class Cohort:
             runs=len(self._units),
             seconds=meter.seconds,
             epochs=epochs,
-            flops=cost.training_flops(experiment.layers, *self._task.epoch_rows(settings.batch), epochs),
+            flops=cost.training_flops(state.stack.network.layers, *self._task.epoch_rows(settings.batch), epochs),
             peak_memory_bytes=meter.peak_memory_bytes,
             energy_joules=meter.energy_joules,
         )
@@ -254,11 +255,12 @@ class Cohort:
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def _write(self, journals: Sequence[Journal], runs: Sequence[PlannedRun], state: _State, phase: _Phase) -> None:
-        predicted = task.predict(state.network, self.dataset, self._task.scalers)
-        learned, kept = state.coefficients.as_dicts(), state.masks.kept()
-        masks = None if phase.stage == 0 else state.masks
+        stack, layers = state.stack, self.plan.experiment.layers
+        predicted = task.predict(stack.network, self.dataset, self._task.scalers)
+        learned, kept = state.coefficients.as_dicts(), stack.masks.kept()
+        masks = None if phase.stage == 0 or stack.neurons is not None else stack.masks
         for index, (journal, run) in enumerate(zip(journals, runs, strict=True)):
-            stored = to_checkpoint(state.network, masks, index, learned[index])
+            stored = to_checkpoint(stack.network, masks, index, learned[index], stack.neurons)
             content = checkpoint.encode(stored)
             entry = StageRecord(
                 stage=phase.stage,
@@ -268,7 +270,7 @@ class Cohort:
                 parameters=kept[index] + sum(bias.size for bias in stored.biases),
                 nonzero_weights=sum(int(np.count_nonzero(weight)) for weight in stored.weights),
                 reported_reduction=phase.reported_reduction,
-                layers=pruning.layer_statistics(state.network, state.masks, index),
+                layers=pruning.layer_statistics(stack.network, stack.masks, index, layers),
                 epochs_run=phase.fitted.epochs_run[index],
                 selected_epoch=phase.fitted.selected_epoch[index],
                 selected_by="validation",

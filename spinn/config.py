@@ -75,7 +75,11 @@ class PhysicsConfig(Stated):
 
 
 class StageConfig(Stated):
-    """One pruning stage: `ratio` of the active weights, a decimal string held exactly, then fine-tuning."""
+    """One pruning stage, then fine-tuning.
+
+    `ratio` is a decimal string, held exactly: of the weights still active, or, where the pruner removes neurons, of
+    the neurons that each hidden layer still has.
+    """
 
     ratio: str
     epochs: int = Field(ge=0)
@@ -94,10 +98,17 @@ class StageConfig(Stated):
 
 
 class Variant(Stated):
-    """One way of pruning that the experiment runs, and what the audit is expected to find in it."""
+    """One way of pruning that the experiment runs, and what the audit is expected to find in it.
+
+    `pruner`: single weights by magnitude over all layers, or as the faulty first version did; or whole neurons with the
+    lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what the loss would lose
+    to first order (`spinn.neurons`).
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    pruner: Literal["global-magnitude", "first-version"]
+    pruner: Literal[
+        "global-magnitude", "first-version", "neurons-incoming", "neurons-both-sides", "neurons-first-order"
+    ]
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     expected_findings: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pydantic
 
-from spinn import record, schedule
+from spinn import record, schedule, variants
 from spinn.config import STACK, Experiment
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
@@ -80,7 +80,7 @@ def criteria(experiment: Experiment) -> schedule.Criteria:
 def ledgers(experiment: Experiment) -> dict[str, tuple[schedule.Stage, ...]]:
     """The exact ledger of every variant."""
     return {
-        variant.name: schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
+        variant.name: variants.ledger(variant.pruner, experiment.layers, [stage.ratio for stage in variant.stages])
         for variant in experiment.variants
     }
 
@@ -92,11 +92,11 @@ def refuse_unreachable(experiment: Experiment) -> None:
         TargetMissedError: names the variant, the criterion, and the nearest schedule that holds.
     """
     for variant in experiment.variants:
-        stages = schedule.plan(experiment.layers, [stage.ratio for stage in variant.stages])
+        ratios = [stage.ratio for stage in variant.stages]
+        stages = variants.ledger(variant.pruner, experiment.layers, ratios)
         failed = [v for v in schedule.judge(experiment.layers, stages, criteria(experiment)) if not v.holds]
         if failed and MISSES_TARGET not in variant.expected_findings:
-            ratios = [stage.ratio for stage in variant.stages]
-            nearest = schedule.suggest(experiment.layers, ratios, criteria(experiment))
+            nearest = variants.suggest(variant.pruner, experiment.layers, ratios, criteria(experiment))
             mend = f"use ratios {','.join(nearest)}" if nearest else "no schedule reaches it: change the target"
             raise TargetMissedError(
                 f"variant {variant.name}: ratios {','.join(ratios)} end at {stages[-1].parameters:,} parameters, "
@@ -166,6 +166,7 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
                 pruned=stage.pruned,
                 kept_weights=stage.kept_weights,
                 parameters=stage.parameters,
+                widths=stage.widths,
             )
             for stage in stages
         )

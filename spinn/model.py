@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from spinn.checkpoint import Checkpoint
@@ -111,13 +111,23 @@ class Network:
         return Network([weight.detach().clone() for weight in self.weights], [b.detach().clone() for b in self.biases])
 
 
-def to_checkpoint(network: Network, masks: Masks | None, run: int, coefficients: dict[str, float]) -> Checkpoint:
-    """One run of the stack as arrays of its own; weights outside the masks are kept as they are, zero or not."""
+def to_checkpoint(
+    network: Network,
+    masks: Masks | None,
+    run: int,
+    coefficients: dict[str, float],
+    neurons: Sequence[Int[Tensor, "runs _"]] | None = None,
+) -> Checkpoint:
+    """One run of the stack as arrays of its own; weights outside the masks are kept as they are, zero or not.
+
+    `neurons` are those of each hidden layer, numbered as in the dense network, where some were removed.
+    """
     return Checkpoint(
         weights=tuple(_array(weight[run]) for weight in network.weights),
         biases=tuple(_array(bias[run]) for bias in network.biases),
         masks=None if masks is None else tuple(_array(mask[run]) for mask in masks.layers),
         coefficients=dict(coefficients),
+        neurons=None if neurons is None else tuple(_array(numbers[run].int()) for numbers in neurons),
     )
 
 
@@ -145,6 +155,14 @@ def from_checkpoints(
     if not sparse:
         return network, None
     return network, Masks(tuple(_stack(arrays, device) for arrays in zip(*sparse, strict=True)))
+
+
+def neurons_of(
+    checkpoints: Sequence[Checkpoint], device: str | torch.device = "cpu"
+) -> tuple[Int[Tensor, "runs _"], ...] | None:
+    """For each hidden layer the numbers that its neurons had in the dense network; None where none were removed."""
+    kept = [checkpoint.neurons for checkpoint in checkpoints if checkpoint.neurons is not None]
+    return tuple(_stack(arrays, device).long() for arrays in zip(*kept, strict=True)) if kept else None
 
 
 def _array(tensor: Tensor) -> np.ndarray:

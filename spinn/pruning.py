@@ -1,12 +1,13 @@
-"""Which weights go: exact selection over all layers, the faulty first version beside the sound one, and statistics.
+"""Which weights go, or which neurons: the pruners of an experiment by name, the faulty first version among them.
 
-Knows weights and masks; nothing of training. Counts come from the ledger (`spinn.schedule`), as integers.
+Knows weights and masks; nothing of training. Counts come from the ledger (`spinn.schedule`), as integers. How neurons
+are scored and removed is in `spinn.neurons`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
+from spinn.neurons import SCORES, Gradients, first_order, keep_neurons
 from spinn.record import LayerStatistics
 from spinn.schedule import Stage
+from spinn.variants import NEURON_PRUNERS
 
 
 def global_magnitude(
@@ -85,16 +88,25 @@ def first_version(network: Network, ratio: Fraction) -> Masks:
     return masks
 
 
-def layer_statistics(network: Network, masks: Masks, run: int) -> tuple[LayerStatistics, ...]:
+def layer_statistics(
+    network: Network, masks: Masks, run: int, layers: Sequence[int] | None = None
+) -> tuple[LayerStatistics, ...]:
     """Counts and magnitudes of each weight matrix of one run; where nothing is kept the magnitudes are 0.
 
     `std` is the population's; `nonzero` counts every weight that is not 0, pruned or not, so that a pruned weight
     that came back shows.
 
+    Args:
+        network: the stack.
+        masks: what of it is kept.
+        run: which run of it.
+        layers: widths of the dense network, whose matrices `weights` counts; None if they are this network's.
+
     Raises:
         NonFiniteError: a kept weight is inf or NaN.
     """
     rows = []
+    widths = network.layers if layers is None else layers
     for index, (weights, mask) in enumerate(zip(network.weights, masks.layers, strict=True)):
         weight, keep = weights[run].detach(), mask[run]
         kept = weight[keep].double()
@@ -104,7 +116,7 @@ def layer_statistics(network: Network, masks: Masks, run: int) -> tuple[LayerSta
         rows.append(
             LayerStatistics(
                 name=f"layers.{index}.weight",
-                weights=weight.numel(),
+                weights=widths[index] * widths[index + 1],
                 kept=kept.numel(),
                 nonzero=int(torch.count_nonzero(weight)),
                 mean_abs=float(magnitudes.mean()) if some else 0.0,
@@ -117,18 +129,40 @@ def layer_statistics(network: Network, masks: Masks, run: int) -> tuple[LayerSta
 
 
 @dataclass(frozen=True)
+class Stack:
+    """The networks of a cohort as the stages so far have left them.
+
+    Attributes:
+        network: what is trained on.
+        masks: which of its weights are kept; all, where neurons were removed instead.
+        neurons: for each hidden layer the numbers `[runs, kept]`, ascending, that its neurons had in the dense
+            network; None while there are all of them.
+    """
+
+    network: Network
+    masks: Masks
+    neurons: tuple[Int[Tensor, "runs _"], ...] | None = None
+
+    @classmethod
+    def dense(cls, network: Network) -> Stack:
+        """Networks before any pruning."""
+        return cls(network, Masks.ones_like(network))
+
+
+@dataclass(frozen=True)
 class Pruner:
     """A way of pruning that an experiment can name.
 
     Attributes:
         name: as experiment files spell it.
-        select: chooses the masks of a stage from the network, the masks before it, and its line of the ledger.
-        enforced: whether masks are held while the network is fine-tuned.
+        select: what a stage leaves, from what there is, the stage's line of the ledger, and a function that gives the
+            gradients of the data loss where a score asks for them.
+        enforced: whether there are masks that are held while the network is fine-tuned.
         reported: the reduction this pruner claims after the given stages, for a network of the given widths.
     """
 
     name: str
-    select: Callable[[Network, Masks, Stage], Masks]
+    select: Callable[[Stack, Stage, Callable[[Network], Gradients]], Stack]
     enforced: bool
     reported: Callable[[Sequence[Stage], Sequence[int]], float]
 
@@ -142,12 +176,27 @@ def _sum_of_ratios(stages: Sequence[Stage], layers: Sequence[int]) -> float:
     return float(sum(stage.ratio for stage in stages))
 
 
-def _select_sound(network: Network, masks: Masks, stage: Stage) -> Masks:
-    return global_magnitude(network, masks, stage.pruned)
+def _select_sound(stack: Stack, stage: Stage, gradients: object) -> Stack:
+    return replace(stack, masks=global_magnitude(stack.network, stack.masks, stage.pruned))
 
 
-def _select_first_version(network: Network, masks: Masks, stage: Stage) -> Masks:
-    return first_version(network, stage.ratio)
+def _select_first_version(stack: Stack, stage: Stage, gradients: object) -> Stack:
+    return replace(stack, masks=first_version(stack.network, stage.ratio))
+
+
+def _select_neurons(name: str) -> Callable[[Stack, Stage, Callable[[Network], Gradients]], Stack]:
+    """The pruner that removes the neurons with the lowest of these scores, and leaves the smaller networks."""
+    score = SCORES[name]
+
+    def select(stack: Stack, stage: Stage, gradients: Callable[[Network], Gradients]) -> Stack:
+        assert stage.widths is not None
+        needed = gradients(stack.network) if score is first_order else ()
+        small, kept = keep_neurons(stack.network, stage.widths[1:-1], score, needed)
+        if stack.neurons is not None:  # kept counts in the network of the stage before
+            kept = [numbers.gather(1, places) for numbers, places in zip(stack.neurons, kept, strict=True)]
+        return Stack(small, Masks.ones_like(small), tuple(kept))
+
+    return select
 
 
 PRUNERS: dict[str, Pruner] = {
@@ -155,6 +204,10 @@ PRUNERS: dict[str, Pruner] = {
     for pruner in (
         Pruner("global-magnitude", _select_sound, enforced=True, reported=_true_reduction),
         Pruner("first-version", _select_first_version, enforced=False, reported=_sum_of_ratios),
+        *(
+            Pruner(name, _select_neurons(name.removeprefix("neurons-")), enforced=False, reported=_true_reduction)
+            for name in NEURON_PRUNERS
+        ),
     )
 }
 

@@ -37,7 +37,10 @@ Split = Literal["train", "validation", "test"]
 
 
 class LedgerStage(Strict):
-    """One line of the pruning ledger; integers only. `stage` counts from 1."""
+    """One line of the pruning ledger; integers only. `stage` counts from 1.
+
+    `widths` are the network's after the stage, from input to output, where neurons go; None where single weights do.
+    """
 
     stage: int
     ratio: str
@@ -45,6 +48,7 @@ class LedgerStage(Strict):
     pruned: int
     kept_weights: int
     parameters: int
+    widths: tuple[int, ...] | None = None
 
 
 class PlannedDataset(Strict):
@@ -99,7 +103,10 @@ class Plan(Strict):
 
 
 class LayerStatistics(Strict):
-    """One weight matrix after a stage's fine-tuning. `nonzero` counts weights that are not 0, masked or not."""
+    """One weight matrix after a stage's fine-tuning. `nonzero` counts weights that are not 0, masked or not.
+
+    `weights` is the size of the dense network's matrix; `kept` that of the smaller one where neurons went.
+    """
 
     name: str
     weights: int
@@ -114,9 +121,10 @@ class LayerStatistics(Strict):
 class StageRecord(Strict):
     """What one stage did; stage 0 is the dense network, before any pruning.
 
-    `active`, `pruned`, `kept_weights` and `parameters` are read off the masks; `nonzero_weights` off the weights at
-    the stage's end. `reported_reduction` is what the pruner itself claims to have reached. `residuals` are the physics
-    terms of the network as it is at the stage's end (see `spinn.training.residuals`).
+    `active`, `pruned`, `kept_weights` and `parameters` are read off the masks, or off the smaller network where neurons
+    went; `nonzero_weights` off the weights at the stage's end. `reported_reduction` is what the pruner itself claims to
+    have reached. `residuals` are the physics terms of the network as it is at the stage's end (see
+    `spinn.training.residuals`).
     """
 
     stage: int
@@ -175,8 +183,9 @@ class PhaseCost(Strict):
 class Latency(Strict):
     """Wall time of one forward pass at batch 1 on one thread.
 
-    `flops` are those of the active weights; a masked network executes the dense network's all the same. `file_bytes`
-    and `memory_bytes` are the sizes of its checkpoint and of its tensors once loaded.
+    `flops` are those of the active weights; a masked network executes the dense network's all the same, one from which
+    neurons were removed only its own. `file_bytes` and `memory_bytes` are the sizes of its checkpoint and of its
+    tensors once loaded.
     """
 
     model: Literal["dense", "sparse"]

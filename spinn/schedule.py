@@ -3,7 +3,8 @@
 Knows layer widths, ratios and file sizes; knows nothing of weights, tensors or training, and imports the standard
 library only. There is no float in here: a ratio is a `Fraction`, a count an `int`.
 
-*Prunable* are the weight matrices; biases are never pruned. A stage ratio applies to the weights still active.
+*Prunable* are the weight matrices; biases are never pruned. A stage ratio applies to the weights still active,
+or, where whole neurons go (`plan_neurons`), to the neurons that each hidden layer still has.
 """
 
 from __future__ import annotations
@@ -100,8 +101,9 @@ def total_parameters(layers: Sequence[int]) -> int:
 class Stage:
     """One line of the ledger: `pruned` of the `active` weights go, `kept_weights` stay, with biases `parameters`.
 
-    `stage` counts from 1; `ratio_text` is the ratio as it was written; `dense_weights` are the prunable weights of
-    the network before any pruning.
+    `stage` counts from 1; `ratio_text` is the ratio as it was written; `dense_weights` are the prunable weights, and
+    `dense_parameters` all parameters, of the network before any pruning. `widths` are those of the network after the
+    stage, from input to output, where neurons go; None where single weights do.
     """
 
     stage: int
@@ -112,6 +114,8 @@ class Stage:
     kept_weights: int
     parameters: int
     dense_weights: int
+    dense_parameters: int
+    widths: tuple[int, ...] | None = None
 
     @property
     def weight_sparsity(self) -> Fraction:
@@ -121,8 +125,7 @@ class Stage:
     @property
     def reduction(self) -> Fraction:
         """Share of all parameters that is gone after this stage."""
-        biases = self.parameters - self.kept_weights
-        return Fraction(self.dense_weights - self.kept_weights, self.dense_weights + biases)
+        return Fraction(self.dense_parameters - self.parameters, self.dense_parameters)
 
 
 def plan(layers: Sequence[int], ratios: Sequence[str | Fraction]) -> tuple[Stage, ...]:
@@ -136,16 +139,46 @@ def plan(layers: Sequence[int], ratios: Sequence[str | Fraction]) -> tuple[Stage
         ScheduleError: a width or ratio without meaning, or no ratio at all.
     """
     dense, biases = prunable_weights(layers), sum(layers[1:])
-    if isinstance(ratios, str) or len(ratios) == 0:
-        raise ScheduleError(f"ratios = {ratios!r}: one string for each stage, such as 0.30, 0.30, 0.24, 0.24")
     stages, active = [], dense
-    for number, text in enumerate(ratios, start=1):
-        ratio = parse_ratio(text, f"ratio[{number}]")
+    for number, (text, ratio) in enumerate(_each(ratios), start=1):
         pruned = _pruned(active, ratio)
         kept = active - pruned
-        stages.append(Stage(number, ratio, _written(text), active, pruned, kept, kept + biases, dense))
+        stages.append(Stage(number, ratio, _written(text), active, pruned, kept, kept + biases, dense, dense + biases))
         active = kept
     return tuple(stages)
+
+
+def plan_neurons(layers: Sequence[int], ratios: Sequence[str | Fraction]) -> tuple[Stage, ...]:
+    """The ledger of a schedule that removes neurons: round-half-even(ratio · neurons) of those each hidden layer has.
+
+    The networks before and after a stage are fully connected; their weights and parameters are what the ledger counts.
+
+    Raises:
+        ScheduleError: as `plan`; or there is no hidden layer, or one would be empty.
+    """
+    before = check_layers(layers)
+    dense, parameters = prunable_weights(before), total_parameters(before)
+    if len(before) < 3:
+        raise ScheduleError(f"layers = {list(before)}: no hidden layer whose neurons could go; prune single weights")
+    stages = []
+    for number, (text, ratio) in enumerate(_each(ratios), start=1):
+        after = (before[0], *(neurons - _pruned(neurons, ratio) for neurons in before[1:-1]), before[-1])
+        if 0 in after:
+            raise ScheduleError(
+                f"ratio[{number}] = {_written(text)}: layers[{after.index(0)}] loses all its neurons; prune less"
+            )
+        active, kept = prunable_weights(before), prunable_weights(after)
+        counts = (active, active - kept, kept, total_parameters(after))
+        stages.append(Stage(number, ratio, _written(text), *counts, dense, parameters, after))
+        before = after
+    return tuple(stages)
+
+
+def _each(ratios: Sequence[str | Fraction]) -> list[tuple[str | Fraction, Fraction]]:
+    """Every ratio as it was written, and its exact value."""
+    if isinstance(ratios, str) or len(ratios) == 0:
+        raise ScheduleError(f"ratios = {ratios!r}: one string for each stage, such as 0.30, 0.30, 0.24, 0.24")
+    return [(text, parse_ratio(text, f"ratio[{number}]")) for number, text in enumerate(ratios, start=1)]
 
 
 def _pruned(active: int, ratio: Fraction) -> int:
@@ -166,10 +199,26 @@ def size_on_disk(layers: Sequence[int], kept_weights: int) -> int:
     coefficients = 8 * _MOST_COEFFICIENTS
     wide = "9" * len(str(4 * total_parameters(widths) + masks + coefficients))
     names = [f"layers.{i}.{part}" for i in range(len(sizes)) for part in ("weight.mask", "weight.values", "bias")]
-    names += ["physics." + "x" * _LONGEST_COEFFICIENT] * _MOST_COEFFICIENTS
+    return 4 * (kept_weights + sum(widths[1:])) + masks + coefficients + _header(widths, names, wide)
+
+
+def compact_size_on_disk(layers: Sequence[int]) -> int:
+    """Upper bound, in bytes, of the checkpoint of a network from which neurons were removed, of these widths.
+
+    4 bytes for each parameter and for each hidden neuron's number in the dense network; the rest as in `size_on_disk`.
+    """
+    widths = check_layers(layers)
+    size = 4 * (total_parameters(widths) + sum(widths[1:-1])) + 8 * _MOST_COEFFICIENTS
+    wide = "9" * len(str(size))
+    names = [f"layers.{i}.{part}" for i in range(len(widths) - 1) for part in ("weight", "bias", "neurons")]
+    return size + _header(widths, names, f"{wide},{wide}")
+
+
+def _header(widths: Sequence[int], names: Sequence[str], wide: str) -> int:
+    """Bytes of a safetensors header at most, with every shape and offset as wide as `wide`."""
+    names = [*names, *["physics." + "x" * _LONGEST_COEFFICIENT] * _MOST_COEFFICIENTS]
     entries = (f',"{name}":{{"dtype":"F32","shape":[{wide}],"data_offsets":[{wide},{wide}]}}' for name in names)
-    header = '{"__metadata__":{"layers":"' + str(list(widths)) + '"}' + "".join(entries) + "}"
-    return 4 * (kept_weights + sum(widths[1:])) + masks + coefficients + 8 + len(header) + 7
+    return 8 + len('{"__metadata__":{"layers":"' + str(list(widths)) + '"}' + "".join(entries) + "}") + 7
 
 
 # --- criteria --------------------------------------------------------------------------------------------------------
@@ -230,7 +279,7 @@ def judge(layers: Sequence[int], stages: Sequence[Stage], criteria: Criteria) ->
             CriterionVerdict("parameter-range", holds, value, criteria.parameter_range, "" if holds else short)
         )
     if criteria.size_bytes is not None:
-        size = size_on_disk(layers, last.kept_weights)
+        size = compact_size_on_disk(last.widths) if last.widths else size_on_disk(layers, last.kept_weights)
         holds = size <= criteria.size_bytes
         short = f"{size - criteria.size_bytes:,} bytes too many"
         verdicts.append(CriterionVerdict("size-on-disk", holds, size, criteria.size_bytes, "" if holds else short))

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from spinn import variants
 from spinn.errors import InputError, ScheduleError
 from spinn.schedule import (
     Criteria,
@@ -23,12 +24,11 @@ from spinn.schedule import (
     parse_ratio,
     parse_reduction,
     percent,
-    plan,
     prunable_weights,
     solve,
-    suggest,
     total_parameters,
 )
+from spinn.variants import NEURON_PRUNERS, PRUNERS
 
 MISSES = "schedule-reaches-target"  # the finding a variant declares when it is meant to miss its target
 
@@ -49,7 +49,7 @@ class Check:
     """A schedule, what comes of it, and what would hold instead.
 
     `declared`: the experiment says that this schedule is meant to miss. `suggestion` is None where nothing needs
-    mending, or where nothing holds, which `why_none` then explains.
+    mending, or where nothing holds, which `why_none` then explains. `pruner` says what the ratios are of.
     """
 
     layers: tuple[int, ...]
@@ -58,6 +58,7 @@ class Check:
     suggestion: tuple[str, ...] | None = None
     why_none: str = ""
     declared: bool = False
+    pruner: str = PRUNERS[0]
 
     @property
     def holds(self) -> bool:
@@ -77,6 +78,7 @@ class Check:
                     "parameters": stage.parameters,
                     "weight_sparsity": _number(stage.weight_sparsity),
                     "reduction": _number(stage.reduction),
+                    **({} if stage.widths is None else {"widths": list(stage.widths)}),
                 }
                 for stage in self.stages
             ],
@@ -90,16 +92,18 @@ class Check:
 
     def as_text(self) -> str:
         """The ledger, a line for each criterion, and the advice, aligned, without a line end."""
+        first = ("stage", "ratio", "widths") if self.pruner in NEURON_PRUNERS else ("stage", "ratio")
         lines = [
             f"{'-'.join(map(str, self.layers))}: {prunable_weights(self.layers):,} prunable weights and "
             f"{sum(self.layers[1:]):,} biases, {total_parameters(self.layers):,} parameters",
             "",
             *_table(
-                ("stage", "ratio", "active", "pruned", "kept", "parameters", "weight sparsity", "reduction"),
+                (*first, "active", "pruned", "kept", "parameters", "weight sparsity", "reduction"),
                 [
                     (
                         str(stage.stage),
                         stage.ratio_text,
+                        *([] if stage.widths is None else ["-".join(map(str, stage.widths))]),
                         f"{stage.active:,}",
                         f"{stage.pruned:,}",
                         f"{stage.kept_weights:,}",
@@ -125,26 +129,35 @@ class Check:
             return f"declared to miss: {MISSES!r} is among its expected_findings"
         if self.suggestion is None:
             return f"no schedule holds: {self.why_none}"
-        last = plan(self.layers, self.suggestion)[-1]
+        last = variants.ledger(self.pruner, self.layers, self.suggestion)[-1]
         ratios = ",".join(self.suggestion)
         return (
             f"nearest schedule that holds: {ratios}  ({last.parameters:,} parameters, {percent(last.reduction)} fewer)"
         )
 
 
-def check(layers: Sequence[int], ratios: Sequence[str], criteria: Criteria, *, declared: bool = False) -> Check:
+def check(
+    layers: Sequence[int],
+    ratios: Sequence[str],
+    criteria: Criteria,
+    *,
+    declared: bool = False,
+    pruner: str = PRUNERS[0],
+) -> Check:
     """Judge a schedule, and look for the nearest one that holds if it does not and is not `declared` to miss.
 
     Raises:
         ScheduleError: a width or ratio without meaning.
     """
-    widths, stages = check_layers(layers), plan(layers, ratios)
-    found = Check(widths, stages, judge(widths, stages, criteria), declared=declared)
+    widths, stages = check_layers(layers), variants.ledger(pruner, layers, ratios)
+    found = Check(widths, stages, judge(widths, stages, criteria), declared=declared, pruner=pruner)
     if found.holds or declared:
         return found
-    nearest = suggest(widths, ratios, criteria)
+    nearest = variants.suggest(pruner, widths, ratios, criteria)
     if nearest is not None:
         return replace(found, suggestion=nearest)
+    if pruner in NEURON_PRUNERS:
+        return replace(found, why_none="all ratios shifted alike, in steps of 0.001, meet the criteria nowhere")
     try:  # as many stages as can be solved for: the reason is the criteria's, not the number of stages
         return replace(found, suggestion=solve(widths, criteria, stages=min(len(ratios), MOST_STAGES)))
     except ScheduleError as error:
@@ -157,13 +170,16 @@ def check_experiment(path: Path, asked: Criteria) -> dict[str, Check]:
     Raises:
         InputError: the file is missing, is not TOML, or lacks or misspells something that a check needs.
     """
-    layers, target, variants = _read_experiment(path)
+    layers, target, stated = _read_experiment(path)
     criteria = Criteria(
         target.reduction if asked.reduction is None else asked.reduction,
         target.parameter_range if asked.parameter_range is None else asked.parameter_range,
         target.size_bytes if asked.size_bytes is None else asked.size_bytes,
     )
-    return {name: check(layers, ratios, criteria, declared=declared) for name, (ratios, declared) in variants.items()}
+    return {
+        name: check(layers, variant.ratios, criteria, declared=variant.declared, pruner=variant.pruner)
+        for name, variant in stated.items()
+    }
 
 
 def _number(value: Fraction | int | tuple[int, int]) -> float | int | list[int]:
@@ -202,8 +218,17 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[
 # --- the experiment file, as far as a check needs it ------------------------------------------------------------------
 
 
-def _read_experiment(path: Path) -> tuple[tuple[int, ...], Criteria, dict[str, tuple[tuple[str, ...], bool]]]:
-    """Layers, criteria, and of each variant its ratios and whether it is declared to miss; nothing else is judged.
+@dataclass(frozen=True)
+class _Stated:
+    """What a file states of a variant; `declared`: that it is meant to miss the target."""
+
+    pruner: str
+    ratios: tuple[str, ...]
+    declared: bool
+
+
+def _read_experiment(path: Path) -> tuple[tuple[int, ...], Criteria, dict[str, _Stated]]:
+    """Layers, criteria, and of each variant what a check needs; nothing else is judged.
 
     By hand, because the schema's library alone would take longer to load than the whole check may.
     """
@@ -219,18 +244,18 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], Criteria, dict[str, t
         _known(content, EXPERIMENT_KEYS, "")
         layers = check_layers(_typed(content, "layers", list, ""))
         target = _read_target(content)
-        variants = {}
+        stated: dict[str, _Stated] = {}
         for index, variant in enumerate(_typed(content, "variants", list, "")):
             where = f"variants[{index}]."
             name = _typed(_table_of(variant, where), "name", str, where)
-            if name in variants:
+            if name in stated:
                 raise InputError(f"{where}name = {name!r}: names are unique")
-            variants[name] = _read_variant(variant, where)
-        if not variants:
+            stated[name] = _read_variant(variant, where)
+        if not stated:
             raise InputError("variants = []: at least one")
     except InputError as error:
         raise type(error)(f"{path}: {error}") from None
-    return layers, target, variants
+    return layers, target, stated
 
 
 def _read_target(content: dict[str, Any]) -> Criteria:
@@ -248,8 +273,11 @@ def _read_target(content: dict[str, Any]) -> Criteria:
     )
 
 
-def _read_variant(variant: dict[str, Any], where: str) -> tuple[tuple[str, ...], bool]:
+def _read_variant(variant: dict[str, Any], where: str) -> _Stated:
     _known(variant, VARIANT_KEYS, where)
+    pruner = _typed(variant, "pruner", str, where)
+    if pruner not in PRUNERS:
+        raise InputError(f"{where}pruner = {pruner!r}: one of {', '.join(PRUNERS)}")
     ratios = []
     for index, stage in enumerate(_typed(variant, "stages", list, where)):
         place = f"{where}stages[{index}]."
@@ -258,7 +286,8 @@ def _read_variant(variant: dict[str, Any], where: str) -> tuple[tuple[str, ...],
         parse_ratio(ratios[-1], f"{place}ratio")
     if not ratios:
         raise InputError(f"{where}stages = []: at least one")
-    return tuple(ratios), "expected_findings" in variant and MISSES in _typed(variant, "expected_findings", list, where)
+    declared = "expected_findings" in variant and MISSES in _typed(variant, "expected_findings", list, where)
+    return _Stated(pruner, tuple(ratios), declared)
 
 
 def _whole(value: object) -> bool:

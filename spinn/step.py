@@ -167,6 +167,12 @@ def data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " ru
     return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
 
 
+def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs _ _"]]:
+    """Gradient of each run's data loss over all its training rows, one for each weight matrix `[runs, out, in]`."""
+    losses = data_loss(network(task.train.x), task.train)
+    return list(torch.autograd.grad(losses.sum(), network.weights))
+
+
 def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:
     groups: list[dict] = [
         {"params": network.weights, "weight_decay": settings.weight_decay},

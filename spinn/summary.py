@@ -53,7 +53,7 @@ def summary(runs: Path) -> str:
             for warning in record.warnings:
                 warnings[warning] = warnings.get(warning, 0) + 1
         if records:
-            lines += _counts(plan, records) + _accuracy(plan, runs, finished)
+            lines += _counts(plan, variant.name, records) + _accuracy(plan, runs, finished)
     lines += ["", f"training time: {sum(costs.values()):.1f} s, cohorts' phases added up"]
     lines += [f"  {key}: {seconds:.1f} s" for key, seconds in costs.items()]
     lines += ["", f"warnings: {len(warnings) or 'none'}"]
@@ -74,13 +74,15 @@ def _standing(runs: Path, planned: Sequence[PlannedRun]) -> str:
     return f", {len(unfinished)} under way" if unfinished else ""
 
 
-def _counts(plan: Plan, records: Sequence[Record]) -> list[str]:
+def _counts(plan: Plan, variant: str, records: Sequence[Record]) -> list[str]:
     total = schedule.total_parameters(plan.experiment.layers)
     weights = schedule.prunable_weights(plan.experiment.layers)
     last = [record.stages[-1] for record in records]
     kept = [stage.kept_weights for stage in last]
+    widths = plan.ledger[variant][-1].widths
+    kept_by = "the masks" if widths is None else f"removing neurons, {'-'.join(map(str, widths))}"
     rows = {
-        "parameters kept by the masks": [stage.parameters for stage in last],
+        f"parameters kept by {kept_by}": [stage.parameters for stage in last],
         "weights not zero at the end": [stage.nonzero_weights for stage in last],
     }
     lines = [f"  {name}: {_span(values)}" for name, values in rows.items()]

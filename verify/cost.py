@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from spinn.record import Latency, PhaseCost, Record
 from verify.folder import Fault, Folder, Run
-from verify.schedules import weights_and_biases
+from verify.schedules import expected_ledger, weights_and_biases
 
 MODELS = ("dense", "sparse")
 
@@ -24,7 +24,7 @@ def recomputed(folder: Folder, run: Run) -> Iterator[Fault]:
         yield Fault(f"latency is recorded of {models}: expected of dense and sparse, once each, or of none")
     elif record.stages:
         for latency in record.latency:
-            yield from _latency(folder, record, latency)
+            yield from _latency(folder, run, latency)
     first = record.cohort_runs[:1] == (record.run_id,)
     if first and not any(mate.latency for mate in mates):
         yield Fault(f"no run of cohort {record.cohort}, variant {record.variant}, has a latency")
@@ -66,8 +66,10 @@ def _phase(cost: PhaseCost, size: int) -> Iterator[str]:
             yield f"{name} = {value}: expected at least {bound:g}"
 
 
-def _latency(folder: Folder, record: Record, latency: Latency) -> Iterator[Fault]:
-    weights, biases = weights_and_biases(folder.plan.experiment.layers)
+def _latency(folder: Folder, run: Run, latency: Latency) -> Iterator[Fault]:
+    record, variant = run.checked, folder.plan.variant(run.planned.variant)
+    small = None if latency.model == "dense" else expected_ledger(folder, variant)[-1].widths
+    weights, biases = weights_and_biases(small or folder.plan.experiment.layers)
     stage = record.stages[0 if latency.model == "dense" else -1]
     active = weights if latency.model == "dense" else stage.kept_weights
     own = {"file_bytes": stage.checkpoint_bytes, "memory_bytes": 4 * (weights + biases), "flops": 2 * active}

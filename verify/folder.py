@@ -1,4 +1,4 @@
-"""What lies in a folder of runs, read and decoded by code of the judge's own; judges nothing.
+"""What lies in a folder of runs, read by code of the judge's own; judges nothing.
 
 A file that is missing or cannot be read becomes `UnavailableError` where a check asks for it: the check is unchecked
 then, and `digests` says what is wrong with the file.
@@ -45,6 +45,7 @@ from spinn.record import (
     run_folder,
     seal_of,
 )
+from verify.network import Network, decode
 
 WITHHELD = "weights withheld"
 WHOLE = ("stage", "epoch", "run", "fold")  # columns of whole numbers
@@ -67,17 +68,6 @@ Table = dict[str, np.ndarray]  # column → its values
 
 Check = Callable[["Folder", "Run"], Iterator[Fault]]
 FolderCheck = Callable[["Folder"], Iterator[Fault]]
-
-
-@dataclass(frozen=True)
-class Network:
-    """One decoded checkpoint: `weights[i]` and `masks[i]` `[out, in]`, `biases[i]` `[out]`; dense masks are ones."""
-
-    weights: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-    masks: tuple[np.ndarray, ...]
-    dense: bool
-    coefficients: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -104,9 +94,8 @@ class Run:
         self.planned = planned
         self.folder = folder
         self.layers = plan.experiment.layers
-        self.deploys = (
-            plan.variant(planned.variant).pruner != "first-version"
-        )  # which holds no mask: nothing to cut off
+        # the first version holds no mask: nothing to cut off; where neurons went it is cut off already
+        self.deploys = plan.variant(planned.variant).pruner == "global-magnitude"
         self.digests = digests  # file name → sha256 of what is there
         self.problem = ""
         self.record: Record | None = None
@@ -339,49 +328,10 @@ def _read_network(path: Path, layers: Sequence[int], *, free: bool) -> Network:
         tensors = safetensors.numpy.load_file(path)
         if free:
             layers = (layers[0], *(tensors[f"layers.{i}.bias"].size for i in range(len(layers) - 2)), layers[-1])
-        return _decode(tensors, layers)
+        return decode(tensors, layers)
     except FileNotFoundError:
         raise UnavailableError(f"{path.name}: no such file") from None
     except KeyError as error:
         raise UnavailableError(f"{path.name}: not a readable checkpoint (tensor {error} is missing)") from None
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise UnavailableError(f"{path.name}: not a readable checkpoint ({error})") from None
-
-
-def _decode(tensors: dict[str, np.ndarray], layers: Sequence[int]) -> Network:
-    """Tensors of a checkpoint file as weights, masks and biases; the layout is that of spinn/checkpoint.py."""
-    weights, biases, masks = [], [], []
-    dense = "layers.0.weight" in tensors
-    left = dict(tensors)
-    for index in range(len(layers) - 1):
-        shape = (layers[index + 1], layers[index])
-        name = f"layers.{index}.weight"
-        if dense:
-            mask = np.ones(shape, bool)
-            weight = _take(left, name, np.float32, shape)
-        else:
-            size = shape[0] * shape[1]
-            bits = np.unpackbits(_take(left, f"{name}.mask", np.uint8, ((size + 7) // 8,)))
-            if bits[size:].any():
-                raise ValueError(f"{name}.mask has ones beyond its {size} weights")
-            mask = bits[:size].reshape(shape).astype(bool)
-            values = _take(left, f"{name}.values", np.float32, (int(mask.sum()),))
-            outside = f"{name}.outside"
-            weight = _take(left, outside, np.float32, shape).copy() if outside in left else np.zeros(shape, np.float32)
-            weight[mask] = values
-        weights.append(weight)
-        masks.append(mask)
-        biases.append(_take(left, f"layers.{index}.bias", np.float32, (shape[0],)))
-    coefficients = {name.removeprefix("physics."): float(_take(left, name, np.float64, (1,))[0])
-                    for name in tensors if name.startswith("physics.")}  # fmt: skip
-    if left:
-        raise ValueError(f"tensor {sorted(left)[0]!r} does not belong to layers {tuple(layers)}")
-    return Network(tuple(weights), tuple(biases), tuple(masks), dense, coefficients)
-
-
-def _take(tensors: dict[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    tensor = tensors.pop(name)
-    if tensor.dtype != dtype or tensor.shape != shape:
-        expected = f"{np.dtype(dtype).name}{list(shape)}"
-        raise ValueError(f"{name} is {tensor.dtype}{list(tensor.shape)}, expected {expected}")
-    return tensor

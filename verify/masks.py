@@ -12,7 +12,8 @@ from itertools import pairwise
 import numpy as np
 
 from spinn.record import LayerStatistics, StageRecord, checkpoint_name
-from verify.folder import Fault, Folder, Network, Run
+from verify.folder import Fault, Folder, Run
+from verify.network import Network
 from verify.schedules import Line, expected_ledger, reduction, weights_and_biases
 
 REDUCTION_TOLERANCE = 1e-9  # a reported reduction is a ratio of two integers below 2⁵³, in float64
@@ -23,7 +24,7 @@ def ledger_achieved(folder: Folder, run: Run) -> Iterator[Fault]:
     """Planned counts = counts of the masks in the checkpoints = the record's own numbers, stage by stage."""
     record, layers = run.checked, folder.plan.experiment.layers
     weights, biases = weights_and_biases(layers)
-    dense = Line(0, "0", weights, 0, weights, weights + biases)
+    dense = Line(0, "0", weights, 0, weights, weights + biases, None)
     planned = (dense, *expected_ledger(folder, folder.plan.variant(run.planned.variant)))
     numbers = [stage.stage for stage in record.stages]
     if numbers != [line.stage for line in planned]:
@@ -32,20 +33,25 @@ def ledger_achieved(folder: Folder, run: Run) -> Iterator[Fault]:
     before = weights
     for line, stage in zip(planned, record.stages, strict=True):
         network = run.network(stage.stage)
-        kept = sum(int(mask.sum()) for mask in network.masks)
-        counted = {"active": before, "pruned": before - kept, "kept_weights": kept, "parameters": kept + biases}
-        for name, value in counted.items():
+        counted = _counted(network, before)
+        for name, value in {**counted, "widths": network.widths}.items():
             if getattr(line, name) != value:
                 message = f"stage {stage.stage}: {name} planned {getattr(line, name)}, in the checkpoint {value}"
                 yield Fault(message, {"stage": stage.stage, "quantity": name})
         yield from _stage_counts(stage, counted)
         yield from _layer_counts(stage, network)
-        true = float(reduction(layers, kept + biases))
+        true = float(reduction(layers, network.parameters))
         if not abs(stage.reported_reduction - true) <= REDUCTION_TOLERANCE:
             message = f"stage {stage.stage}: a reduction of {100 * stage.reported_reduction:.2f} % is reported"
             data = {"stage": stage.stage, "reported": stage.reported_reduction, "true": true}
             yield Fault(f"{message}, it is {100 * true:.2f} %", data)
-        before = kept
+        before = network.kept_weights
+
+
+def _counted(network: Network, before: int) -> dict[str, int]:
+    """What a stage left, counted in its checkpoint; `before` weights were active before it."""
+    kept = network.kept_weights
+    return {"active": before, "pruned": before - kept, "kept_weights": kept, "parameters": network.parameters}
 
 
 def record_of_checkpoints(folder: Folder, run: Run) -> Iterator[Fault]:
@@ -57,13 +63,11 @@ def record_of_checkpoints(folder: Folder, run: Run) -> Iterator[Fault]:
         yield from _claimed_reduction(folder, run, stage)
     if run.withheld():
         return  # `ledger-achieved` says so
-    before, biases = weights_and_biases(folder.plan.experiment.layers)
+    before = weights_and_biases(folder.plan.experiment.layers)[0]
     for stage in run.checked.stages:
         network, name = run.network(stage.stage), checkpoint_name(stage.stage)
-        kept = sum(int(mask.sum()) for mask in network.masks)
-        counted = {"active": before, "pruned": before - kept, "kept_weights": kept, "parameters": kept + biases}
-        before = kept
-        yield from _stage_counts(stage, counted)
+        yield from _stage_counts(stage, _counted(network, before))
+        before = network.kept_weights
         yield from _layer_counts(stage, network)
         size = (run.folder / name).stat().st_size
         if (stage.checkpoint, stage.checkpoint_bytes) != (name, size):
@@ -160,10 +164,14 @@ def magnitude_order(folder: Folder, run: Run) -> Iterator[Fault]:
 
 
 def biases_kept(folder: Folder, run: Run) -> Iterator[Fault]:
-    """Biases are never pruned: none that was at work is exactly zero after a later stage."""
+    """Biases are never pruned: none that was at work is exactly zero after a later stage, unless its neuron is gone."""
     for earlier, later in pairwise(stage.stage for stage in run.checked.stages):
-        pairs = zip(run.network(earlier).biases, run.network(later).biases, strict=True)
-        zeroed = [int(((before != 0) & (after == 0)).sum()) for before, after in pairs]
+        left = run.network(later)
+        pairs = list(zip(run.network(earlier).biases, left.biases, strict=True))
+        zeroed = [
+            int(((before != 0) & (after == 0) & left.present(layer)).sum())
+            for layer, (before, after) in enumerate(pairs)
+        ]
         layers = {f"layers.{index}.bias": number for index, number in enumerate(zeroed)}
         count = sum(zeroed)
         if count:

@@ -8,7 +8,8 @@ import numpy as np
 
 from spinn.data.dataset import TARGETS
 from spinn.record import Scaler
-from verify.folder import Fault, Folder, Network, Run
+from verify.folder import Fault, Folder, Run
+from verify.network import Network
 from verify.records import aligned
 
 TOLERANCE = 1e-4  # of a target's scale: float32 arithmetic through five layers stays two orders below
@@ -21,7 +22,7 @@ def replayed(folder: Folder, run: Run) -> Iterator[Fault]:
     if not fits(folder, run):
         yield Fault("features, scaler and network inputs of the record do not fit each other")
         return
-    inputs = _inputs(folder, run)
+    inputs = scaled_inputs(folder, run)
     for (stage, target), predicted in aligned(folder, run).predicted.items():
         outputs = _outputs(run, stage, inputs)
         index = TARGETS.index(target)
@@ -43,7 +44,7 @@ def deployed(folder: Folder, run: Run) -> Iterator[Fault]:
     """The deployed network, from which neurons were removed, says what the masked network of the last stage says."""
     if not run.deploys or not run.checked.stages or not fits(folder, run):
         return
-    inputs = _inputs(folder, run)
+    inputs = scaled_inputs(folder, run)
     masked, own = _outputs(run, run.checked.stages[-1].stage, inputs), forward(run.deployed(), inputs)
     error = np.abs(own - masked)
     wrong = ~(error <= DEPLOYED_TOLERANCE * (1 + np.abs(masked)))
@@ -61,7 +62,7 @@ def fits(folder: Folder, run: Run) -> bool:
     return inputs and outputs and all(name in folder.dataset.columns for name in names)
 
 
-def _inputs(folder: Folder, run: Run) -> np.ndarray:
+def scaled_inputs(folder: Folder, run: Run) -> np.ndarray:
     """Scaled features `[cuts, features]`."""
     columns = [folder.dataset.columns[name] for name in run.checked.features]
     return scale(np.stack(columns, axis=1), run.checked.scaler)

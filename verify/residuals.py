@@ -13,7 +13,8 @@ import numpy as np
 
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, TARGETS
 from spinn.record import Scaler
-from verify.folder import Fault, Folder, Network, Run, UnavailableError
+from verify.folder import Fault, Folder, Run, UnavailableError
+from verify.network import Network
 from verify.replay import fits, scale
 
 TOLERANCE = 1e-3  # relative: a mean square of differences of float32 rates

@@ -14,7 +14,7 @@ from verify.folder import Fault, Folder, Run
 
 @dataclass(frozen=True)
 class Line:
-    """One stage of the recomputed ledger."""
+    """One stage of the recomputed ledger; `widths` after it where neurons go, from input to output."""
 
     stage: int
     ratio: str
@@ -22,6 +22,7 @@ class Line:
     pruned: int
     kept_weights: int
     parameters: int
+    widths: tuple[int, ...] | None
 
 
 def weights_and_biases(layers: Sequence[int]) -> tuple[int, int]:
@@ -35,8 +36,20 @@ def ledger(layers: Sequence[int], ratios: Sequence[str]) -> tuple[Line, ...]:
     lines = []
     for stage, text in enumerate(ratios, start=1):
         pruned = half_to_even(Fraction(text), active)
-        lines.append(Line(stage, text, active, pruned, active - pruned, active - pruned + biases))
+        lines.append(Line(stage, text, active, pruned, active - pruned, active - pruned + biases, None))
         active -= pruned
+    return tuple(lines)
+
+
+def neuron_ledger(layers: Sequence[int], ratios: Sequence[str]) -> tuple[Line, ...]:
+    """Each ratio applies to the neurons that each hidden layer still has; what is left is fully connected."""
+    inputs, *hidden, outputs = layers
+    lines = []
+    for stage, text in enumerate(ratios, start=1):
+        active, _ = weights_and_biases((inputs, *hidden, outputs))
+        hidden = [neurons - half_to_even(Fraction(text), neurons) for neurons in hidden]
+        kept, biases = weights_and_biases((inputs, *hidden, outputs))
+        lines.append(Line(stage, text, active, active - kept, kept, kept + biases, (inputs, *hidden, outputs)))
     return tuple(lines)
 
 
@@ -54,7 +67,8 @@ def reduction(layers: Sequence[int], parameters: int) -> Fraction:
 
 def expected_ledger(folder: Folder, variant: Variant) -> tuple[Line, ...]:
     """The ledger that the plan should hold for `variant`."""
-    return ledger(folder.plan.experiment.layers, [stage.ratio for stage in variant.stages])
+    planned = neuron_ledger if variant.pruner.startswith("neurons-") else ledger
+    return planned(folder.plan.experiment.layers, [stage.ratio for stage in variant.stages])
 
 
 def ledger_arithmetic(folder: Folder) -> Iterator[Fault]:
@@ -101,10 +115,10 @@ def _misses(target: TargetConfig, layers: Sequence[int], last: Line) -> Iterator
             message = f"the schedule ends at {last.parameters} parameters; {low} to {high} are asked for"
             yield Fault(message, data)
     if target.size_bytes is not None:
-        weights, biases = weights_and_biases(layers)
-        least = 4 * (last.kept_weights + biases) + weights // 8
+        mask = weights_and_biases(layers)[0] // 8 if last.widths is None else 0
+        least = 4 * last.parameters + mask
         if least > target.size_bytes:
-            message = f"{last.parameters} parameters and their mask take at least {least} bytes"
+            message = f"{last.parameters} parameters{' and their mask' if mask else ''} take at least {least} bytes"
             yield Fault(f"{message}; {target.size_bytes} are allowed", data)
 
 

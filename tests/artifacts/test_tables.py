@@ -154,3 +154,40 @@ def test_layers_add_up_to_the_network(found: Results):
     frame = tables.layers(found).frame
     assert sum(frame[frame["variant"] == "sparse"]["kept"]) == pytest.approx(79)
     assert len(tables.layers(found, all_stages=True).frame) == 2 * 3 * 3
+
+
+def without_neurons(found: Results, lost: int) -> Results:
+    """The same results, as if the sparse variant's last stage had removed neurons, and with them `lost` biases."""
+    *before, last = found.plan.ledger["sparse"]
+    stage = last.model_copy(update={"widths": (18, 4, 3, 2), "parameters": last.parameters - lost})
+    plan = found.plan.model_copy(update={"ledger": {**found.plan.ledger, "sparse": (*before, stage)}})
+    records = []
+    for record in found.records:
+        *stages, end = record.stages
+        end = end.model_copy(update={"parameters": end.parameters - lost, "nonzero_weights": end.kept_weights})
+        records.append(record.model_copy(update={"stages": (*stages, end)}) if record.variant == "sparse" else record)
+    return replace(found, plan=plan, records=tuple(records))
+
+
+def test_widths_stand_in_the_schedule_where_neurons_went(found: Results):
+    """After the stage, from input to output; no such column, and no note on it, where only single weights go."""
+    assert "widths after" not in tables.schedule(found).frame
+    assert tables.NEURONS not in tables.schedule(found).notes
+    smaller = without_neurons(found, 3)
+    table = tables.schedule(smaller)
+    assert cell(table, "widths after", variant="sparse", stage="2") == "18-4-3-2"
+    assert cell(table, "widths after", variant="first-version †", stage="2") == "–"
+    assert cell(table, "runs as planned", variant="sparse", stage="2") == cell(
+        table, "runs", variant="sparse", stage="2"
+    )
+    for made in (table, tables.before_after(smaller), tables.progression(smaller)):
+        assert tables.NEURONS in made.notes
+        assert "widths after" not in {name.split(".")[-1] for name in made.numbers()}  # a text, not a number
+
+
+def test_biases_of_removed_neurons_are_gone_from_the_weights_too(found: Results):
+    """With no kept weight at zero, what the weights say is what the mask says, also where biases went."""
+    table = tables.before_after(without_neurons(found, 3))
+    rows = table.frame.set_index("")["sparse"]
+    assert rows["reduction in the weights (%)"] == pytest.approx(rows["reduction by the mask (%)"])
+    assert rows["parameters by the mask"] == found.plan.ledger["sparse"][-1].parameters - 3

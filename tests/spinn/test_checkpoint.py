@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,44 @@ def test_what_was_written_is_read(tmp_path: Path, sparse: bool, layers: tuple[in
     assert size == path.stat().st_size
     assert_same(checkpoint.read(path), sample(sparse=sparse, layers=layers))
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def small() -> Checkpoint:
+    """What is left of a network after neurons were removed."""
+    neurons = (np.array([0, 2, 5, 6, 511], np.int32), np.array([1, 3, 7, 8], np.int32))
+    return replace(sample(sparse=False), neurons=neurons)
+
+
+def test_the_numbers_of_kept_neurons_are_read_as_written(tmp_path: Path):
+    """Dense matrices of the small widths, and for each hidden layer the neurons' numbers in the dense network."""
+    path = tmp_path / "x.safetensors"
+    checkpoint.write(path, small())
+    back = checkpoint.read(path)
+    assert_same(back, small())
+    assert back.neurons is not None
+    assert [numbers.tolist() for numbers in back.neurons] == [[0, 2, 5, 6, 511], [1, 3, 7, 8]]
+    assert {numbers.dtype for numbers in back.neurons} == {np.dtype(np.int32)}
+    assert "layers.0.weight" in safetensors.numpy.load_file(path)
+
+
+@pytest.mark.parametrize(
+    ("network", "change", "message"),
+    [
+        (small(), {"layers.1.neurons": None}, "neurons of 1 layers: expected of each hidden layer"),
+        (small(), {"layers.2.neurons": np.zeros(2, np.int32)}, "neurons of 3 layers"),
+        (small(), {"layers.1.neurons": np.zeros(3, np.int32)}, r"int32\[3\], expected int32\[4\]"),
+        (small(), {"layers.1.neurons": np.zeros(4, np.int64)}, "int64"),
+        (replace(sample(), neurons=small().neurons), {}, "of a network without masks"),
+    ],
+)
+def test_neurons_that_do_not_fit_are_refused(tmp_path: Path, network: Checkpoint, change: dict, message: str):
+    """Of one hidden layer only, of the outputs too, of another length or type, or beside masks."""
+    tensors = safetensors.numpy.load(checkpoint.encode(network))
+    changed = {key: value for key, value in (tensors | change).items() if value is not None}
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(changed, path, metadata={"layers": json.dumps(LAYERS)})
+    with pytest.raises(RecordError, match=message):
+        checkpoint.read(path)
 
 
 @given(

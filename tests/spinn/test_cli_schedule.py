@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
-from spinn import config, schedule, schedule_check
+from spinn import config, schedule, schedule_check, variants
 
 LAYERS = ("--layers", "18,512,512,512,256,2")
 TARGET = ("--target-reduction", ".70")
@@ -153,6 +154,25 @@ def test_experiment_declares_its_miss(tmp_path):
     }
 
 
+def test_neurons_are_planned_with_their_widths(tmp_path):
+    """Where neurons go, the widths after each stage stand in the table and the JSON; the size is that of the file."""
+    path = tmp_path / "small.toml"
+    ratios = '{ ratio = "0.09" }, { ratio = "0.09" }, { ratio = "0.20" }, { ratio = "0.20" }'
+    content = EXPERIMENT.replace('"global-magnitude"', '"neurons-incoming"')
+    path.write_text(
+        content.replace('{ ratio = "0.30" }, { ratio = "0.30" }, { ratio = "0.24" }, { ratio = "0.24" }', ratios)
+    )
+    done = spinn("schedule", "check", str(path), "--size-bytes", "766204")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[2] for line in done.stdout.splitlines()[3:8]] == [
+        "widths", "18-466-466-466-233-2", "18-424-424-424-212-2", "18-339-339-339-170-2", "18-271-271-271-136-2"
+    ]  # fmt: skip
+    assert "189,839" in done.stdout
+    content = json.loads(spinn("schedule", "check", str(path), "--json").stdout)["variants"]
+    assert content["sparse"]["stages"][3]["widths"] == [18, 271, 271, 271, 136, 2]
+    assert "widths" not in content["first-version"]["stages"][3]
+
+
 def test_experiment_with_an_undeclared_miss_fails(tmp_path):
     """The same file without the declaration ends with status 1 and advice."""
     path = tmp_path / "small.toml"
@@ -207,6 +227,11 @@ def test_options_replace_the_files_criteria(tmp_path):
         ('["schedule-reaches-target"]', '"schedule"', "variants[1].expected_findings = 'schedule': a list"),
         ("[[variants]]", "[variant]", "not a TOML file"),
         ("layers =", "#", "layers: is missing"),
+        (
+            'pruner = "first-version"',
+            'pruner = "neurons"',
+            "variants[1].pruner = 'neurons': one of global-magnitude, first-version, neurons-incoming, ",
+        ),
     ],
 )
 def test_broken_experiment_is_one_clear_line(tmp_path, old, new, message):
@@ -231,6 +256,7 @@ def test_keys_are_the_schemas():
     assert set(config.TargetConfig.model_fields) == schedule_check.TARGET_KEYS
     assert set(config.Variant.model_fields) == schedule_check.VARIANT_KEYS
     assert set(config.StageConfig.model_fields) == schedule_check.STAGE_KEYS
+    assert get_args(config.Variant.model_fields["pruner"].annotation) == variants.PRUNERS
 
 
 # --- schedule solve --------------------------------------------------------------------------------------------------

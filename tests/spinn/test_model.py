@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spinn.errors import InputError
 from spinn.masks import Masks
-from spinn.model import Network, compact, from_checkpoints, to_checkpoint
+from spinn.model import Network, compact, from_checkpoints, neurons_of, to_checkpoint
 from verify import strategies
 
 LAYERS = (3, 5, 4, 2)
@@ -281,6 +281,17 @@ def test_checkpoints_of_a_stack_restore_it_bitwise():
         network.weights[0].add_(1)
         back.weights[0].add_(1)
     assert (out[0].weights[0] == before).all()
+
+
+def test_numbers_of_kept_neurons_restore_too():
+    """Out and back in any order; there are none where no neuron was removed."""
+    network = stack(3)
+    neurons = tuple(torch.arange(3)[:, None] + torch.arange(width) for width in LAYERS[1:-1])
+    out = [to_checkpoint(network, None, run, {}, neurons) for run in (2, 0, 1)]
+    back = neurons_of(out)
+    assert back is not None
+    assert all(torch.equal(a, b[[2, 0, 1]]) for a, b in zip(back, neurons, strict=True))
+    assert neurons_of([to_checkpoint(network, None, 0, {})]) is None
 
 
 def test_checkpoints_that_do_not_stack_are_refused():

@@ -15,12 +15,18 @@ from spinn import schedule
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
-from spinn.pruning import PRUNERS, first_version, global_magnitude, layer_statistics
+from spinn.pruning import PRUNERS, Stack, first_version, global_magnitude, layer_statistics
+from spinn.variants import NEURON_PRUNERS
 from verify import strategies
 
 LAYERS = (3, 5, 4, 2)
 WEIGHTS = 43
 REAL = (18, 512, 512, 512, 256, 2)
+
+
+def no_gradients(network: Network) -> list[torch.Tensor]:
+    """For pruners that do not ask."""
+    raise AssertionError("gradients are asked for")
 
 
 def constant(value: float, layers: tuple[int, ...] = LAYERS, runs: int = 1) -> Network:
@@ -200,15 +206,15 @@ def test_an_impossible_count_is_refused(prune: int | list[int], message: str):
 
 def test_the_default_schedule_ends_at_190_030_parameters():
     """Real widths, the default four stages through the named pruner: achieved counts equal the ledger, exactly."""
-    network = Network.initialise(REAL, [0])
-    masks = Masks.ones_like(network)
+    stack = Stack.dense(Network.initialise(REAL, [0]))
     stages = schedule.plan(REAL, ("0.30", "0.30", "0.24", "0.24"))
     pruner = PRUNERS["global-magnitude"]
     for stage in stages:
-        assert masks.kept() == [stage.active]
-        masks = pruner.select(network, masks, stage)
-        assert masks.kept() == [stage.kept_weights]
-    assert masks.kept() == [188_236]
+        assert stack.masks.kept() == [stage.active]
+        stack = pruner.select(stack, stage, no_gradients)
+        assert stack.masks.kept() == [stage.kept_weights]
+    assert stack.masks.kept() == [188_236]
+    assert stack.neurons is None
     assert pruner.enforced
     assert pruner.reported(stages, REAL) == pytest.approx(1 - 190_030 / 666_882)
     assert pruner.reported((), REAL) == 0.0
@@ -216,14 +222,13 @@ def test_the_default_schedule_ends_at_190_030_parameters():
 
 def test_the_first_version_reports_seventy_percent_and_keeps_eighty_five():
     """After stage 4 its masks keep 85 % of all weights, 567,119 of 666,882 parameters, whatever it pruned before."""
-    network = Network.initialise(REAL, [0])
-    masks = Masks.ones_like(network)
+    stack = Stack.dense(Network.initialise(REAL, [0]))
     stages = schedule.plan(REAL, ("0.20", "0.20", "0.15", "0.15"))
     pruner = PRUNERS["first-version"]
     for stage in stages:
-        masks = pruner.select(network, masks, stage)
-    biases = sum(bias.numel() for bias in network.biases)
-    assert masks.kept()[0] + biases == 567_119
+        stack = pruner.select(stack, stage, no_gradients)
+    biases = sum(bias.numel() for bias in stack.network.biases)
+    assert stack.masks.kept()[0] + biases == 567_119
     assert not pruner.enforced
     assert pruner.reported(stages, REAL) == 0.70
     assert stages[-1].parameters == 309_331  # what the schedule would have reached if stages had added up
@@ -252,6 +257,57 @@ def test_the_first_version_zeroes_once_what_it_prunes():
         assert torch.equal(weight[mask], old[mask])
         assert not torch.signbit(weight[~mask]).any()
         assert not weight[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("ratios", "widths", "parameters"),
+    [("0.25 0.25 0.25 0.26", (160, 160, 160, 80), 67_602), ("0.09 0.09 0.20 0.20", (271, 271, 271, 136), 189_839)],
+)
+def test_neurons_go_as_the_ledger_says(ratios, widths, parameters):
+    """Real widths, four stages through the named pruner: every count is that of the network that is left, exactly."""
+    stack = Stack.dense(Network.initialise(REAL, [0]))
+    pruner = PRUNERS["neurons-incoming"]
+    stages = schedule.plan_neurons(REAL, ratios.split())
+    for stage in stages:
+        assert stack.masks.kept() == [stage.active]
+        stack = pruner.select(stack, stage, no_gradients)
+        assert stack.network.layers == stage.widths
+        assert stack.masks.kept() == [stage.kept_weights]
+        assert sum(parameter.numel() for parameter in stack.network.parameters()) == stage.parameters
+    assert stack.network.layers == (18, *widths, 2)
+    assert stages[-1].parameters == parameters
+    assert not pruner.enforced  # there is no mask to hold
+    assert pruner.reported(stages, REAL) == pytest.approx(1 - parameters / 666_882, rel=1e-15)
+
+
+@pytest.mark.parametrize("name", NEURON_PRUNERS)
+def test_kept_neurons_are_numbered_as_in_the_dense_network(name):
+    """Stage after stage, run by run, ascending: without any training a neuron's weights in are those it began with."""
+    network = Network.initialise((3, 9, 8, 2), [0, 1])
+    stack, asked = Stack.dense(network), []
+
+    def gradients(of: Network) -> list[torch.Tensor]:
+        asked.append(of.layers)
+        return [torch.ones_like(weight) for weight in of.weights]
+
+    for stage in schedule.plan_neurons((3, 9, 8, 2), ["0.3", "0.3"]):
+        stack = PRUNERS[name].select(stack, stage, gradients)
+    assert asked == ([(3, 9, 8, 2), (3, 6, 6, 2)] if name == "neurons-first-order" else [])
+    assert stack.neurons is not None
+    first, second = stack.neurons
+    assert first.shape == second.shape == (2, 4)
+    for run in range(2):
+        assert first[run].tolist() == sorted(set(first[run].tolist()))
+        assert torch.equal(stack.network.weights[0][run], network.weights[0][run][first[run]])
+        assert torch.equal(stack.network.weights[1][run], network.weights[1][run][second[run]][:, first[run]])
+        assert torch.equal(stack.network.weights[2][run], network.weights[2][run][:, second[run]])
+
+
+def test_statistics_of_a_smaller_network_count_the_dense_matrices():
+    """Their size is that of the dense network, what is kept that of the smaller one."""
+    network = constant(0.5, (2, 3, 1))
+    rows = layer_statistics(network, Masks.ones_like(network), 0, (2, 5, 1))
+    assert [(row.weights, row.kept, row.nonzero, row.mean_abs) for row in rows] == [(10, 6, 6, 0.5), (5, 3, 3, 0.5)]
 
 
 def test_layer_statistics_are_those_of_the_kept_weights():

@@ -264,6 +264,25 @@ def _half_pruned(runs: tuple[PlannedRun, ...]) -> tuple[Network, Masks]:
     return network, global_magnitude(network, Masks.ones_like(network), 32)
 
 
+def test_gradients_of_the_loss_are_each_runs_own():
+    """Over all its training rows, padding left out: a small step against them lowers the data loss by their square."""
+    task = build(made(), THREE, PhysicsConfig(), dtype=torch.float64)
+    network = Network.initialise(LAYERS, [1, 2, 3], dtype=torch.float64)
+    gradients = step.loss_gradients(network, task)
+    before = step.data_loss(network(task.train.x), task.train).detach()
+    moved, rate = network.clone(), 1e-6
+    with torch.no_grad():
+        for weight, gradient in zip(moved.weights, gradients, strict=True):
+            weight.sub_(rate * gradient)
+        after = step.data_loss(moved(task.train.x), task.train)
+    squares = torch.stack([gradient.square().sum((1, 2)) for gradient in gradients]).sum(0)
+    torch.testing.assert_close((before - after) / rate, squares, rtol=1e-3, atol=1e-9)
+    alone = build(made(), THREE[2:], PhysicsConfig(), dtype=torch.float64)
+    third = Network([w[2:] for w in network.weights], [b[2:] for b in network.biases])
+    for one, stacked in zip(step.loss_gradients(third, alone), gradients, strict=True):
+        torch.testing.assert_close(one[0], stacked[2], rtol=1e-9, atol=1e-12)
+
+
 def test_gradients_are_masked_then_measured_then_clipped(steps):
     """What the optimizer sees: zero at pruned weights, at most `clip_norm` a run; the history has the norm before."""
     network, masks = _half_pruned(THREE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinn import checkpoint, task
+from spinn import checkpoint, experiment, task
 from spinn.checkpoint import Checkpoint
 from spinn.data.dataset import TARGETS, Dataset, read_canonical
 from spinn.model import from_checkpoints
@@ -50,6 +51,7 @@ from spinn.record import (
 )
 from spinn.training import residuals
 from verify.audit import audit
+from verify.faults.mutant import EXPERIMENT
 from verify.findings import Verdict
 
 LAYERS = (18, 6, 5, 2)
@@ -172,6 +174,26 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(honest: Path, tmp_path: Path) -> Runs:
     """A copy of the honest folder, to break."""
     return Runs(Path(shutil.copytree(honest, tmp_path / "runs")))
+
+
+@pytest.fixture(scope="session")
+def compacted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real runs, of each pruner of neurons; not to be changed."""
+    path = tmp_path_factory.mktemp("compacted")
+    (variant,) = re.findall(r"\[\[variants\]\].*", EXPERIMENT, re.DOTALL)
+    variants = [
+        variant.replace('"sparse"', f'"{name}"').replace("global-magnitude", f"neurons-{name}")
+        for name in ("incoming", "both-sides", "first-order")
+    ]
+    (path / "experiment.toml").write_text(EXPERIMENT.replace(variant, "\n".join(variants)))
+    with contextlib.redirect_stderr(io.StringIO()):
+        return experiment.run(path / "experiment.toml", out=path / "runs", device="cpu")
+
+
+@pytest.fixture
+def neuron_runs(compacted: Path, tmp_path: Path) -> Runs:
+    """A copy of the folder of runs from whose networks neurons were removed, to break."""
+    return Runs(Path(shutil.copytree(compacted, tmp_path / "runs")))
 
 
 def make_dataset() -> Dataset:

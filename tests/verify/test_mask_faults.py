@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from verify import masks
-from verify.folder import Fault, Network
+from verify.folder import Fault
+from verify.network import Network
 
 NAMES = ("dense.safetensors", "stage-1.safetensors", "stage-2.safetensors")
 WEIGHTS: tuple[list[list[list[float]]], ...] = (
@@ -48,7 +49,7 @@ class Case:
         """Weights with a mask of those that are not zero."""
         weights = tuple(np.array(rows, np.float32) for rows in WEIGHTS[stage])
         biases = (np.array([0.5, -0.5], np.float32), np.array([0.25], np.float32))
-        return Network(weights, biases, tuple(weight != 0 for weight in weights), stage == 0, {"a": 1.5})
+        return Network(weights, biases, tuple(weight != 0 for weight in weights), {"a": 1.5})
 
     def stage(self, number: int) -> Any:
         """What a record says of a stage."""

@@ -7,7 +7,7 @@ import numpy as np
 from spinn import checkpoint
 from spinn.checkpoint import Checkpoint
 from spinn.record import DEPLOYED, PREDICTIONS, Scaler
-from verify.folder import Network
+from verify.network import Network
 from verify.replay import forward, scale
 
 
@@ -15,7 +15,7 @@ def test_forward_of_a_closed_form() -> None:
     """One hidden neuron: y = 2·tanh(3x + 1) − 1."""
     ones = np.ones((1, 1), bool)
     weights, biases = (np.array([[3.0]]), np.array([[2.0]])), (np.array([1.0]), np.array([-1.0]))
-    network = Network(weights, biases, (ones, ones), True, {})
+    network = Network(weights, biases, (ones, ones), {})
     x = np.linspace(-1, 1, 5)[:, None]
     np.testing.assert_allclose(forward(network, x), 2 * np.tanh(3 * x + 1) - 1, rtol=1e-15)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from verify.folder import Network
+from verify.network import Network
 from verify.residuals import with_rate
 
 
@@ -15,13 +15,13 @@ def network(*widths: int) -> Network:
     shapes = list(zip(widths[1:], widths[:-1], strict=True))
     weights = tuple(random.normal(0, 0.5, shape) for shape in shapes)
     biases = tuple(random.normal(0, 0.5, shape[0]) for shape in shapes)
-    return Network(weights, biases, tuple(np.ones(shape, bool) for shape in shapes), True, {})
+    return Network(weights, biases, tuple(np.ones(shape, bool) for shape in shapes), {})
 
 
 def test_rate_of_a_closed_form() -> None:
     """One hidden neuron, x moving at v: d/dt (2·tanh(3x + 1) − 1) = 6·v·(1 − tanh²(3x + 1))."""
     weights, biases = (np.array([[3.0]]), np.array([[2.0]])), (np.array([1.0]), np.array([-1.0]))
-    made = Network(weights, biases, (np.ones((1, 1), bool),) * 2, True, {})
+    made = Network(weights, biases, (np.ones((1, 1), bool),) * 2, {})
     x, v = np.linspace(-1, 1, 5)[:, None], np.linspace(0.5, 2, 5)[:, None]
     y, rate = with_rate(made, x, v)
     np.testing.assert_allclose(y, 2 * np.tanh(3 * x + 1) - 1, rtol=1e-15)

@@ -10,13 +10,14 @@ from typing import Any
 from unittest import mock
 
 from spinn import experiment, pruning, schedule
-from verify.faults.mutant import EXPERIMENT, Mutant, Patches
+from verify.faults.mutant import EXPERIMENT, NEURONS, Mutant, Patches
 
 UNREACHABLE = EXPERIMENT.replace("0.31", "0.20").replace("0.24", "0.15")
 HALVES = EXPERIMENT.replace("0.31", "0.125").replace("0.24", "0.375")  # 0.125 of 148 weights is 18.5
 FLOATS = (  # 0.2725 of 200 weights is 54.5, and in floats a little more
     EXPERIMENT.replace("[18, 6, 5, 2]", "[18, 10, 2]").replace("0.31", "0.2725")
 )
+THIRDS = NEURONS.replace("0.31", "0.34").replace("0.24", "0.34")  # of 4 neurons 1 goes, of the 6 there were 2
 APART = EXPERIMENT.replace("0.24", "0.28")  # 73 of 148 weights are left if each stage is rounded, 74 if only the last
 
 
@@ -59,6 +60,24 @@ def _planned_by(count: Callable[..., int], *, dense: bool = False) -> Callable[.
         return tuple(stages)
 
     return plan
+
+
+def _ratio_of_all_neurons() -> Patches:
+    """Each ratio is taken of the dense network's neurons again, stage after stage."""
+    sound = schedule.plan_neurons
+
+    def plan(layers: Sequence[int], ratios: Sequence[Any]) -> tuple[schedule.Stage, ...]:
+        stages, before = [], tuple(layers)
+        for stage in sound(layers, ratios):
+            neurons = zip(before[1:-1], layers[1:-1], strict=True)
+            widths = (layers[0], *(left - round(stage.ratio * dense) for left, dense in neurons), layers[-1])
+            active, kept = schedule.prunable_weights(before), schedule.prunable_weights(widths)
+            counts = {"active": active, "pruned": active - kept, "kept_weights": kept, "widths": widths}
+            stages.append(replace(stage, parameters=schedule.total_parameters(widths), **counts))
+            before = widths
+        return tuple(stages)
+
+    return [mock.patch.object(schedule, "plan_neurons", plan)]
 
 
 def _biases_counted() -> Patches:
@@ -104,6 +123,7 @@ FAULTS = (
     Mutant("half-up-not-even", "ledger-arithmetic", _half_up_not_even, HALVES),
     Mutant("rounded-once-at-the-end", "ledger-arithmetic", _rounded_once, APART),
     Mutant("ratio-of-all-weights", "ledger-arithmetic", _ratio_of_all),
+    Mutant("ratio-of-all-neurons", "ledger-arithmetic", _ratio_of_all_neurons, THIRDS),
     Mutant("biases-counted", "ledger-arithmetic", _biases_counted),
     Mutant("sum-of-ratios-reported", "ledger-achieved", _sum_reported),
 )

@@ -41,6 +41,8 @@ stages = [
 ]
 """
 
+NEURONS = EXPERIMENT.replace("global-magnitude", "neurons-incoming")
+
 Patches = Sequence[Any]
 
 

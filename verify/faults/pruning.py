@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -10,10 +11,11 @@ from unittest import mock
 
 import torch
 
-from spinn import cohort, masks, model, pruning, step, training
-from verify.faults.mutant import EXPERIMENT, Mutant, Patches, rolled_back
+from spinn import cohort, masks, model, neurons, pruning, step, training
+from verify.faults.mutant import EXPERIMENT, NEURONS, Mutant, Patches, rolled_back
 
 THIN = EXPERIMENT.replace("0.31", "0.60").replace("0.24", "0.60")  # leaves neurons that nothing reaches
+FIRST_ORDER = NEURONS.replace("neurons-incoming", "neurons-first-order")
 
 
 def _restarting_thresholds() -> Patches:
@@ -262,6 +264,36 @@ def _unmasked_best() -> Patches:
     return [mock.patch.object(training._Best, "restore", restore)]
 
 
+def _kept_by(wrong: Callable[[neurons.Score], neurons.Score]) -> Patches:
+    """Neurons are ranked by something made of their scores."""
+    sound = neurons.keep_neurons
+
+    def keep(network: Any, widths: Sequence[int], score: neurons.Score, gradients: Any) -> Any:
+        return sound(network, widths, wrong(score), gradients)
+
+    return [mock.patch.object(pruning, "keep_neurons", keep)]
+
+
+def _weakest_kept(score: neurons.Score) -> neurons.Score:
+    """The neurons with the lowest scores stay."""
+    return lambda *arguments: -score(*arguments)
+
+
+def _magnitudes_summed(score: neurons.Score) -> neurons.Score:
+    """What single weights would change is added up without its signs."""
+    return lambda network, layer, gradients: (network.weights[layer + 1] * gradients[layer + 1]).detach().abs().sum(1)
+
+
+def _numbered_anew() -> Patches:
+    """Kept neurons are numbered as in the network of the stage before, not as in the dense one."""
+    sound = pruning.PRUNERS["neurons-incoming"]
+
+    def select(stack: pruning.Stack, *arguments: Any) -> pruning.Stack:
+        return sound.select(replace(stack, neurons=None), *arguments)
+
+    return [mock.patch.dict(pruning.PRUNERS, {sound.name: replace(sound, select=select)})]
+
+
 def _not_folded() -> Patches:
     """A neuron that nothing reaches is removed, and what its bias adds is forgotten."""
     return [mock.patch.object(model, "_folded", lambda bias, alive, weight, following: following)]
@@ -286,4 +318,7 @@ FAULTS = (
     Mutant("best-weights-unmasked", "resurrection", _unmasked_best),
     Mutant("compacted-without-folding", "deployed-equals-masked", _not_folded, THIN),
     Mutant("biases-pruned", "biases-kept", partial(_enforcer, _BiasesToo)),
+    Mutant("weakest-neurons-kept", "magnitude-order", partial(_kept_by, _weakest_kept), NEURONS),
+    Mutant("first-order-unsigned", "magnitude-order", partial(_kept_by, _magnitudes_summed), FIRST_ORDER),
+    Mutant("neurons-numbered-anew", "masks-monotone", _numbered_anew, NEURONS),
 )
