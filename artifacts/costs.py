@@ -37,6 +37,7 @@ def training_cost(results: Results) -> Table | None:
                 "variants": ", ".join(results.label(name) for name in variants),
                 "networks": networks,
                 "seconds": seconds,
+                "seconds expected": float(at["estimated_seconds"].sum()),
                 "seconds a network": seconds / networks,
                 "GFLOP a network": float((at["flops"] * at["runs"]).sum()) / networks / 1e9,
                 "peak memory (MB)": float(at["peak_memory_bytes"].max()) / 1e6,
@@ -50,6 +51,7 @@ def training_cost(results: Results) -> Table | None:
             "variants": "all",
             "networks": None,
             "seconds": float(costs["seconds"].sum()),
+            "seconds expected": float(costs["estimated_seconds"].sum()),
             "seconds a network": None,
             "GFLOP a network": None,
             "peak memory (MB)": float(costs["peak_memory_bytes"].max()) / 1e6,
@@ -59,14 +61,16 @@ def training_cost(results: Results) -> Table | None:
     formats = {
         "networks": COUNT,
         "seconds": Format(1, "s"),
+        "seconds expected": Format(1, "s"),
         "seconds a network": Format(2, "s"),
         "GFLOP a network": Format(2, "GFLOP"),
         "peak memory (MB)": Format(0, "MB"),
         "energy (J)": Format(0, "J", NOT_MEASURED),
     }
     notes = (
-        "Networks of a cohort train together: seconds are those of the whole phase, divided by its networks in the "
-        "next column. FLOPs are counted analytically (forward and backward matrix products). MB are 10⁶ bytes. "
+        "Networks of a cohort train together: seconds are those of the whole phase, and divided by its networks. "
+        "Expected, before training began, were all planned epochs at the rate of a few that were tried; early stopping "
+        "ends sooner. FLOPs are counted analytically (forward and backward matrix products). MB are 10⁶ bytes. "
         f"Energy is '{NOT_MEASURED}' where this machine does not report it. {PEAK}",
         NO_SAVING,
         *results.footnotes,

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from spinn import checkpoint, cost, determinism, inference, pruning, step, task, training, variants
-from spinn.config import DenseConfig, StageConfig, Variant
+from spinn import checkpoint, cost, determinism, estimate, inference, pruning, step, task, training, variants
+from spinn.config import Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.journal import Journal, is_finished, stages_done
 from spinn.model import Network, from_checkpoints, neurons_of, to_checkpoint
@@ -69,7 +69,10 @@ class _Phase:
 
 @dataclass
 class Cohort:
-    """The runs of the cohort called `name`; `phase(label, epochs)` is called when a phase of training begins."""
+    """The runs of the cohort called `name`; `phase(label, epochs)` is called when a phase of training begins.
+
+    `rate` is how many FLOPs a second training is expected to do, all runs together.
+    """
 
     plan: Plan
     name: str
@@ -77,6 +80,7 @@ class Cohort:
     folder: Path
     device: torch.device
     phase: Callable[[str, int], Phase]
+    rate: float
 
     def execute(self, from_stage: int | None = None) -> None:
         """Bring every run of the cohort to its record, from where each variant stands or from `from_stage`.
@@ -145,7 +149,7 @@ class Cohort:
         network = Network.initialise(experiment.layers, [run.seed for run in self._units], self.device)
         state = _State(Stack.dense(network), Coefficients.initial(self._task))
         active = state.stack.masks.kept()
-        fitted, spent = self._fit("dense", 0, experiment.dense, state, enforced=None)
+        fitted, spent = self._fit(None, 0, state, enforced=None)
         environment = determinism.environment(self.device)
         for name in names:
             runs = self._runs(self.plan.variant(name))
@@ -186,11 +190,10 @@ class Cohort:
             journal.roll_back(environment)
         state = self._load(journals, done)
         ledger = variants.ledger(variant.pruner, experiment.layers, [stage.ratio for stage in variant.stages])
-        for stage, config in list(zip(ledger, variant.stages, strict=True))[done:]:
+        for stage in ledger[done:]:
             active = state.stack.masks.kept()
             state.stack = pruner.select(state.stack, stage, lambda network: step.loss_gradients(network, self._task))
-            label = f"{variant.name} stage {stage.stage}"
-            fitted, spent = self._fit(label, stage.stage, config, state, enforced=pruner.enforced)
+            fitted, spent = self._fit(variant, stage.stage, state, enforced=pruner.enforced)
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
             self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
         last = state.stack
@@ -212,10 +215,12 @@ class Cohort:
         return _State(replace(stack, neurons=neurons_of(stored, self.device)), coefficients)
 
     def _fit(
-        self, label: str, stage: int, config: DenseConfig | StageConfig, state: _State, *, enforced: bool | None
+        self, variant: Variant | None, stage: int, state: _State, *, enforced: bool | None
     ) -> tuple[training.FitResult, PhaseCost]:
         """Train the stack in place; `enforced` says whether masks are held, None that there are none yet."""
         experiment = self.plan.experiment
+        config = experiment.dense if variant is None else variant.stages[stage - 1]
+        label = "dense" if variant is None else f"{variant.name} stage {stage}"
         settings = step.FitSettings(
             epochs=config.epochs,
             learning_rate=config.learning_rate,
@@ -239,6 +244,8 @@ class Cohort:
                 on_epoch=lambda epoch, _, losses: shown.epoch(epoch, float(losses.mean())),
             )
         epochs = max(fitted.epochs_run, default=0)
+        epoch_flops = cost.training_flops(state.stack.network.layers, *self._task.epoch_rows(settings.batch), 1)
+        expected = estimate.phase_flops(self.plan, self._task, variant, stage)
         shown.end(meter.seconds, epochs)
         spent = PhaseCost(
             key=f"{self.name}/{label}",
@@ -246,9 +253,11 @@ class Cohort:
             runs=len(self._units),
             seconds=meter.seconds,
             epochs=epochs,
-            flops=cost.training_flops(state.stack.network.layers, *self._task.epoch_rows(settings.batch), epochs),
+            flops=epoch_flops * epochs,
             peak_memory_bytes=meter.peak_memory_bytes,
             energy_joules=meter.energy_joules,
+            estimated_flops=expected,
+            estimated_seconds=expected * len(self._units) / self.rate,
         )
         return fitted, spent
 

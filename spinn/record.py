@@ -168,7 +168,10 @@ class Metric(Strict):
 
 
 class PhaseCost(Strict):
-    """Cost of one phase of a cohort. `key` names the phase across runs: equal keys are one and the same work."""
+    """Cost of one phase of a cohort. `key` names the phase across runs: equal keys are one and the same work.
+
+    `estimated_flops` and `estimated_seconds` are what was expected before it began, were all planned epochs run.
+    """
 
     key: str
     phase: str  # dense, stage-1, …
@@ -178,6 +181,8 @@ class PhaseCost(Strict):
     flops: int  # of one run: forward and backward, counted analytically
     peak_memory_bytes: int
     energy_joules: float | None  # None: this machine does not report it
+    estimated_flops: int
+    estimated_seconds: float
 
 
 class Latency(Strict):

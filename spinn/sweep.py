@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from spinn import task
+from spinn import estimate, task
 from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
 from spinn.record import Plan
@@ -29,9 +30,10 @@ def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, fr
         from_stage: Roll finished and unfinished runs back to the end of this stage first.
     """
     names = tuple(dict.fromkeys(run.cohort for run in plan.runs))
+    rate = _rate(plan, dataset, names, device)
     with _Display() as display:
         for name in names:
-            Cohort(plan, name, dataset, folder, device, display.phase).execute(from_stage)
+            Cohort(plan, name, dataset, folder, device, display.phase, rate).execute(from_stage)
 
 
 def refuse_untrainable(plan: Plan, dataset: Dataset) -> None:
@@ -44,6 +46,24 @@ def refuse_untrainable(plan: Plan, dataset: Dataset) -> None:
     for name in dict.fromkeys(run.cohort for run in plan.runs):
         runs = [run for run in plan.runs if run.cohort == name and run.variant == first]
         task.build(dataset, runs, plan.experiment.physics)
+
+
+def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.device) -> float:
+    """FLOPs a second of training, measured on the first cohort; says what the whole plan is going to cost at most."""
+    flops, rate = 0, 0.0
+    for name in names:
+        runs = [run for run in plan.runs if run.cohort == name and run.variant == plan.experiment.variants[0].name]
+        built = task.build(dataset, runs, plan.experiment.physics, device)
+        rate = rate or estimate.flops_per_second(plan, built)
+        flops += estimate.cohort_flops(plan, built)
+    minutes, seconds = divmod(round(flops / rate), 60)
+    print(
+        f"the whole plan takes at most {flops:.3g} FLOPs of training, {minutes} min {seconds:02d} s at the "
+        f"{rate / 1e9:.0f} GFLOP/s of a few epochs that were tried",
+        file=sys.stderr,
+        flush=True,
+    )
+    return rate
 
 
 class _Display:

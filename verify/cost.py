@@ -5,6 +5,7 @@ Seconds, bytes and joules were measured once; of them only what is impossible is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from spinn.record import Latency, PhaseCost, Record
@@ -18,7 +19,7 @@ def recomputed(folder: Folder, run: Run) -> Iterator[Fault]:
     """One cost a stage, the cohort's; latency rows that fit their checkpoints, in one run of a cohort at least."""
     record = run.checked
     mates = _mates(folder, run)
-    yield from _phases(record, mates, len(record.cohort_runs))
+    yield from _phases(folder, record, mates, len(record.cohort_runs))
     models = sorted(latency.model for latency in record.latency)
     if models not in ([], list(MODELS)):
         yield Fault(f"latency is recorded of {models}: expected of dense and sparse, once each, or of none")
@@ -37,14 +38,14 @@ def _mates(folder: Folder, run: Run) -> list[Record]:
             if other.record and (other.planned.cohort, other.planned.variant) == place]  # fmt: skip
 
 
-def _phases(record: Record, mates: Sequence[Record], size: int) -> Iterator[Fault]:
+def _phases(folder: Folder, record: Record, mates: Sequence[Record], size: int) -> Iterator[Fault]:
     wanted = ["dense" if stage.stage == 0 else f"stage-{stage.stage}" for stage in record.stages]
     phases = [cost.phase for cost in record.cost]
     if phases != wanted:
         yield Fault(f"costs are recorded of phases {phases}, expected {wanted}")
         return
     for place, cost in enumerate(record.cost):
-        for message in _phase(cost, size):
+        for message in (*_phase(cost, size), *_estimate(folder, record, cost, place)):
             yield Fault(f"cost of {cost.phase}: {message}", {"phase": cost.phase})
         if len(mates) != size or any(len(mate.stages) != len(wanted) for mate in mates):
             continue  # the longest of the cohort is not known
@@ -64,6 +65,17 @@ def _phase(cost: PhaseCost, size: int) -> Iterator[str]:
         value = getattr(cost, name)
         if value is not None and not value >= bound:
             yield f"{name} = {value}: expected at least {bound:g}"
+
+
+def _estimate(folder: Folder, record: Record, cost: PhaseCost, stage: int) -> Iterator[str]:
+    """What was expected is what all planned epochs take, each as many FLOPs as those that were run."""
+    experiment = folder.plan.experiment
+    stages = folder.plan.variant(record.variant).stages
+    planned = experiment.dense.epochs if stage == 0 else stages[stage - 1].epochs
+    if cost.estimated_flops * cost.epochs != cost.flops * planned:
+        yield f"estimated_flops = {cost.estimated_flops}: {planned} epochs are planned, {cost.epochs} took {cost.flops}"
+    if not 0 <= cost.estimated_seconds < math.inf or (cost.estimated_seconds == 0) != (cost.estimated_flops == 0):
+        yield f"estimated_seconds = {cost.estimated_seconds}: expected the time of {cost.estimated_flops} FLOPs"
 
 
 def _latency(folder: Folder, run: Run, latency: Latency) -> Iterator[Fault]:

@@ -299,6 +299,7 @@ def physics_of(
 def make_costs(planned: record.PlannedRun, networks: int) -> list[dict[str, Any]]:
     """The dense phase is shared by both variants and has one key; the stages are each variant's own."""
     cost = {"runs": networks, "epochs": 3, "flops": 2_000_000_000, "peak_memory_bytes": 50_000_000}
+    cost |= {"estimated_flops": 2_000_000_000, "estimated_seconds": 3.0}
     phases = [(f"{planned.cohort}/dense", "dense", 4.0)]
     phases += [(f"{planned.cohort}/{planned.variant} stage {s}", f"stage-{s}", 1.0) for s in (1, 2)]
     return [{"key": k, "phase": p, "seconds": s, "energy_joules": None, **cost} for k, p, s in phases]

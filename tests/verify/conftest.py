@@ -378,6 +378,7 @@ def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:
     """The same for all runs of a cohort and variant; the dense phase is shared by the variants."""
     mates = [run for run in plan.runs if run.variant == planned.variant]
     cost = {"runs": len(mates), "seconds": 0.5, "epochs": EPOCHS, "flops": 1000, "peak_memory_bytes": 1000}
+    cost |= {"estimated_flops": 1000, "estimated_seconds": 0.4}
     phases = [("dense", "dense"), *((f"{planned.variant} stage {k}", f"stage-{k}") for k in range(1, stages))]
     return [{"key": f"{planned.cohort}/{key}", "phase": p, "energy_joules": None, **cost} for key, p in phases]
 

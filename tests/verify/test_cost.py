@@ -22,6 +22,10 @@ def cohort(runs) -> list[str]:
         ("flops", 0),
         ("peak_memory_bytes", 0),
         ("energy_joules", -1.0),
+        ("estimated_flops", 999),
+        ("estimated_seconds", -1.0),
+        ("estimated_seconds", 0.0),
+        ("flops", 999),
         ("phase", "stage-2"),
     ],
 )
