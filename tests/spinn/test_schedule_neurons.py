@@ -50,6 +50,7 @@ def test_counts_are_those_of_fully_connected_networks(widths, chosen):
         assume(False)
     before = tuple(widths)
     for number, (stage, text) in enumerate(zip(stages, chosen, strict=True), start=1):
+        assert stage.widths is not None
         assert stage.widths == (before[0], *(n - round(Fraction(text) * n) for n in before[1:-1]), before[-1])
         assert min(stage.widths) > 0
         assert (stage.stage, stage.ratio_text, stage.ratio) == (number, text, Fraction(text))
