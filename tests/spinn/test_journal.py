@@ -80,7 +80,16 @@ def _add(journal: Journal, stage: int) -> None:
         checkpoint_bytes=3,
     )
     cost = PhaseCost(
-        key=f"c00/{stage}", phase="x", runs=1, seconds=1, epochs=1, flops=1, peak_memory_bytes=1, energy_joules=None
+        key=f"c00/{stage}",
+        phase="x",
+        runs=1,
+        seconds=1,
+        epochs=1,
+        flops=1,
+        peak_memory_bytes=1,
+        energy_joules=None,
+        estimated_flops=1,
+        estimated_seconds=1,
     )
     predictions = pd.DataFrame([(stage, "test", "1", 1, 1.0, "VB", 0.1, 0.2)], columns=list(PREDICTION_COLUMNS))
     journal.add_stage(entry, f"net{stage}".encode(), [{"stage": stage, "epoch": 1, "loss": 0.1}], predictions, cost)
