@@ -76,6 +76,7 @@ class Task:
         warnings: What was dropped, and why.
         coefficients: One a run: where learning of the coefficients of `terms` starts, in physical units.
         cuts: Cuts of the whole data set.
+        points: Collocation points that a run draws in each step, at most one on a segment.
     """
 
     train: Rows
@@ -90,6 +91,7 @@ class Task:
     warnings: tuple[str, ...]
     coefficients: tuple[dict[str, float], ...]
     cuts: int
+    points: int = COLLOCATION_POINTS
 
     @property
     def runs(self) -> int:
@@ -146,7 +148,7 @@ class Task:
     def tangent_rows(self) -> int:
         """Rows of one step whose derivative along time is needed as well, of the run with the most."""
         moving = set(self.terms) - {"initial"}
-        return min(max(self.segments.counts), COLLOCATION_POINTS) if moving else 0
+        return min(max(self.segments.counts), self.points) if moving else 0
 
     def epoch_rows(self, batch: int) -> tuple[int, int]:
         """`rows` and `tangent_rows` of one epoch in steps of `batch`.

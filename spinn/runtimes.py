@@ -1,0 +1,120 @@
+"""What executes a network: PyTorch, ONNX Runtime, or its C source compiled here. All take and give numpy arrays.
+
+Each returns a function of a batch `[batch, inputs]` float32 to outputs `[batch, outputs]` float32. Knows how each
+runtime is set up so that it is fast; measures nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spinn.c_source import to_c
+from spinn.checkpoint import Checkpoint
+from spinn.errors import InputError
+from spinn.export import INPUT, OUTPUT, import_extra, live_layers
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def by_torch(network: Checkpoint) -> Predict:
+    """PyTorch, on as many threads as it has: a `torch.nn.Sequential` under `inference_mode`."""
+    parts: list[torch.nn.Module] = []
+    for weight, bias in live_layers(network):
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        layer.weight, layer.bias = (torch.nn.Parameter(torch.from_numpy(array)) for array in (weight, bias))
+        parts += [layer, torch.nn.Tanh()]
+    model = torch.nn.Sequential(*parts[:-1]).eval()
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(rows)).numpy()
+
+    return predict
+
+
+def by_onnxruntime(model: bytes, threads: int) -> Predict:
+    """ONNX Runtime on the CPU with so many threads, called the plain way.
+
+    Raises:
+        InputError: the package onnxruntime is not installed.
+    """
+    session = _session(model, threads)
+    return lambda rows: session.run([OUTPUT], {INPUT: rows})[0]
+
+
+def by_onnxruntime_bound(model: bytes, threads: int, batch: int) -> Predict:
+    """ONNX Runtime for one size of batch: its buffers are bound once, so that a call finds them and allocates nothing.
+
+    The returned array is the buffer: the next call overwrites it.
+
+    Raises:
+        InputError: the package onnxruntime is not installed.
+    """
+    session = _session(model, threads)
+    given = np.zeros((batch, session.get_inputs()[0].shape[1]), np.float32)
+    result = np.zeros((batch, session.get_outputs()[0].shape[1]), np.float32)
+    binding = session.io_binding()
+    for bind, name, array in ((binding.bind_input, INPUT, given), (binding.bind_output, OUTPUT, result)):
+        bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        np.copyto(given, rows)
+        session.run_with_iobinding(binding)
+        return result
+
+    return predict
+
+
+def by_c(network: Checkpoint, batch: int) -> Predict:
+    """The network's C source (`spinn.c_source`), compiled for this machine; one thread, one size of batch.
+
+    The returned array is a buffer: the next call overwrites it.
+
+    Raises:
+        InputError: no C compiler is here, or it does not take the source.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        library = ctypes.CDLL(str(_compile(to_c(live_layers(network)), Path(folder))))
+    function = library.spinn_predict
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t], None
+    given = np.zeros((batch, network.layers[0]), np.float32)
+    result = np.zeros((batch, network.layers[-1]), np.float32)
+    source, target = given.ctypes.data, result.ctypes.data
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        np.copyto(given, rows)
+        function(source, target, batch)
+        return result
+
+    return predict
+
+
+def _session(model: bytes, threads: int):
+    """All graph optimisations, which are the default: Gemm and Tanh become one kernel, weights are packed in advance."""
+    runtime = import_extra("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _compile(source: str, folder: Path) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise InputError("cc = not found: the C source needs a C compiler; install gcc or clang")
+    written, library = folder / "network.c", folder / "network.so"
+    written.write_text(source)
+    call = [compiler, "-std=gnu99", "-O3", "-march=native", "-shared", "-fPIC", "-o", str(library), str(written)]
+    ended = subprocess.run(call, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        said = (ended.stderr.strip().splitlines() or ["no message"])[0]
+        raise InputError(f"cc ended with status {ended.returncode} ({said}): expected a library; see `cc --version`")
+    return library
