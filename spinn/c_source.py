@@ -6,12 +6,14 @@ Batch 1 is what it is made for. Knows no network of its own: layers in, text out
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from spinn.export import Layer
 
-_PANELS = (64, 32, 16, 8)
+_VECTORS = 12
+"""Of eight sums, at most as many at once: with an input and the weights they fit into sixteen registers."""
 
 _HEAD = """\
 /* A network of widths {widths}: standardised features in, standardised targets out. Made by spinn.
@@ -85,13 +87,11 @@ def to_c(layers: Sequence[Layer], name: str = "spinn_predict") -> str:
 
 
 def _panels(outputs: int) -> list[tuple[int, int]]:
-    """First output and width of each panel; the last one may reach beyond `outputs`, filled with zeros."""
-    panels, first = [], 0
-    while first < outputs:
-        width = next((w for w in _PANELS if first + w <= outputs), _PANELS[-1])
-        panels.append((first, width))
-        first += width
-    return panels
+    """First output and width of each panel, in eights and evenly; the last one may reach beyond `outputs`."""
+    vectors = -(-outputs // 8)
+    count = -(-vectors // _VECTORS)
+    bounds = [8 * (vectors * panel // count) for panel in range(count + 1)]
+    return [(first, end - first) for first, end in pairwise(bounds)]
 
 
 def _constants(index: int, weight: np.ndarray, bias: np.ndarray) -> str:

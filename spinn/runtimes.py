@@ -1,7 +1,7 @@
 """What executes a network: PyTorch, ONNX Runtime, or its C source compiled here. All take and give numpy arrays.
 
 Each returns a function of a batch `[batch, inputs]` float32 to outputs `[batch, outputs]` float32. Knows how each
-runtime is set up so that it is fast; measures nothing.
+runtime is set up so that it is fast; measures nothing, and loads a runtime when it is asked for.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from spinn.c_source import to_c
 from spinn.checkpoint import Checkpoint
@@ -26,6 +26,8 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 def by_torch(network: Checkpoint) -> Predict:
     """PyTorch, on as many threads as it has: a `torch.nn.Sequential` under `inference_mode`."""
+    import torch
+
     parts: list[torch.nn.Module] = []
     for weight, bias in live_layers(network):
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
@@ -50,33 +52,30 @@ def by_onnxruntime(model: bytes, threads: int) -> Predict:
     return lambda rows: session.run([OUTPUT], {INPUT: rows})[0]
 
 
-def by_onnxruntime_bound(model: bytes, threads: int, batch: int) -> Predict:
-    """ONNX Runtime for one size of batch: its buffers are bound once, so that a call finds them and allocates nothing.
+def by_onnxruntime_bound(model: bytes, threads: int) -> Predict:
+    """ONNX Runtime with its buffers bound once for a size of batch: a call finds them and allocates nothing.
 
-    The returned array is the buffer: the next call overwrites it.
+    The returned array is the buffer: the next call with as many rows overwrites it.
 
     Raises:
         InputError: the package onnxruntime is not installed.
     """
     session = _session(model, threads)
-    given = np.zeros((batch, session.get_inputs()[0].shape[1]), np.float32)
-    result = np.zeros((batch, session.get_outputs()[0].shape[1]), np.float32)
-    binding = session.io_binding()
-    for bind, name, array in ((binding.bind_input, INPUT, given), (binding.bind_output, OUTPUT, result)):
-        bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+    widths = session.get_inputs()[0].shape[1], session.get_outputs()[0].shape[1]
 
-    def predict(rows: np.ndarray) -> np.ndarray:
-        np.copyto(given, rows)
-        session.run_with_iobinding(binding)
-        return result
+    def bound(given: np.ndarray, result: np.ndarray) -> Callable[[], object]:
+        binding = session.io_binding()
+        binding.bind_input(INPUT, "cpu", 0, np.float32, given.shape, given.ctypes.data)
+        binding.bind_output(OUTPUT, "cpu", 0, np.float32, result.shape, result.ctypes.data)
+        return lambda: session.run_with_iobinding(binding)
 
-    return predict
+    return _buffered(*widths, bound)
 
 
-def by_c(network: Checkpoint, batch: int) -> Predict:
-    """The network's C source (`spinn.c_source`), compiled for this machine; one thread, one size of batch.
+def by_c(network: Checkpoint) -> Predict:
+    """The network's C source (`spinn.c_source`), compiled for this machine; one thread.
 
-    The returned array is a buffer: the next call overwrites it.
+    The returned array is a buffer: the next call with as many rows overwrites it.
 
     Raises:
         InputError: no C compiler is here, or it does not take the source.
@@ -84,25 +83,39 @@ def by_c(network: Checkpoint, batch: int) -> Predict:
     with tempfile.TemporaryDirectory() as folder:
         library = ctypes.CDLL(str(_compile(to_c(live_layers(network)), Path(folder))))
     function = library.spinn_predict
-    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t], None
-    given = np.zeros((batch, network.layers[0]), np.float32)
-    result = np.zeros((batch, network.layers[-1]), np.float32)
-    source, target = given.ctypes.data, result.ctypes.data
+    function.restype = None
+
+    def bound(given: np.ndarray, result: np.ndarray) -> Callable[[], object]:
+        # Of C's types from the start: ctypes converts numbers anew in every call.
+        arguments = ctypes.c_void_p(given.ctypes.data), ctypes.c_void_p(result.ctypes.data), ctypes.c_size_t(len(given))
+        return lambda: function(*arguments)
+
+    return _buffered(network.layers[0], network.layers[-1], bound)
+
+
+def _buffered(inputs: int, outputs: int, bound: Callable[[np.ndarray, np.ndarray], Callable[[], object]]) -> Predict:
+    """Calls into buffers that are kept as long as batches have the same size; `bound` makes the call for new ones."""
+    given = result = np.zeros((0, 0), np.float32)
+    call: Callable[[], object] | None = None
 
     def predict(rows: np.ndarray) -> np.ndarray:
-        np.copyto(given, rows)
-        function(source, target, batch)
+        nonlocal given, result, call
+        if call is None or len(rows) != len(given):
+            given, result = (np.zeros((len(rows), width), np.float32) for width in (inputs, outputs))
+            call = bound(given, result)
+        given[...] = rows
+        call()
         return result
 
     return predict
 
 
-def _session(model: bytes, threads: int):
-    """All graph optimisations, which are the default: Gemm and Tanh become one kernel, weights are packed in advance."""
+def _session(model: bytes, threads: int) -> Any:
+    """All graph optimisations, the default: Gemm and Tanh become one kernel, and weights are packed in advance."""
     runtime = import_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # else threads keep a core busy after a call
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -72,8 +72,9 @@ def forward_flops(layers: Sequence[int], rows: int) -> int:
 
 
 def reads(size_bytes: int, times: int = 32) -> tuple[Call, int]:
-    """Reading float32 numbers of that size so many times in a row, as many products by one vector read their weights;
-    and the bytes that are read. What fits into a cache is read from there.
+    """Reading float32 numbers of that size so many times in a row, and the bytes that are read.
+
+    What fits into a cache is read from there, as weights are that predict again and again.
     """
     numbers = torch.ones(1, size_bytes // 4).expand(times, -1)
     sums = torch.empty(times)

@@ -26,7 +26,7 @@ def dense(layers: Sequence[int], runs: int = 1, device: str | torch.device = "cp
 
 
 def masked(network: Network, ratios: Sequence[str] = RATIOS) -> tuple[Network, Masks]:
-    """The network pruned in stages by magnitude, its pruned weights at zero, and its masks; `network` is not changed."""
+    """A copy pruned in stages by magnitude, its pruned weights at zero, and its masks."""
     pruned, masks = network.clone(), Masks.ones_like(network)
     for stage in schedule.plan(network.layers, ratios):
         masks = global_magnitude(network, masks, stage.pruned)

@@ -1,5 +1,4 @@
-"""What a user would run instead: a plain PyTorch loop with a DataLoader, with torch.nn.utils.prune in it, and
-Torch-Pruning's removal of neurons.
+"""What a user would run instead: a plain PyTorch loop, torch.nn.utils.prune in it, Torch-Pruning's removal of neurons.
 
 Written as the first version's scripts and the tutorials have it, not slowed down.
 """
@@ -42,7 +41,7 @@ def plain_loop(layers: Sequence[int], train: TensorDataset, validation: TensorDa
 def masked_loop(
     layers: Sequence[int], train: TensorDataset, validation: TensorDataset, batch: int, sparsity: float
 ) -> Epochs:
-    """The loop with pruned weights multiplied by their mask after each step, momentum and gradients left as they are."""
+    """The loop with weights multiplied by their mask after each step; momentum and gradients stay as they are."""
     model = network(layers)
     masks = {layer.weight: (torch.rand_like(layer.weight) >= sparsity).float() for layer in linear(model)}
     return _loop(model, train, validation, batch, masks)
