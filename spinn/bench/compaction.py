@@ -9,7 +9,7 @@ import torch
 
 from spinn.bench import peers
 from spinn.bench.report import Row
-from spinn.bench.timing import in_turns, median
+from spinn.bench.timing import Call, in_turns, median
 from spinn.model import Network
 from spinn.neurons import keep_neurons
 
@@ -24,13 +24,13 @@ def rows(network: Network, widths: Sequence[int], rounds: int = 5) -> list[Row]:
     """
     small, kept = keep_neurons(network, widths)
     removed = [sorted(set(range(old)) - set(k[0].tolist())) for old, k in zip(network.layers[1:-1], kept, strict=True)]
-    calls = {HERE: lambda: keep_neurons(network, widths)}
-    made = {HERE: (small, keep_neurons(_unbiased(network), widths)[0])}
+    calls: dict[str, Call] = {HERE: lambda: keep_neurons(network, widths)}
+    made: dict[str, Sequence[Network]] = {HERE: (small, keep_neurons(_unbiased(network), widths)[0])}
     if find_spec("torch_pruning") is None:
         return [*_rows(HERE, in_turns(calls, rounds), network, removed, made[HERE]), Row(f"{PEER}: time", None, "ms")]
     model, plain = _module(network), _module(_unbiased(network))
     calls[PEER] = lambda: peers.without_neurons(model, removed)
-    made[PEER] = tuple(_stacked(peers.without_neurons(one, removed)) for one in (model, plain))
+    made[PEER] = [_stacked(peers.without_neurons(one, removed)) for one in (model, plain)]
     times = in_turns(calls, rounds)
     return [row for name in calls for row in _rows(name, times, network, removed, made[name])]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spinn.bench.timing import Call
+from spinn.export import INPUT, IR_VERSION, OPSET, OUTPUT
 
 
 def training_products(
@@ -64,6 +65,23 @@ def forward_products(layers: Sequence[int], batch: int) -> Call:
                 torch.mm(x, weight, out=result)
 
     return predict
+
+
+def onnx_products(layers: Sequence[int]) -> bytes:
+    """The same matrix products, one after the other, as an ONNX model: for ONNX Runtime, whose own may be faster."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, tensors, value = [], [], INPUT
+    for index, (width, out) in enumerate(pairwise(layers)):
+        tensors.append(numpy_helper.from_array(torch.randn(width, out).numpy() / width**0.5, f"weight.{index}"))
+        target = OUTPUT if index == len(layers) - 2 else f"product.{index}"
+        nodes.append(helper.make_node("MatMul", [value, f"weight.{index}"], [target]))
+        value = target
+    ends = [(INPUT, layers[0]), (OUTPUT, layers[-1])]
+    given, result = ([helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", width])] for n, width in ends)
+    graph = helper.make_graph(nodes, "products", given, result, tensors)
+    opset = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION).SerializeToString()
 
 
 def forward_flops(layers: Sequence[int], rows: int) -> int:

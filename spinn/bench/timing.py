@@ -10,8 +10,8 @@ Call = Callable[[], object]
 Times = dict[str, list[float]]
 """Seconds of each call, by name."""
 
-_LONG = 0.01
-"""Seconds: a longer call is not repeated within one turn, nor warmed up for it."""
+_LONG, _VERY_LONG, _FEW = 0.01, 0.5, 3
+"""Seconds: a longer call is not repeated within one turn, nor warmed up for it; a very long one has but a few turns."""
 
 
 def in_turns(calls: Mapping[str, Call], rounds: int, seconds: float = 0.0) -> Times:
@@ -20,10 +20,13 @@ def in_turns(calls: Mapping[str, Call], rounds: int, seconds: float = 0.0) -> Ti
     All are called twice before. In a turn a short call is repeated, after one that is not counted: else it would be
     timed with the caches as its neighbour left them.
     """
-    blocks = {name: _block(call, seconds / rounds) for name, call in calls.items()}
+    once = {name: _once(call) for name, call in calls.items()}
+    blocks = {name: 1 if s > _LONG else max(1, int(seconds / rounds / s)) for name, s in once.items()}
     times: Times = {name: [] for name in calls}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, call in calls.items():
+            if number >= _FEW and once[name] > _VERY_LONG:
+                continue
             if blocks[name] > 1:
                 call()
             for _ in range(blocks[name]):
@@ -33,13 +36,12 @@ def in_turns(calls: Mapping[str, Call], rounds: int, seconds: float = 0.0) -> Ti
     return times
 
 
-def _block(call: Call, seconds: float) -> int:
-    """How often a short call fits into so many seconds."""
+def _once(call: Call) -> float:
+    """Seconds of the call's second time."""
     call()
     start = time.perf_counter()
     call()
-    once = max(time.perf_counter() - start, 1e-7)
-    return 1 if once > _LONG else max(1, int(seconds / once))
+    return max(time.perf_counter() - start, 1e-7)
 
 
 def median(times: Sequence[float]) -> float:
