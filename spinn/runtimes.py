@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def by_onnxruntime_bound(model: bytes, threads: int) -> Predict:
         binding = session.io_binding()
         binding.bind_input(INPUT, "cpu", 0, np.float32, given.shape, given.ctypes.data)
         binding.bind_output(OUTPUT, "cpu", 0, np.float32, result.shape, result.ctypes.data)
-        return lambda: session.run_with_iobinding(binding)
+        return partial(session.run_with_iobinding, binding)
 
     return _buffered(*widths, bound)
 
@@ -88,20 +89,21 @@ def by_c(network: Checkpoint) -> Predict:
     def bound(given: np.ndarray, result: np.ndarray) -> Callable[[], object]:
         # Of C's types from the start: ctypes converts numbers anew in every call.
         arguments = ctypes.c_void_p(given.ctypes.data), ctypes.c_void_p(result.ctypes.data), ctypes.c_size_t(len(given))
-        return lambda: function(*arguments)
+        return partial(function, *arguments)
 
     return _buffered(network.layers[0], network.layers[-1], bound)
 
 
 def _buffered(inputs: int, outputs: int, bound: Callable[[np.ndarray, np.ndarray], Callable[[], object]]) -> Predict:
     """Calls into buffers that are kept as long as batches have the same size; `bound` makes the call for new ones."""
-    given = result = np.zeros((0, 0), np.float32)
-    call: Callable[[], object] | None = None
+    size, given, result = -1, np.zeros(()), np.zeros(())
+    call: Callable[[], object] = int
 
     def predict(rows: np.ndarray) -> np.ndarray:
-        nonlocal given, result, call
-        if call is None or len(rows) != len(given):
-            given, result = (np.zeros((len(rows), width), np.float32) for width in (inputs, outputs))
+        nonlocal size, given, result, call
+        if len(rows) != size:
+            size = len(rows)
+            given, result = (np.zeros((size, width), np.float32) for width in (inputs, outputs))
             call = bound(given, result)
         given[...] = rows
         call()
