@@ -1,6 +1,6 @@
 """What `verify.watch` costs a training step of the real network: the same step with and without it, in turns.
 
-Prints the machine and the ratios; `--json` for machine output.
+Of neighbours in time, which meet the same noise. `--json` for machine output.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -19,13 +17,16 @@ import torch
 from torch.nn.utils import prune
 
 import verify
+from spinn.bench.report import Report, Row, Target, machine
+from spinn.bench.show import show
+from spinn.errors import run_command
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
-from spinn.schedule import total_parameters
 
 LAYERS = (18, 512, 512, 512, 256, 2)
 BATCH, ROUNDS, STEPS, WARM_UP = 512, 25, 9, 3
 SHARE = 0.715  # of the weights is pruned
+MOST = 1.10  # times a plain step
 
 Step = Callable[[], None]
 
@@ -71,7 +72,7 @@ def by_spinn() -> tuple[Any, Any, Masks, Step]:
     return network, optimizer, masks, step
 
 
-def measure(made: tuple[Any, Any, Any, Step]) -> dict[str, float]:
+def compare(made: tuple[Any, Any, Any, Step]) -> dict[str, float]:
     """A step, plain and watched in turns: the ratio is of neighbours, which meet the same noise."""
     model, optimizer, masks, step = made
     ways: dict[str, Callable[[], Any]] = {
@@ -97,30 +98,38 @@ def measure(made: tuple[Any, Any, Any, Step]) -> dict[str, float]:
     return result
 
 
-def main() -> None:
+def rows(name: str, seen: dict[str, float]) -> list[Row]:
+    """A library's step: the plain one is the peer of the watched ones."""
+    made = [Row(f"{name}: plain step", seen["plain_ms"], "ms")]
+    for way in ("watched", "with_gradients"):
+        made += [
+            Row(
+                f"{name}, {way.replace('_', ' ')}: over plain", seen[f"{way}_ratio"], "", None, 1 / seen[f"{way}_ratio"]
+            ),
+            Row(f"{name}, {way.replace('_', ' ')}: first quartile", seen[f"{way}_quartile_1"], ""),
+            Row(f"{name}, {way.replace('_', ' ')}: third quartile", seen[f"{way}_quartile_3"], ""),
+        ]
+    return made
+
+
+def measure(progress: Callable[[str], object]) -> Report:
+    """Both libraries."""
+    torch.manual_seed(0)
+    report = Report("watch", machine())
+    for name, make in (("torch.nn.utils.prune", by_torch), ("spinn.masks", by_spinn)):
+        progress(f"a step of {name}, plain and watched")
+        seen = compare(make())
+        report.rows += rows(name, seen)
+        report.targets.append(Target(f"watched over plain step, {name}", seen["watched_ratio"], MOST, at_most=True))
+    return report
+
+
+def main() -> int:
     """Measure both and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    as_json = parser.parse_args().json
-    torch.manual_seed(0)
-    result = {
-        "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-        | {"torch": torch.__version__},
-        "parameters": total_parameters(LAYERS),
-        "torch.nn.utils.prune": measure(by_torch()),
-        "spinn.masks": measure(by_spinn()),
-    }
-    if as_json:
-        print(json.dumps(result, indent=1))
-        return
-    print(f"{result['parameters']:,} parameters, batch {BATCH}, Adam, {result['machine']}")
-    for name in ("torch.nn.utils.prune", "spinn.masks"):
-        line = result[name]
-        print(f"{name:22} {line['plain_ms']:7.2f} ms a step; watched / plain, median and quartiles:")
-        for way in ("watched", "with_gradients"):
-            ratio, low, high = (line[f"{way}_{of}"] for of in ("ratio", "quartile_1", "quartile_3"))
-            print(f"    {way:18} {ratio:6.3f}  ({low:.3f} to {high:.3f})")
+    return show(measure, parser.parse_args().json)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "watch")

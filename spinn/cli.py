@@ -222,5 +222,39 @@ def summary(runs: Path) -> None:
     click.echo(spinn.summary.summary(runs))
 
 
+# --- benchmarks ------------------------------------------------------------------------------------------------------
+
+
+@cli.group(no_args_is_help=False)
+def bench() -> None:
+    """How fast this machine trains and predicts, beside its limit and beside what others would run.
+
+    Each report is also appended to build/bench/history.jsonl in the current folder. Exit status 1: a target is missed.
+    """
+
+
+@bench.command("train")
+@click.option("--json", "as_json", is_flag=True, help="Machine output.")
+def bench_train(as_json: bool) -> int:
+    """Epochs a second of one run and of a stack, beside a plain PyTorch loop; minutes."""
+    from spinn.bench import train
+    from spinn.bench.show import show
+
+    return show(train.measure, as_json)
+
+
+@bench.command("inference")
+@click.option("--json", "as_json", is_flag=True, help="Machine output.")
+def bench_inference(as_json: bool) -> int:
+    """Latency and throughput of the dense, masked and compacted network in each runtime; minutes.
+
+    Needs the extra export: pip install 'spinn[export]'.
+    """
+    from spinn.bench import inference
+    from spinn.bench.show import show
+
+    return show(inference.measure, as_json)
+
+
 if __name__ == "__main__":
     main()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from spinn import cost, step, task, training
@@ -19,12 +22,12 @@ from spinn.record import PlannedRun
 LAYERS = (5, 7, 6, 2)
 
 
-def _counted(rows: int, tangent_rows: int) -> int:
-    network = Network.initialise(LAYERS, [0])
+def _counted(layers: Sequence[int], rows: int, tangent_rows: int, runs: int) -> int:
+    network = Network.initialise(layers, range(runs))
     with FlopCounterMode(display=False) as counter:
-        loss = network(torch.randn(1, rows, 5)).square().sum()
+        loss = network(torch.randn(runs, rows, layers[0])).square().sum()
         if tangent_rows:
-            x = torch.randn(1, tangent_rows, 5)
+            x = torch.randn(runs, tangent_rows, layers[0])
             value, rate = network.with_tangent(x, torch.randn_like(x))
             loss = loss + value.square().sum() + rate.square().sum()
         loss.backward()
@@ -40,11 +43,19 @@ def test_forward_flops_are_those_that_torch_counts():
     assert counter.get_total_flops() == cost.forward_flops(weights, 11)
 
 
-def test_training_flops_differ_from_the_counted_ones_by_the_input_gradient_alone():
-    """Backward costs twice forward, but for the gradient of the inputs, which no step needs."""
-    for rows, tangent_rows in ((11, 0), (11, 9)):
-        not_needed = cost.forward_flops(5 * 7, rows + 2 * tangent_rows)
-        assert cost.training_flops(LAYERS, rows, tangent_rows, 1) - _counted(rows, tangent_rows) == not_needed
+@given(
+    layers=st.lists(st.integers(1, 9), min_size=2, max_size=5),
+    rows=st.integers(1, 12),
+    tangent_rows=st.integers(0, 12),
+    runs=st.integers(1, 3),
+)
+def test_training_flops_differ_from_the_counted_ones_by_the_input_gradient_alone(
+    layers: list[int], rows: int, tangent_rows: int, runs: int
+):
+    """Backward costs twice forward, but for the gradient of the inputs; for any widths, each run of a stack."""
+    counted = cost.training_flops(layers, rows, tangent_rows, 1)
+    counted -= cost.input_gradient_flops(layers, rows, tangent_rows, 1)
+    assert runs * counted == _counted(layers, rows, tangent_rows, runs)
 
 
 @pytest.mark.parametrize("terms", [(), ("initial",), ("initial", "monotone")])
@@ -71,12 +82,12 @@ def test_training_flops_of_an_epoch_are_those_that_torch_counts(terms, steps):
         )
     rows, tangent_rows = built.epoch_rows(batch)
     weights = layers[0] * 7 + 7 * 6 + 6 * 2
-    not_needed = cost.forward_flops(layers[0] * 7, rows + 2 * tangent_rows)
+    not_needed = cost.input_gradient_flops(layers, rows, tangent_rows, 2)
     validated = cost.forward_flops(weights, built.validation.counts[0])
     with FlopCounterMode(display=False) as at_the_end:
         training.residuals(network, coefficients, built)
     trained = counter.get_total_flops() - at_the_end.get_total_flops()
-    counted = trained - 2 * validated + 2 * not_needed
+    counted = trained - 2 * validated + not_needed
     assert cost.training_flops(layers, rows, tangent_rows, 2) == counted
 
 

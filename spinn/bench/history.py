@@ -1,0 +1,45 @@
+"""Every benchmark that was run in this folder, a line each, for the paper's cost table. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spinn.errors import RecordError
+
+HISTORY = Path("build/bench/history.jsonl")
+"""In the current folder."""
+
+
+def append(report: Mapping[str, Any], path: Path = HISTORY) -> None:
+    """Append a report (`spinn.bench.report.Report.as_json`), with the time in UTC, to the history.
+
+    A line is written at once, so that two benchmarks that end together do not mix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **report}
+    with open(path, "ab", buffering=0) as stream:
+        stream.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+
+
+def read_history(path: Path = HISTORY, name: str | None = None) -> list[dict[str, Any]]:
+    """The reports in their order, those of the benchmark `name` if it is given; none where there is no history yet.
+
+    Raises:
+        RecordError: a line that is no report; says which.
+    """
+    if not path.exists():
+        return []
+    reports = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            report = json.loads(line)
+            fits = name is None or report["name"] == name
+        except (ValueError, KeyError, TypeError):
+            raise RecordError(f"{path}, line {number}: not a benchmark's report; remove the line") from None
+        if fits:
+            reports.append(report)
+    return reports
