@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch.utils.data import TensorDataset
 
-from spinn import schedule, training
+from spinn import schedule, step, training
 from spinn.bench import limits, networks, peers
 from spinn.bench.peers import Epochs
 from spinn.bench.report import Report, Row, Target, machine
@@ -114,7 +114,7 @@ def ours(network: Network, masks: Masks | None, sizes: Sizes, *, physics: bool =
     coefficients = Coefficients.initial(made)
 
     def epochs(count: int) -> list[float]:
-        settings = training.FitSettings(
+        settings = step.FitSettings(
             epochs=count + 1,
             learning_rate=1e-3,
             batch=sizes.batch,
