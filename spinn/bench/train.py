@@ -20,11 +20,12 @@ from spinn.bench import limits, networks, peers
 from spinn.bench.peers import Epochs
 from spinn.bench.report import Report, Row, Target, machine
 from spinn.bench.timing import in_turns, median, times_faster
+from spinn.config import PhysicsConfig
 from spinn.masks import Masks
 from spinn.model import Network
 from spinn.neurons import keep_neurons
 from spinn.physics import Coefficients, Scales
-from spinn.record import PhysicsConfig, Scaler
+from spinn.record import Scaler
 from spinn.task import Rows, Segments, Task
 
 PHYSICS = PhysicsConfig(wear_rate=0.1, heat=0.1, initial=0.1, monotone=0.1, nonnegative=0.1)

@@ -42,12 +42,12 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Task]:
 def test_a_phase_takes_its_epochs_at_the_widths_that_it_trains(planned):
     """Masked weights are multiplied all the same; removed neurons are not."""
     plan, built = planned
-    rows = built.epoch_rows(512)
+    rows, tangent_rows = built.epoch_rows(512)
     weights, neurons = plan.experiment.variants
-    assert estimate.phase_flops(plan, built) == cost.training_flops((18, 8, 6, 2), *rows, 7)
-    assert estimate.phase_flops(plan, built, weights, 1) == cost.training_flops((18, 8, 6, 2), *rows, 3)
+    assert estimate.phase_flops(plan, built) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 7)
+    assert estimate.phase_flops(plan, built, weights, 1) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 3)
     assert estimate.phase_flops(plan, built, weights, 2) == 0
-    assert estimate.phase_flops(plan, built, neurons, 1) == cost.training_flops((18, 4, 3, 2), *rows, 5)
+    assert estimate.phase_flops(plan, built, neurons, 1) == cost.training_flops((18, 4, 3, 2), rows, tangent_rows, 5)
 
 
 def test_a_cohort_takes_its_dense_phase_once(planned):

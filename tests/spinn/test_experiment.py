@@ -59,7 +59,8 @@ def test_a_plan_names_every_run_once_and_pairs_the_variants():
     for one, other in zip(units["sparse"], units["first-version"], strict=True):
         for key in ("fold", "seed", "cohort", "train", "validation", "test"):
             assert getattr(one, key) == getattr(other, key)
-    assert max(Counter(run.cohort for run in units["sparse"]).values()) <= plan.experiment.stack == 32
+    assert plan.experiment.stack == 32
+    assert max(Counter(run.cohort for run in units["sparse"]).values()) == 32
 
 
 def _variant(name: str, pruner: str, ratio: str) -> str:

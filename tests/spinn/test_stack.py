@@ -37,10 +37,12 @@ def quick(root: Path) -> tuple[Experiment, Dataset, list[PlannedRun]]:
 
 def test_a_processor_stacks_a_fixed_number(quick):
     """Whatever its memory: a plan made on one machine is that of another."""
-    assert stack.choose(*quick, torch.device("cpu")) == STACK
+    loaded, dataset, runs = quick
+    assert stack.choose(loaded, dataset, runs, torch.device("cpu")) == STACK
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
 def test_a_device_stacks_what_fits(quick):
     """All 32 runs of the quick experiment, on any device that is in use today."""
-    assert stack.choose(*quick, torch.device("cuda")) == 32
+    loaded, dataset, runs = quick
+    assert stack.choose(loaded, dataset, runs, torch.device("cuda")) == 32

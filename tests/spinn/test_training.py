@@ -367,11 +367,12 @@ class _Buffers:
     """`spinn.replay.Replayed` as a recorded graph works: always on the tensors of the first call."""
 
     def __init__(self, work, device):
-        self.work, self.inputs, self.result, self.calls = work, None, None, 0
+        self.work = work
+        self.inputs: list[torch.Tensor] = []
+        self.result: torch.Tensor | None = None
 
     def __call__(self, *inputs):
-        self.calls += 1
-        if self.inputs is None:
+        if self.result is None:
             self.inputs = [tensor.clone() for tensor in inputs]
             self.result = self.work(*self.inputs)
             return self.result

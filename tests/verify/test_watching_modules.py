@@ -175,7 +175,7 @@ def test_each_mask_of_tied_weights_is_watched(both: bool) -> None:
     with verify.watch(model, optimizer, raises=False) as watched:
         train(model, optimizer, torch.arange(20))
         assert watched.verdict.holds
-        model.out.weight_mask.fill_(1.0)
+        model.out.get_buffer("weight_mask").fill_(1.0)
         train(model, optimizer, torch.arange(20))
     (grown,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
     assert (grown.check, grown.data["layers"]) == ("masks-monotone", {"out.weight": 64})
@@ -186,6 +186,7 @@ class Masking(nn.Module):
 
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
+        self.mask: torch.Tensor
         self.register_buffer("mask", mask)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -199,13 +200,14 @@ def test_masks_one_after_the_other_are_taken_together() -> None:
     model, optimizer = nn.Sequential(layer), torch.optim.SGD(layer.parameters(), 0.1)
     first, second = torch.ones(2, 4), torch.ones(2, 4)
     first[0, :2] = second[1, :3] = 0.0
-    for mask in (first, second):
-        parametrize.register_parametrization(layer, "weight", Masking(mask))
+    masks = Masking(first), Masking(second)
+    for mask in masks:
+        parametrize.register_parametrization(layer, "weight", mask)
     with verify.watch(model, optimizer, raises=False) as watched:
         assert sum(guard.pruned for guard in watched._guards) == 5
         train(model, optimizer, torch.randn(3, 4))
         assert watched.verdict.holds
-        layer.parametrizations.weight[1].mask.fill_(1.0)
+        masks[1].mask.fill_(1.0)
         train(model, optimizer, torch.randn(3, 4))
     (grown,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
     assert (grown.check, grown.data["count"]) == ("masks-monotone", 3)
