@@ -1,8 +1,9 @@
 """The tensors of one state dict by the names of their parameters, each with its mask if the state has one.
 
 Knows the names that libraries give: prefixes of wrappers, `<name>_orig` and `<name>_mask` (torch.nn.utils.prune), a
-buffer `mask` or `<name>_mask` beside its weight (layers written by hand), parametrizations (torch.nn.utils.parametrize;
-torch.ao.pruning's has a mask or leaves it out), spectral_norm's `_u` and `_v`, weight_norm's magnitude and direction.
+buffer `mask` or `<name>_mask` beside its weight (layers written by hand), parametrizations (torch.nn.utils.parametrize,
+with any number of masks; torch.ao.pruning's has a mask or leaves it out), spectral_norm's `_u` and `_v`, weight_norm's
+magnitude and direction.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 
@@ -77,18 +79,17 @@ def entries_of(name: str, state: State) -> Entries:
     strip = len(_prefix(state.tensors))
     tensors = {key[strip:]: tensor for key, tensor in state.tensors.items()}
     aliases = {key[strip:]: first[strip:] for key, first in state.aliases.items()}
-    masks = {key: mask for key in tensors if (mask := _mask_of(key, tensors)) is not None}
     names = {key: _name(key, tensors) for key, tensor in tensors.items()
-             if _is_number(tensor) and key not in masks.values() and not _is_beside(key, tensors)}  # fmt: skip
-    entries = {plain: _entry(name, key, tensors, masks.get(key), state.applied) for key, plain in names.items()
+             if _is_number(tensor) and not _is_beside(key, tensors)}  # fmt: skip
+    entries = {plain: _entry(name, key, tensors, state.applied) for key, plain in names.items()
                if not _is_magnitude(key, tensors)}  # fmt: skip
     return Entries(
         name,
         entries,
         others=sum(tensors[key].size for key in names if _is_magnitude(key, tensors)),
-        wild=_wild(tensors, names, masks),
+        wild=_wild(tensors),
         aliases={names[key]: names[first] for key, first in aliases.items() if {key, first} <= set(names)},
-        orphans=tuple(plain for key, plain in names.items() if _is_orphan(key, plain, tensors, masks)),
+        orphans=tuple(plain for plain, entry in entries.items() if _is_orphan(plain, entry, tensors)),
         skipped=state.skipped,
     )
 
@@ -103,10 +104,9 @@ def _prefix(tensors: Iterable[str]) -> str:
         prefix += more
 
 
-def _wild(tensors: Arrays, names: Mapping[str, str], masks: Mapping[str, str]) -> dict[str, int]:
+def _wild(tensors: Arrays) -> dict[str, int]:
     """Entries that are not finite, of whatever a network computes with; attention masks are −inf on purpose."""
-    looked_at = [key for key, tensor in tensors.items() if _is_number(tensor) and key not in masks.values()
-                 and not (_is_mask_by_name(key) and key not in names)]  # fmt: skip
+    looked_at = [key for key, tensor in tensors.items() if _is_number(tensor) and not _is_mask_by_name(key)]
     counts = {key: int(np.count_nonzero(~np.isfinite(tensors[key]))) for key in looked_at}
     return {key: count for key, count in counts.items() if count}
 
@@ -120,16 +120,20 @@ def _union(one: Entry, other: Entry) -> Entry:
 # --- masks ----------------------------------------------------------------------------------------------------------
 
 
-def _mask_of(key: str, tensors: Arrays) -> str | None:
-    """The name of the mask that belongs to tensor `key`, if the state has one."""
+def _registered(key: str, tensors: Arrays) -> list[str]:
+    """The names of the masks that torch itself multiplies with tensor `key` in the forward pass, one after another."""
     if _PARAMETRISED.match(key):
         held = re.sub(r"original\d*$", "", key)
-        return next((name for name in tensors if name.startswith(held) and name.endswith(".mask")), None)
-    if key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in tensors:
-        return f"{key.removesuffix('_orig')}_mask"
+        return [name for name in tensors if name.startswith(held) and name.endswith(".mask")]
+    mask = f"{key.removesuffix('_orig')}_mask"
+    return [mask] if key.endswith("_orig") and mask in tensors else []
+
+
+def _buffers(key: str, tensors: Arrays) -> list[str]:
+    """The names of buffers beside tensor `key` that its author may have meant as its mask."""
     path, _, leaf = key.rpartition(".")
     beside = [f"{key}_mask", *([f"{path}.mask" if path else "mask"] if leaf == "weight" else [])]
-    return next((mask for mask in beside if mask in tensors and _fits(tensors[mask], tensors[key])), None)
+    return [mask for mask in beside if mask in tensors]
 
 
 def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
@@ -137,13 +141,17 @@ def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
     return mask.shape == tensor.shape and bool(((mask == 0) | (mask == 1)).all())
 
 
-def _entry(name: str, key: str, tensors: Arrays, mask: str | None, applied: bool) -> Entry:
+def _entry(name: str, key: str, tensors: Arrays, applied: bool) -> Entry:
     tensor = tensors[key]
-    if mask is None:
-        return Entry(key, tensor, unknown=_is_unknown(key, tensors))
-    if not _fits(tensors[mask], tensor):
+    masks = [tensors[mask] for mask in _registered(key, tensors)]
+    if not all(_fits(mask, tensor) for mask in masks):
         raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
-    return Entry(key, tensor, tensors[mask], masked=not applied)
+    if masks:
+        return Entry(key, tensor, reduce(np.multiply, masks), masked=True)
+    buffer = next((tensors[mask] for mask in _buffers(key, tensors) if _fits(tensors[mask], tensor)), None)
+    if buffer is not None:
+        return Entry(key, tensor, buffer, masked=not applied)
+    return Entry(key, tensor, unknown=_is_unknown(key, tensors))
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -204,6 +212,6 @@ def _is_unknown(key: str, tensors: Arrays) -> bool:
     return not any(name.startswith(held) and name != key for name in tensors)
 
 
-def _is_orphan(key: str, plain: str, tensors: Arrays, masks: Mapping[str, str]) -> bool:
+def _is_orphan(plain: str, entry: Entry, tensors: Arrays) -> bool:
     """`<name>_orig` without a mask; beside `<name>_u` it is spectral_norm's."""
-    return key == f"{plain}_orig" and key not in masks and f"{plain}_u" not in tensors
+    return entry.key == f"{plain}_orig" and entry.mask is None and f"{plain}_u" not in tensors

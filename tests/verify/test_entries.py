@@ -107,6 +107,20 @@ def test_prefixes(keys: list[str], expected: list[str]) -> None:
     assert read(tensors, aliases={keys[-1]: keys[0]}).aliases == {expected[-1]: expected[0]}
 
 
+def test_masks_that_are_stacked_on_a_tensor_are_multiplied() -> None:
+    """As torch.nn.utils.parametrize does; each of them has to be a mask."""
+    held = "a.parametrizations.w."
+    other = np.array([[1.0, 1.0], [0.0, 1.0]], np.float32)
+    stacked = {f"{held}0.mask": HALF, f"{held}original": TWO, f"{held}1.mask": other, f"{held}2.mask": other > 0}
+    entry = read(stacked).entries["a.w"]
+    assert entry.mask is not None
+    assert entry.mask.tolist() == [[0, 1], [0, 0]]
+    assert entry.masked
+    for wrong in range(3):
+        with pytest.raises(InputError, match=r"^x: the mask of a\.parametrizations\.w\.original is not 0 and 1 in the"):
+            read({**stacked, f"{held}{wrong}.mask": TWO})
+
+
 def test_magnitudes_belong_to_a_direction_and_are_counted_apart() -> None:
     """Of both ways of weight_norm; the vectors of spectral_norm are no parameters."""
     older = read({"a_g": TWO[:, :1], "a_v": TWO, "b_g": TWO[:1], "b_v": TWO, "c_orig": TWO, "c_u": LINE, "c_v": LINE})
