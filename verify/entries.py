@@ -29,6 +29,7 @@ Arrays = Mapping[str, np.ndarray]
 class Entry:
     """A tensor as it is stored under `key`, its mask of 0 and 1, and whether the two are multiplied at each use.
 
+    `proven`: the state shows that they are; a buffer beside the tensor, which any code may use or not, does not.
     `unknown`: it is parametrised, by what the state does not say, so that there may be a mask.
     """
 
@@ -36,6 +37,7 @@ class Entry:
     tensor: np.ndarray
     mask: np.ndarray | None = None
     masked: bool = False
+    proven: bool = True
     unknown: bool = False
 
 
@@ -114,7 +116,7 @@ def _wild(tensors: Arrays) -> dict[str, int]:
 def _union(one: Entry, other: Entry) -> Entry:
     if one.mask is None or other.mask is None:
         return replace(one, mask=None, masked=False, unknown=one.unknown or other.unknown)
-    return replace(one, mask=(one.mask != 0) | (other.mask != 0))
+    return replace(one, mask=(one.mask != 0) | (other.mask != 0), proven=one.proven and other.proven)
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def _entry(name: str, key: str, tensors: Arrays, applied: bool) -> Entry:
         return Entry(key, tensor, reduce(np.multiply, masks), masked=True)
     buffer = next((tensors[mask] for mask in _buffers(key, tensors) if _fits(tensors[mask], tensor)), None)
     if buffer is not None:
-        return Entry(key, tensor, buffer, masked=not applied)
+        return Entry(key, tensor, buffer, masked=not applied, proven=applied)
     return Entry(key, tensor, unknown=_is_unknown(key, tensors))
 
 

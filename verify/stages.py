@@ -29,6 +29,7 @@ class Weight:
         stored: What lies in the file, where its mask is multiplied with it at each use; what is under that does no
             harm. None where it is `used`.
         stated: Whether the file has a mask of it, or only zeros.
+        proven: Whether the file shows that the network multiplies `stored` with its mask, or only that it may.
         known: Whether the file can say what is kept: not where a parametrization left its mask out.
         idle: Entries that are zero here and in the dense network, by no mask; they count as kept.
     """
@@ -37,6 +38,7 @@ class Weight:
     kept: np.ndarray
     stored: np.ndarray | None = None
     stated: bool = False
+    proven: bool = True
     known: bool = True
     idle: int = 0
 
@@ -200,7 +202,7 @@ def _weights(
         kept = entry.mask != 0
         with np.errstate(invalid="ignore"):  # inf · 0 is NaN, for the network too
             used = entry.tensor * kept if entry.masked else entry.tensor
-        yield name, Weight(used, kept, entry.tensor if entry.masked else None, stated=True)
+        yield name, Weight(used, kept, entry.tensor if entry.masked else None, stated=True, proven=entry.proven)
 
 
 def _whole(entry: Entry) -> Weight:

@@ -246,11 +246,33 @@ def test_weights_that_come_back_without_masks() -> None:
     assert found("masks-monotone", *states) == []
 
 
-def test_a_mask_beside_its_weight_hides_it() -> None:
-    """A layer written by hand multiplies the two; this project's own layout, where the mask says, is no such layer."""
-    (hidden,) = found("hidden-weights", {"w": rows([1, 2])}, {"w": rows([1, 2]), "w_mask": rows([0, 1])})
-    assert (hidden.data["layers"], hidden.data["largest"]) == ({"w": 1}, 1.0)
-    assert found("resurrection", {"w": rows([1, 2])}, {"w": rows([1, 2]), "w_mask": rows([0, 1])}) == []
+def test_a_mask_beside_its_weight_may_hide_it() -> None:
+    """A layer written by hand may multiply the two or not: its counts and masks are judged, and what is under them not.
+
+    Other layers, of which the file says that they are masked, do not count there, and are noted as ever.
+    """
+    dense = {"a": rows([1, -3, 2]), "b": rows([4, 5, 6]), "c": rows([7, 8, 9])}
+    stage = {"a": rows([1, -3, 2]), "a_mask": rows([0, 0, 1]), "b": rows([0, 0, 6]), "b_mask": rows([0, 0, 1])}
+    stage |= masked("c", rows([7, 8, 9]), rows([0, 1, 1]))
+    verdict = audit_states([dense, stage], ["5/9"])
+    assert verdict.holds
+    shown = [(finding.severity, finding.check) for finding in verdict.findings[2:]]
+    assert shown == [("note", "counts"), ("unchecked", "resurrection"), ("note", "hidden-weights")]
+    assert verdict.findings[3] == Finding(
+        "resurrection",
+        "unchecked",
+        "stage 1: 2 weights under masks that lie beside them are not zero; the largest is 3; the file cannot say "
+        "whether the network multiplies the two: if it does, save weight * mask; if not, they are back: mask after "
+        "every step, which verify.watch checks (a)",
+        data={"stage": 1, "count": 2, "layers": {"a": 2}, "largest": 3.0},
+    )
+    assert verdict.findings[4].data["layers"] == {"c": 1}
+    again = {**stage, "a_mask": rows([1, 0, 1])}
+    (grown,) = found("masks-monotone", dense, stage, again)
+    assert (grown.severity, grown.data["layers"]) == ("error", {"a": 1})
+    enforced = {**stage, "a": rows([0, 0, 2])}
+    assert found("resurrection", dense, enforced) == []
+    assert found("hidden-weights", dense, enforced)[0].data["layers"] == {"c": 1}
 
 
 def test_what_hides_under_masks() -> None:

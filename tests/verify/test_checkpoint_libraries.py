@@ -214,7 +214,7 @@ def test_prefixes_of_wrappers_are_no_part_of_a_name(wrap: Any) -> None:
 
 
 def test_masks_of_layers_written_by_hand() -> None:
-    """A buffer `mask` beside the weight is multiplied with it at each use: what is under it is hidden, not alive."""
+    """A buffer `mask` beside the weight counts; only zeros under it show that the network has them as pruned."""
 
     class Masked(nn.Linear):
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -230,7 +230,13 @@ def test_masks_of_layers_written_by_hand() -> None:
     assert errors(verdict) == []
     assert of(verdict, "sparsity")[1].data["layers"] == {"0.weight": [256, 512], "1.weight": [32, 64]}
     assert of(verdict, "sparsity")[1].data["parameters"] == 256 + 32 + 65
-    assert of(verdict, "hidden-weights")[0].data["count"] == 288
+    (unchecked,) = of(verdict, "resurrection")
+    assert (unchecked.severity, unchecked.data["count"]) == ("unchecked", 288)
+    for layer in model:
+        layer.weight.data.mul_(layer.mask)  # type: ignore[operator, union-attr]
+    verdict = audit_states([states[0], state(model)], [".5"])
+    assert {finding.severity for finding in verdict.findings} == {"note"}
+    assert of(verdict, "hidden-weights") == []
 
 
 def test_attention_masks_are_neither_masks_nor_weights_nor_wrong() -> None:

@@ -23,13 +23,17 @@ def read(tensors: dict[str, Any], **more: Any) -> Entries:
     return entries_of("x", State(tensors, **more))
 
 
-def names(tensors: dict[str, Any], **more: Any) -> dict[str, tuple[bool, bool, bool]]:
-    """Of each parameter whether it has a mask, is multiplied with it, and may have one that is not there."""
-    entries = read(tensors, **more).entries
-    return {name: (entry.mask is not None, entry.masked, entry.unknown) for name, entry in entries.items()}
+Kind = tuple[bool, bool, bool, bool]
 
 
-PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, False, True)
+def names(tensors: dict[str, Any], **more: Any) -> dict[str, Kind]:
+    """Of each parameter whether it has a mask, is multiplied with it, for sure, and may have one that is not there."""
+    entries = read(tensors, **more).entries.items()
+    return {name: (entry.mask is not None, entry.masked, entry.proven, entry.unknown) for name, entry in entries}
+
+
+PLAIN, UNKNOWN = (False, False, True, False), (False, False, True, True)
+MASKED, BESIDE = (True, True, True, False), (True, True, False, False)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +41,15 @@ PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, Fal
     [
         ({"a.weight": TWO, "a.bias": LINE}, {"a.weight": PLAIN, "a.bias": PLAIN}),
         ({"a.weight_orig": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
-        ({"a.weight": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"a.weight": TWO, "a.weight_mask": HALF}, {"a.weight": BESIDE}),
         ({"a.weight": TWO, "a.weight_mask": WIDE}, {"a.weight": PLAIN}),
-        ({"a.weight": TWO, "a.mask": HALF}, {"a.weight": MASKED}),
-        ({"weight": TWO, "mask": HALF}, {"weight": MASKED}),
+        ({"a.weight": TWO, "a.mask": HALF}, {"a.weight": BESIDE}),
+        ({"weight": TWO, "mask": HALF}, {"weight": BESIDE}),
         ({"weight": TWO, "a.mask": HALF}, {"weight": PLAIN}),
         ({"a.weight": TWO, "a.mask": WIDE}, {"a.weight": PLAIN}),
         ({"a.weight": TWO, "a.mask": TWO}, {"a.weight": PLAIN}),
         ({"a.bias": TWO, "a.mask": HALF}, {"a.bias": PLAIN}),
-        ({"a.weight": TWO, "a.mask": HALF, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"a.weight": TWO, "a.mask": HALF, "a.weight_mask": HALF}, {"a.weight": BESIDE}),
         ({"lone_mask": TWO, "b": TWO, "bitmask": TWO}, {"b": PLAIN, "bitmask": PLAIN}),
         ({"a_orig": TWO, "a": TWO}, {"a_orig": PLAIN, "a": PLAIN}),
         ({"a_orig": TWO}, {"a": PLAIN}),
@@ -72,7 +76,7 @@ PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, Fal
         ({"index": np.arange(4), "flag": HALF > 0, "w": TWO.astype(complex)}, {"w": PLAIN}),
     ],
 )
-def test_names(tensors: dict[str, Any], expected: dict[str, tuple[bool, bool, bool]]) -> None:
+def test_names(tensors: dict[str, Any], expected: dict[str, Kind]) -> None:
     """What is a parameter, by which name, and with which mask."""
     assert names(tensors) == expected
 
@@ -84,7 +88,7 @@ def test_an_entry_keeps_what_is_stored() -> None:
     assert (entry.key, entry.masked) == ("a_orig", True)
     assert entry.tensor is TWO
     assert entry.mask is HALF
-    assert names({"a": TWO, "a_mask": HALF}, applied=True) == {"a": (True, False, False)}
+    assert names({"a": TWO, "a_mask": HALF}, applied=True) == {"a": (True, False, True, False)}
     assert read(tensors).name == "x"
 
 
@@ -176,6 +180,10 @@ def test_tied_tensors_become_one() -> None:
     assert mask is not None
     assert mask.tolist() == [[False, True], [True, True]]
     assert made.entries["a"].masked
+    assert made.entries["a"].proven
+    beside = Entry("b", TWO, other, masked=True, proven=False)
+    for pair in ((one, beside), (beside, one)):
+        assert not Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"].proven
     for pair in ((one, free), (free, one)):
         made = Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"]
         assert (made.mask, made.masked, made.unknown) == (None, False, False)
