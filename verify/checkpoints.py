@@ -112,6 +112,11 @@ def _reading(stages: Sequence[Stage], tied: Mapping[str, str]) -> Iterator[Findi
         if stage.skipped:
             message = f"{stage.name}: {', '.join(stage.skipped)} are no tensors and were not looked at"
             yield Finding("not-read", "note", message, data={"stage": stage.number, "entries": list(stage.skipped)})
+        if stage.misfits:
+            message = f"{stage.name}: {', '.join(stage.misfits)} were not looked at: 0 and 1, but of other shapes than"
+            hint = "the tensors beside them; if they are masks, save them in those shapes"
+            data = {"stage": stage.number, "entries": list(stage.misfits)}
+            yield Finding("not-read", "unchecked", f"{message} {hint}", data=data)
 
 
 def _strangers(stages: Sequence[Stage]) -> Iterator[Finding]:

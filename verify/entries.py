@@ -53,6 +53,7 @@ class Entries:
         aliases: Name → an earlier name of the same storage.
         orphans: Names of parameters that are stored as `<name>_orig` without a mask.
         skipped: Entries that are no tensors.
+        misfits: Buffers of 0 and 1 that are called as the masks of tensors of another shape.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Entries:
     aliases: dict[str, str] = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
     def merged(self, tied: Mapping[str, str]) -> Entries:
         """The same with each tied tensor once: an entry is kept where any of its uses keeps it."""
@@ -93,6 +95,12 @@ def entries_of(name: str, state: State) -> Entries:
         aliases={names[key]: names[first] for key, first in aliases.items() if {key, first} <= set(names)},
         orphans=tuple(plain for plain, entry in entries.items() if _is_orphan(plain, entry, tensors)),
         skipped=state.skipped,
+        misfits=tuple(
+            mask
+            for key in names
+            for mask in _buffers(key, tensors)
+            if _is_binary(tensors[mask]) and not _fits(tensors[mask], tensors[key])
+        ),
     )
 
 
@@ -138,9 +146,15 @@ def _buffers(key: str, tensors: Arrays) -> list[str]:
     return [mask for mask in beside if mask in tensors]
 
 
+def _is_binary(mask: np.ndarray) -> bool:
+    return bool(((mask == 0) | (mask == 1)).all())
+
+
 def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
-    """Whether an array is 0 and 1 in the shape of a tensor."""
-    return mask.shape == tensor.shape and bool(((mask == 0) | (mask == 1)).all())
+    """Whether an array is 0 and 1 in the shape of a tensor, but that it may be the same along whole dimensions."""
+    if mask.ndim != tensor.ndim or not _is_binary(mask):
+        return False
+    return bool((np.equal(mask.shape, tensor.shape) | np.equal(mask.shape, 1)).all())
 
 
 def _entry(name: str, key: str, tensors: Arrays, applied: bool) -> Entry:
@@ -149,10 +163,10 @@ def _entry(name: str, key: str, tensors: Arrays, applied: bool) -> Entry:
     if not all(_fits(mask, tensor) for mask in masks):
         raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
     if masks:
-        return Entry(key, tensor, reduce(np.multiply, masks), masked=True)
+        return Entry(key, tensor, np.broadcast_to(reduce(np.multiply, masks), tensor.shape), masked=True)
     buffer = next((tensors[mask] for mask in _buffers(key, tensors) if _fits(tensors[mask], tensor)), None)
     if buffer is not None:
-        return Entry(key, tensor, buffer, masked=not applied, proven=applied)
+        return Entry(key, tensor, np.broadcast_to(buffer, tensor.shape), masked=not applied, proven=applied)
     return Entry(key, tensor, unknown=_is_unknown(key, tensors))
 
 

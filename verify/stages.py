@@ -57,6 +57,7 @@ class Stage:
         unmasked: Parametrised tensors whose mask, if it is one, is not in the file.
         lost: Tensors of torch.nn.utils.prune whose mask is gone.
         skipped: Entries of the state that are no tensors.
+        misfits: Buffers that may be masks, of other shapes than the tensors beside them.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Stage:
     unmasked: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
     @property
     def kept(self) -> dict[str, int]:
@@ -187,6 +189,7 @@ def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tupl
         unmasked=tuple(entry.key for name, entry in entries.entries.items() if entry.unknown and name in weights),
         lost=lost,
         skipped=entries.skipped,
+        misfits=entries.misfits,
     )
 
 

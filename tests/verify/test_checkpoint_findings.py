@@ -275,6 +275,27 @@ def test_a_mask_beside_its_weight_may_hide_it() -> None:
     assert found("hidden-weights", dense, enforced)[0].data["layers"] == {"c": 1}
 
 
+def test_a_mask_of_another_shape_is_told() -> None:
+    """It is not passed over without a word; one that is the same along a dimension is a mask."""
+    weight = rows([1, 2], [3, 4])
+    row = {"w": weight, "w_mask": np.array([0, 1])}
+    assert found(
+        "not-read", {"w": weight}, {**row, "v_mask": np.array([0]), "v": weight[:1], "x_mask": np.array([0])}
+    ) == [
+        Finding(
+            "not-read",
+            "unchecked",
+            "stage 1: w_mask, v_mask were not looked at: 0 and 1, but of other shapes than the tensors beside them; if "
+            "they are masks, save them in those shapes",
+            data={"stage": 1, "entries": ["w_mask", "v_mask"]},
+        )
+    ]
+    column = {"w": weight, "w_mask": np.array([[0], [1]])}
+    assert found("not-read", {"w": weight}, column) == []
+    assert found("sparsity", {"w": weight}, column)[1].data["layers"] == {"w": [2, 4]}
+    assert found("resurrection", {"w": weight}, column)[0].data["layers"] == {"w": 2}
+
+
 def test_what_hides_under_masks() -> None:
     """Largest and count; inf is no size."""
     weight = rows([1, -2, 0, 4], [5, 6, 7, 8])
@@ -484,7 +505,7 @@ HALF = "is not 0 and 1 in the shape (1, 2); is it a mask?"
             "stage 1: no weights; expected floating-point tensors with at least two dimensions that are not ignored",
         ),
         ([WEIGHT, masked("w", rows([1, 2]), rows([1, 0.5]))], None, f"stage 1: the mask of w_orig {HALF}"),
-        ([WEIGHT, masked("w", rows([1, 2]), rows([1]))], None, f"stage 1: the mask of w_orig {HALF}"),
+        ([WEIGHT, masked("w", rows([1, 2]), rows([1, 1, 1]))], None, f"stage 1: the mask of w_orig {HALF}"),
         ([WEIGHT, masked("w", rows([1, 2]), rows([0, 2]))], None, f"stage 1: the mask of w_orig {HALF}"),
     ],
 )

@@ -87,7 +87,8 @@ def test_an_entry_keeps_what_is_stored() -> None:
     entry = read(tensors).entries["a"]
     assert (entry.key, entry.masked) == ("a_orig", True)
     assert entry.tensor is TWO
-    assert entry.mask is HALF
+    assert entry.mask is not None
+    assert entry.mask.tolist() == HALF.tolist()
     assert names({"a": TWO, "a_mask": HALF}, applied=True) == {"a": (True, False, True, False)}
     assert read(tensors).name == "x"
 
@@ -123,6 +124,45 @@ def test_masks_that_are_stacked_on_a_tensor_are_multiplied() -> None:
     for wrong in range(3):
         with pytest.raises(InputError, match=r"^x: the mask of a\.parametrizations\.w\.original is not 0 and 1 in the"):
             read({**stacked, f"{held}{wrong}.mask": TWO})
+
+
+@pytest.mark.parametrize(
+    ("mask", "wide", "expected"),
+    [
+        (HALF[:, :1], TWO, [[0, 0], [1, 1]]),
+        (HALF[:1], TWO, [[0, 1], [0, 1]]),
+        (HALF[1:, 1:], TWO, [[0, 0], [0, 0]]),
+        (HALF[:, :, None], np.ones((2, 2, 3)), [[[0] * 3, [1] * 3], [[1] * 3, [0] * 3]]),
+        (np.array(0), np.array(2.0), 0),
+        (HALF[0], TWO, None),
+        (HALF, WIDE, None),
+        (HALF[:, :1], TWO[0], None),
+        (HALF[None], TWO, None),
+        (np.ones(()), TWO, None),
+        (HALF[:1] + 1, TWO, None),
+    ],
+)
+def test_masks_may_be_the_same_along_a_dimension(mask: np.ndarray, wide: np.ndarray, expected: Any) -> None:
+    """Of as many dimensions as the tensor: rows or columns, say. What is 0 and 1 in any other shape is told."""
+    for key, name in (("a.weight", "a.weight_mask"), ("a.weight", "a.mask"), ("b", "b_mask")):
+        made = read({key: wide, name: mask})
+        found = made.entries[key].mask
+        assert (None if found is None else found.tolist()) == expected
+        assert made.misfits == ((name,) if expected is None and (mask <= 1).all() else ())
+    for key, name in (("b_orig", "b_mask"), ("parametrizations.b.original", "parametrizations.b.0.mask")):
+        if expected is None:
+            with pytest.raises(InputError, match="is it a mask"):
+                read({key: wide, name: mask})
+        else:
+            registered = read({key: wide, name: mask}).entries["b"].mask
+            assert registered is not None
+            assert registered.tolist() == expected
+
+
+def test_each_mask_of_another_shape_is_told() -> None:
+    """Two beside one weight; those of integers, which are no weights, are not."""
+    tensors = {"mask": HALF[0], "weight": TWO, "weight_mask": HALF[1], "i.weight": np.arange(4), "i.mask": HALF}
+    assert read(tensors).misfits == ("weight_mask", "mask")
 
 
 def test_magnitudes_belong_to_a_direction_and_are_counted_apart() -> None:
