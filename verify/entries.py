@@ -12,14 +12,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from os.path import commonprefix
 
 import numpy as np
 
 from spinn.errors import InputError
 from verify.state_files import State
 
-_PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel and torch.compile
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # torch.nn.DataParallel and AveragedModel, torch.compile
+_AVERAGED = "n_averaged"  # how many states an AveragedModel is the mean of, beside its `module.`
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", _AVERAGED)
 _PARAMETRISED = re.compile(r"^(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d*)$")
 
 Arrays = Mapping[str, np.ndarray]
@@ -73,6 +75,17 @@ class Entries:
             entries[home] = _union(entries[home], entry) if home in entries else entry
         return replace(self, entries=entries)
 
+    def without(self, prefix: str | None) -> Entries:
+        """The same with a prefix, if there is one, taken off the names of all parameters."""
+        if prefix is None:
+            return self
+        return replace(
+            self,
+            entries={name.removeprefix(prefix): entry for name, entry in self.entries.items()},
+            aliases={name.removeprefix(prefix): first.removeprefix(prefix) for name, first in self.aliases.items()},
+            orphans=tuple(name.removeprefix(prefix) for name in self.orphans),
+        )
+
 
 def entries_of(name: str, state: State) -> Entries:
     """The parameters of a state, which messages call `name`.
@@ -80,9 +93,9 @@ def entries_of(name: str, state: State) -> Entries:
     Raises:
         InputError: a mask of torch.nn.utils.prune or of a parametrization that is not 0 and 1 in its weight's shape.
     """
-    strip = len(_prefix(state.tensors))
-    tensors = {key[strip:]: tensor for key, tensor in state.tensors.items()}
-    aliases = {key[strip:]: first[strip:] for key, first in state.aliases.items()}
+    prefix = _prefix(state.tensors)
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in state.tensors.items()}
+    aliases = {key.removeprefix(prefix): first.removeprefix(prefix) for key, first in state.aliases.items()}
     names = {key: _name(key, tensors) for key, tensor in tensors.items()
              if _is_number(tensor) and not _is_beside(key, tensors)}  # fmt: skip
     entries = {plain: _entry(name, key, tensors, state.applied) for key, plain in names.items()
@@ -105,13 +118,10 @@ def entries_of(name: str, state: State) -> Entries:
 
 
 def _prefix(tensors: Iterable[str]) -> str:
-    """What a wrapper put before all names."""
-    prefix = ""
-    while True:
-        more = next((part for part in _PREFIXES if all(key.startswith(prefix + part) for key in tensors)), None)
-        if more is None:
-            return prefix
-        prefix += more
+    """What wrappers put before all names."""
+    names = [key for key in tensors if not key.endswith(_AVERAGED)]
+    common = commonprefix(names)  # noqa: RUF071 - compares letters, but the pattern ends at a dot
+    return common.removesuffix(_WRAPPERS.sub("", common))
 
 
 def _wild(tensors: Arrays) -> dict[str, int]:

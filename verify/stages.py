@@ -99,6 +99,7 @@ def stages_of(
         InputError: a state without weights, a pattern that no tensor matches, or a mask that is none.
     """
     read = [entries_of(name, state) for name, state in zip(names, states, strict=True)]
+    read = _alike(read)
     tied = _tied(read)
     read = [entries.merged(tied) for entries in read]
     ignored = _ignored(read, ignored_layers)
@@ -111,6 +112,23 @@ def stages_of(
             raise InputError(f"{entries.name}: {_nothing(entries, ignored)}")
         stages.append(_stage(number, entries, weights, _lost(entries, read)))
     return stages, tied
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def _alike(read: Sequence[Entries]) -> list[Entries]:
+    """The states without the prefix that some have before all names and others have not: Lightning's `model.`."""
+    plain = min((set(entries.entries) for entries in read), key=lambda names: sum(map(len, names)))
+    return [entries.without(_added(set(entries.entries), plain)) for entries in read]
+
+
+def _added(names: set[str], plain: set[str]) -> str | None:
+    """The modules that `names` have before all of `plain`; None where the two differ in more, or in nothing."""
+    if not names or len(names) != len(plain):
+        return None
+    prefix = min(names).removesuffix(min(plain))
+    return prefix if prefix.endswith(".") and names == {prefix + name for name in plain} else None
 
 
 # --- what is prunable -----------------------------------------------------------------------------------------------

@@ -103,6 +103,38 @@ def test_layers_that_differ_are_named_and_the_others_audited() -> None:
     assert verdict.findings[5].data["layers"] == {"c": 1}
 
 
+def test_a_prefix_before_all_names_of_some_states_is_no_difference() -> None:
+    """Lightning's `model.`, in whichever of them; where all have it, or names differ in more, it is a part of them."""
+    dense = {"0.weight": rows([1, 2]), "2.weight": rows([3, 4]), "2.bias": np.ones(1)}
+    stage = {**dense, "0.weight": rows([0, 2])}
+
+    def before(state: State, prefix: str) -> State:
+        return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+    for one, two, names in (
+        (dense, before(stage, "model."), ["0.weight", "2.weight"]),
+        (before(dense, "model."), stage, ["0.weight", "2.weight"]),
+        (before(dense, "model."), before(stage, "net.model."), ["model.0.weight", "model.2.weight"]),
+        (before(dense, "model."), before(stage, "model."), ["model.0.weight", "model.2.weight"]),
+    ):
+        verdict = audit_states([one, one, two], ["0", ".25"])
+        assert verdict.holds
+        assert list(verdict.findings[2].data["layers"]) == names
+        assert audit_states([one, one, two], ignored_layers=[names[1]]).holds
+    for other in (
+        before(stage, "model"),
+        before(stage, "a.") | {"a.more": rows([1, 2])},
+        before(stage, "a.") | {"more": rows([1, 2])},
+        {f"{name}.a": tensor for name, tensor in stage.items()},
+        before({"0.weight": stage["0.weight"]}, "model."),
+        {**before(stage, "a."), "b.2.weight": rows([3, 4])},
+    ):
+        assert found("counts", dense, other)[0].message.startswith("stage 1: layers [")
+    for states in ([dense, {"n": np.arange(3)}], [{"n": np.arange(3)}, dense]):
+        with pytest.raises(InputError, match="no weights"):
+            audit_states(states)
+
+
 def test_counts_as_planned() -> None:
     """Every number that was compared is in the data."""
     assert found("counts", *kept_of(10, 8, 6), ratios=[".25", ".25"]) == [

@@ -213,6 +213,15 @@ def test_prefixes_of_wrappers_are_no_part_of_a_name(wrap: Any) -> None:
         audit_states([dense, other])
 
 
+def test_an_averaged_model_is_compared_with_the_one_it_averages() -> None:
+    """By names without its `module.`, in spite of its count."""
+    model = perceptron()
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    verdict = audit_states([state(model), state(averaged), pruned(model, 0.3, [model[0]])], ["0", ".3"])
+    assert errors(verdict) == []
+    assert list(of(verdict, "sparsity")[1].data["layers"]) == ["0.weight"]
+
+
 def test_masks_of_layers_written_by_hand() -> None:
     """A buffer `mask` beside the weight counts; only zeros under it show that the network has them as pruned."""
 

@@ -103,6 +103,8 @@ def test_an_entry_keeps_what_is_stored() -> None:
         (["module.a", "b"], ["module.a", "b"]),
         (["module.module.a", "module.b"], ["module.a", "b"]),
         (["modules.a"], ["modules.a"]),
+        (["module.ab", "module.ac"], ["ab", "ac"]),
+        (["a.module.b", "a.module.c"], ["a.module.b", "a.module.c"]),
     ],
 )
 def test_prefixes(keys: list[str], expected: list[str]) -> None:
@@ -110,6 +112,24 @@ def test_prefixes(keys: list[str], expected: list[str]) -> None:
     tensors = dict.fromkeys(keys, TWO)
     assert list(read(tensors).entries) == expected
     assert read(tensors, aliases={keys[-1]: keys[0]}).aliases == {expected[-1]: expected[0]}
+
+
+def test_an_averaged_model_is_the_model() -> None:
+    """torch.optim.swa_utils counts beside `module.`, compiled or not; the count is no parameter, whatever its type."""
+    counts = (np.array(3), np.array(3.0))
+    for prefix in ("", "_orig_mod.", "module."):
+        for count in counts:
+            assert list(read({f"{prefix}n_averaged": count, f"{prefix}module.a": TWO}).entries) == ["a"]
+    assert read({"n_averaged": counts[0]}).entries == {}
+
+
+def test_a_prefix_is_taken_off_all_names() -> None:
+    """Of parameters; the keys under which a file has them stay."""
+    made = read({"m.a": TWO, "m.m.b_orig": TWO}, aliases={"m.m.b_orig": "m.a"})
+    plain = made.without("m.")
+    assert (list(plain.entries), plain.aliases, plain.orphans) == (["a", "m.b"], {"m.b": "a"}, ("m.b",))
+    assert plain.entries["a"].key == "m.a"
+    assert made.without(None) is made
 
 
 def test_masks_that_are_stacked_on_a_tensor_are_multiplied() -> None:
