@@ -22,6 +22,7 @@ import safetensors
 from spinn.errors import InputError
 
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
+_MOST_EXPANDED = 2**28  # bytes of a tensor that repeats what its storage has
 _NESTED = ("state_dict", "model_state_dict")
 
 
@@ -104,10 +105,21 @@ def _array(value: Any, name: str) -> np.ndarray:
     if value.is_meta:
         raise InputError(f"{name}: it is on the device meta, where tensors have no values; save the model itself")
     try:
+        if _is_vast(value):
+            raise InputError(
+                f"{name}: shape {tuple(value.shape)} repeats a storage of {value.untyped_storage().nbytes()} bytes, "
+                f"to more than {_MOST_EXPANDED:,}; save what is not expanded"
+            )
         return _of_torch(value)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name}: it cannot be read as numbers ({reason:.120}); save it as a plain tensor") from None
+
+
+def _is_vast(tensor: Any) -> bool:
+    """Whether a tensor is far larger than what is stored of it: `expand` makes any size of one number."""
+    size = tensor.numel() * tensor.element_size()
+    return size > _MOST_EXPANDED and "strided" in str(tensor.layout) and size > tensor.untyped_storage().nbytes()
 
 
 def _of_torch(tensor: Any) -> np.ndarray:

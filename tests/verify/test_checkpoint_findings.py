@@ -559,6 +559,48 @@ def test_ratios_of_zero_are_ratios() -> None:
     assert counts.data["planned"] == [9, 6]
 
 
+@pytest.mark.parametrize("ratio", ["1/3", " 2/6 ", "01/03", "." + "3" * 63, "+.4", "0.30", "0.", ".34"])
+def test_ways_to_write_a_ratio(ratio: str) -> None:
+    """Decimals and quotients of at most 64 characters, with blanks around them."""
+    (counts,) = found("counts", *kept_of(9, 6), ratios=[ratio])
+    assert counts.data["ratios"] == [ratio]
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        "1e-20000000",
+        "3e-1",
+        "." + "3" * 64,
+        "1/00",
+        "/3",
+        "1/",
+        "1/2.5",
+        "1/-3",
+        "--.1",
+        ".",
+        "",
+        "nan",
+        "inf",
+        "1_0/99",
+        "٣/9",
+    ],
+)
+def test_what_is_no_ratio_is_refused_at_once(ratio: str) -> None:
+    """A fraction with twenty million digits is not made."""
+    message = f"ratios = .1,{ratio}: decimals such as 0.30, or quotients such as 3/10"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        audit_states([WEIGHT] * 3, [".1", ratio])
+
+
+def test_a_long_list_of_ratios_is_cut_in_the_message() -> None:
+    """After 400 characters."""
+    ratio = "3" * 500
+    for states in (2, 3):
+        with pytest.raises(InputError, match=r"^ratios = 3{400}: (1 given for 2|decimals)"):
+            audit_states([WEIGHT] * states, [ratio])
+
+
 def test_files_are_called_by_their_paths(tmp_path: Path) -> None:
     """In what is said of each."""
     paths = [tmp_path / "dense.safetensors", tmp_path / "later.safetensors"]

@@ -175,6 +175,22 @@ def test_precisions_without_a_counterpart_in_numpy_are_widened() -> None:
     assert state.tensors["torch.bfloat16"].tolist() == [[0.5, -2.0]]
 
 
+def test_a_small_file_of_a_vast_tensor_is_refused(tmp_path: Path) -> None:
+    """Four bytes, expanded to 400 GB; up to a bound such tensors are read, and so is what has a storage of its own."""
+    one = torch.ones(1)
+    path = saved(tmp_path, {"0.weight": one.expand(10**5, 10**6)})
+    message = (
+        f"{path}, '0.weight': shape (100000, 1000000) repeats a storage of 4 bytes, to more than 268,435,456; save "
+        "what is not expanded"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read_state(path)
+    with pytest.raises(InputError, match="repeats a storage of 2 bytes"):
+        as_state({"w": one.half().expand(2**14, 2**13 + 1)}, "x")
+    assert as_state({"w": one.expand(2**13, 2**13)}, "x").tensors["w"].shape == (2**13, 2**13)
+    assert as_state({"w": torch.empty(2**13, 2**13 + 1)}, "x").tensors["w"].shape == (2**13, 2**13 + 1)
+
+
 def test_tensors_in_one_storage_are_aliases() -> None:
     """Of the same shape at the same place; empty ones, parts, and arrays of numpy are not."""
     weight, array = torch.arange(6.0).reshape(2, 3), np.ones(2)
