@@ -50,7 +50,8 @@ def audit_states(
     Args:
         states: Tensors of torch or numpy by name, as `module.state_dict()` gives them. Pairs `<name>_orig` and
             `<name>_mask` (torch.nn.utils.prune), a buffer `mask` or `<name>_mask` beside its weight, and
-            parametrizations with a mask are understood. Where any state has masks, only what they belong to is
+            parametrizations with masks are understood; a buffer does not show that the network multiplies with it, so
+            that what is not zero under it is unchecked. Where any state has masks, only what they belong to is
             prunable; otherwise all tensors with at least two dimensions are.
         ratios: The share of the still active weights that each stage should have pruned, as decimal strings.
         names: What messages call the states.
@@ -111,6 +112,11 @@ def _reading(stages: Sequence[Stage], tied: Mapping[str, str]) -> Iterator[Findi
         if stage.skipped:
             message = f"{stage.name}: {', '.join(stage.skipped)} are no tensors and were not looked at"
             yield Finding("not-read", "note", message, data={"stage": stage.number, "entries": list(stage.skipped)})
+        if stage.misfits:
+            message = f"{stage.name}: {', '.join(stage.misfits)} were not looked at: 0 and 1, but of other shapes than"
+            hint = "the tensors beside them; if they are masks, save them in those shapes"
+            data = {"stage": stage.number, "entries": list(stage.misfits)}
+            yield Finding("not-read", "unchecked", f"{message} {hint}", data=data)
 
 
 def _strangers(stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -162,7 +168,7 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
     yield from _shapes(earlier[-1], stage)
     grown = {name: max(_grown(before.weights[name], weight) for before in earlier) for name, weight in known.items()}
     alive = {name: _alive([before.weights[name] for before in earlier], weight) for name, weight in known.items()}
-    hidden = {name: weight.stored[~weight.kept] for name, weight in known.items() if weight.stored is not None}
+    under = {name: weight.stored[~weight.kept] for name, weight in known.items() if weight.stored is not None}
     if sum(grown.values()):
         message = f"{stage.name}: {sum(grown.values())} weights that were pruned are kept again"
         yield _layered("masks-monotone", "error", message, stage, grown)
@@ -174,10 +180,19 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
         "{stage}: {count} pruned weights are not zero; the largest is {largest:.3g}",
     )
     yield from _not_zero(
+        "resurrection",
+        "unchecked",
+        stage,
+        {name: values for name, values in under.items() if not known[name].proven},
+        "{stage}: {count} weights under masks that lie beside them are not zero; the largest is {largest:.3g}; the "
+        "file cannot say whether the network multiplies the two: if it does, save weight * mask; if not, they are "
+        "back: mask after every step, which verify.watch checks",
+    )
+    yield from _not_zero(
         "hidden-weights",
         "note",
         stage,
-        hidden,
+        {name: values for name, values in under.items() if known[name].proven},
         "{stage}: under their masks {count} pruned weights are not zero; the largest is {largest:.3g}: harmless while "
         "the mask is there, back as soon as it is removed or lost",
     )

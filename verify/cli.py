@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,6 +13,7 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from spinn.errors import InputError, run_command
 from verify.findings import Finding, Verdict
@@ -66,10 +68,15 @@ def checkpoints(
     return verdict.exit_status
 
 
+def _console() -> Console:
+    """Prints text as it is: names of files and tensors are anyone's, and `[/a]` in one is no markup, `:x:` no emoji."""
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+
+
 def _print_stages(verdict: Verdict) -> None:
     """Counts of each file, and of each of its layers; then what was found."""
     counts = [finding.data for finding in verdict.findings if "kept_weights" in finding.data]
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = _console()
     table = Table("file", "kept", "weight sparsity", "parameters", "reduction")
     layers = Table("kept of the layer", *(Path(line["name"]).name for line in counts))
     for line in counts:
@@ -82,12 +89,10 @@ def _print_stages(verdict: Verdict) -> None:
     console.print(layers)
     spared = dict.fromkeys(layer for line in counts for layer in line.get("not_pruned", ()))
     if spared:
-        console.print(
-            f"not pruned, and not in these counts of weights: {', '.join(spared)}", markup=False, soft_wrap=True
-        )
+        console.print(f"not pruned, and not in these counts of weights: {', '.join(spared)}", soft_wrap=True)
     for finding in verdict.findings:
         if "kept_weights" not in finding.data:
-            console.print(f"{finding.severity}: {finding.check}: {finding.message}", markup=False, soft_wrap=True)
+            console.print(f"{finding.severity}: {finding.check}: {finding.message}", soft_wrap=True)
     _print_verdict(verdict)
 
 
@@ -122,7 +127,7 @@ def _print_matrix(outcomes: Sequence[Outcome]) -> None:
         marks = [("●" if check == outcome.mutant.expected else "○") if check in outcome.caught_by else ""
                  for check in columns]  # fmt: skip
         table.add_row(outcome.mutant.name, *marks, "" if outcome.holds else "MISSED")
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = _console()
     console.print(table)
     for number, check in enumerate(columns, start=1):
         click.echo(f"{number:3} {check}")
@@ -135,24 +140,25 @@ def _print_matrix(outcomes: Sequence[Outcome]) -> None:
 def _print(verdict: Verdict, replay: bool) -> None:
     from verify.audit import CHECKS, REPLAYED
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = _console()
     table = Table("check", "result", "runs")
     for check in CHECKS:
         if check in REPLAYED and not replay and not _of(verdict.findings, check, "error"):
             table.add_row(check, "not asked for (--replay)", "")
             continue
         parts = [
-            ("[red]failed[/red]", _of(verdict.findings, check, "error")),
-            ("expected", _of(verdict.expected, check, "error")),
-            ("[yellow]unchecked[/yellow]", _of(verdict.findings, check, "unchecked")),
-            ("note", _of(verdict.findings, check, "note")),
+            (Text("failed", "red"), _of(verdict.findings, check, "error")),
+            (Text("expected"), _of(verdict.expected, check, "error")),
+            (Text("unchecked", "yellow"), _of(verdict.findings, check, "unchecked")),
+            (Text("note"), _of(verdict.findings, check, "note")),
         ]
         found = [(word, _count(findings)) for word, findings in parts if findings]
-        table.add_row(check, ", ".join(word for word, _ in found) or "ok", ", ".join(count for _, count in found))
+        words = Text(", ").join(word for word, _ in found)
+        table.add_row(check, words or "ok", ", ".join(count for _, count in found))
     console.print(table)
     for word, findings in (("expected", verdict.expected), ("", verdict.findings)):
         for line in _grouped(findings):
-            console.print(f"{word or line[0]}: {line[1]}", markup=False, soft_wrap=True)
+            console.print(f"{word or line[0]}: {line[1]}", soft_wrap=True)
     _print_verdict(verdict)
 
 
@@ -191,6 +197,10 @@ def _grouped(findings: Iterable[Finding]) -> Iterable[tuple[str, str]]:
 
 def main() -> NoReturn:
     """Entry point of `spinn-verify`."""
+    if isinstance(
+        sys.stdout, TextIOWrapper
+    ):  # a name that is no UTF-8 is shown, as on standard error, and ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     run_command(_invoke(cli), "spinn-verify")
 
 

@@ -6,6 +6,7 @@ cannot say, and is an error otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,6 +22,9 @@ from verify.units import Cut, Kind, chosen, cuts_of, dimensions, in_kind
 
 Masks = Mapping[str, Sequence[np.ndarray]]
 _PROOF = 16  # weights that went or stayed with their unit, before a unit is believed: by chance, once in 2¹⁶
+# A decimal or a quotient. No exponent: a fraction of 1e-20000000 has as many digits.
+_RATIO = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|[0-9]+/0*[1-9][0-9]*)")
+_LONGEST_RATIO = 64
 ONCE = ", rounded once, from the share that should be left"
 
 
@@ -45,14 +49,14 @@ def refuse_ratios(ratios: Sequence[str], stages: int) -> None:
     Raises:
         InputError: with what was given.
     """
+    written = [str(ratio).strip() for ratio in ratios]
+    given = f"ratios = {','.join(written):.400}"
     if len(ratios) != stages:
-        raise InputError(f"ratios = {','.join(ratios)}: {len(ratios)} given for {stages} stages; one for each")
-    try:
-        shares = [Fraction(ratio) for ratio in ratios]
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"ratios = {','.join(ratios)}: decimals such as 0.30, or quotients such as 3/10") from None
-    if not all(0 <= share < 1 for share in shares):
-        raise InputError(f"ratios = {','.join(ratios)}: each is at least 0 and below 1; write 30 % as 0.30")
+        raise InputError(f"{given}: {len(ratios)} given for {stages} stages; one for each")
+    if not all(_RATIO.fullmatch(text) and len(text) <= _LONGEST_RATIO for text in written):
+        raise InputError(f"{given}: decimals such as 0.30, or quotients such as 3/10")
+    if not all(0 <= Fraction(text) < 1 for text in written):
+        raise InputError(f"{given}: each is at least 0 and below 1; write 30 % as 0.30")
 
 
 def sparsity(dense: Stage, stage: Stage) -> Finding:

@@ -1,8 +1,9 @@
 """The tensors of one state dict by the names of their parameters, each with its mask if the state has one.
 
 Knows the names that libraries give: prefixes of wrappers, `<name>_orig` and `<name>_mask` (torch.nn.utils.prune), a
-buffer `mask` or `<name>_mask` beside its weight (layers written by hand), parametrizations (torch.nn.utils.parametrize;
-torch.ao.pruning's has a mask or leaves it out), spectral_norm's `_u` and `_v`, weight_norm's magnitude and direction.
+buffer `mask` or `<name>_mask` beside its weight (layers written by hand), parametrizations (torch.nn.utils.parametrize,
+with any number of masks; torch.ao.pruning's has a mask or leaves it out), spectral_norm's `_u` and `_v`, weight_norm's
+magnitude and direction.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from os.path import commonprefix
 
 import numpy as np
 
 from spinn.errors import InputError
 from verify.state_files import State
 
-_PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel and torch.compile
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # torch.nn.DataParallel and AveragedModel, torch.compile
+_AVERAGED = "n_averaged"  # how many states an AveragedModel is the mean of, beside its `module.`
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", _AVERAGED)
 _PARAMETRISED = re.compile(r"^(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d*)$")
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,6 +31,7 @@ Arrays = Mapping[str, np.ndarray]
 class Entry:
     """A tensor as it is stored under `key`, its mask of 0 and 1, and whether the two are multiplied at each use.
 
+    `proven`: the state shows that they are; a buffer beside the tensor, which any code may use or not, does not.
     `unknown`: it is parametrised, by what the state does not say, so that there may be a mask.
     """
 
@@ -34,6 +39,7 @@ class Entry:
     tensor: np.ndarray
     mask: np.ndarray | None = None
     masked: bool = False
+    proven: bool = True
     unknown: bool = False
 
 
@@ -49,6 +55,7 @@ class Entries:
         aliases: Name → an earlier name of the same storage.
         orphans: Names of parameters that are stored as `<name>_orig` without a mask.
         skipped: Entries that are no tensors.
+        misfits: Buffers of 0 and 1 that are called as the masks of tensors of another shape.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Entries:
     aliases: dict[str, str] = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
     def merged(self, tied: Mapping[str, str]) -> Entries:
         """The same with each tied tensor once: an entry is kept where any of its uses keeps it."""
@@ -67,6 +75,17 @@ class Entries:
             entries[home] = _union(entries[home], entry) if home in entries else entry
         return replace(self, entries=entries)
 
+    def without(self, prefix: str | None) -> Entries:
+        """The same with a prefix, if there is one, taken off the names of all parameters."""
+        if prefix is None:
+            return self
+        return replace(
+            self,
+            entries={name.removeprefix(prefix): entry for name, entry in self.entries.items()},
+            aliases={name.removeprefix(prefix): first.removeprefix(prefix) for name, first in self.aliases.items()},
+            orphans=tuple(name.removeprefix(prefix) for name in self.orphans),
+        )
+
 
 def entries_of(name: str, state: State) -> Entries:
     """The parameters of a state, which messages call `name`.
@@ -74,39 +93,40 @@ def entries_of(name: str, state: State) -> Entries:
     Raises:
         InputError: a mask of torch.nn.utils.prune or of a parametrization that is not 0 and 1 in its weight's shape.
     """
-    strip = len(_prefix(state.tensors))
-    tensors = {key[strip:]: tensor for key, tensor in state.tensors.items()}
-    aliases = {key[strip:]: first[strip:] for key, first in state.aliases.items()}
-    masks = {key: mask for key in tensors if (mask := _mask_of(key, tensors)) is not None}
+    prefix = _prefix(state.tensors)
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in state.tensors.items()}
+    aliases = {key.removeprefix(prefix): first.removeprefix(prefix) for key, first in state.aliases.items()}
     names = {key: _name(key, tensors) for key, tensor in tensors.items()
-             if _is_number(tensor) and key not in masks.values() and not _is_beside(key, tensors)}  # fmt: skip
-    entries = {plain: _entry(name, key, tensors, masks.get(key), state.applied) for key, plain in names.items()
+             if _is_number(tensor) and not _is_beside(key, tensors)}  # fmt: skip
+    entries = {plain: _entry(name, key, tensors, state.applied) for key, plain in names.items()
                if not _is_magnitude(key, tensors)}  # fmt: skip
     return Entries(
         name,
         entries,
         others=sum(tensors[key].size for key in names if _is_magnitude(key, tensors)),
-        wild=_wild(tensors, names, masks),
+        wild=_wild(tensors),
         aliases={names[key]: names[first] for key, first in aliases.items() if {key, first} <= set(names)},
-        orphans=tuple(plain for key, plain in names.items() if _is_orphan(key, plain, tensors, masks)),
+        orphans=tuple(plain for plain, entry in entries.items() if _is_orphan(plain, entry, tensors)),
         skipped=state.skipped,
+        misfits=tuple(
+            mask
+            for key in names
+            for mask in _buffers(key, tensors)
+            if _is_binary(tensors[mask]) and not _fits(tensors[mask], tensors[key])
+        ),
     )
 
 
 def _prefix(tensors: Iterable[str]) -> str:
-    """What a wrapper put before all names."""
-    prefix = ""
-    while True:
-        more = next((part for part in _PREFIXES if all(key.startswith(prefix + part) for key in tensors)), None)
-        if more is None:
-            return prefix
-        prefix += more
+    """What wrappers put before all names."""
+    names = [key for key in tensors if not key.endswith(_AVERAGED)]
+    common = commonprefix(names)  # noqa: RUF071 - compares letters, but the pattern ends at a dot
+    return common.removesuffix(_WRAPPERS.sub("", common))
 
 
-def _wild(tensors: Arrays, names: Mapping[str, str], masks: Mapping[str, str]) -> dict[str, int]:
+def _wild(tensors: Arrays) -> dict[str, int]:
     """Entries that are not finite, of whatever a network computes with; attention masks are −inf on purpose."""
-    looked_at = [key for key, tensor in tensors.items() if _is_number(tensor) and key not in masks.values()
-                 and not (_is_mask_by_name(key) and key not in names)]  # fmt: skip
+    looked_at = [key for key, tensor in tensors.items() if _is_number(tensor) and not _is_mask_by_name(key)]
     counts = {key: int(np.count_nonzero(~np.isfinite(tensors[key]))) for key in looked_at}
     return {key: count for key, count in counts.items() if count}
 
@@ -114,36 +134,50 @@ def _wild(tensors: Arrays, names: Mapping[str, str], masks: Mapping[str, str]) -
 def _union(one: Entry, other: Entry) -> Entry:
     if one.mask is None or other.mask is None:
         return replace(one, mask=None, masked=False, unknown=one.unknown or other.unknown)
-    return replace(one, mask=(one.mask != 0) | (other.mask != 0))
+    return replace(one, mask=(one.mask != 0) | (other.mask != 0), proven=one.proven and other.proven)
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------
 
 
-def _mask_of(key: str, tensors: Arrays) -> str | None:
-    """The name of the mask that belongs to tensor `key`, if the state has one."""
+def _registered(key: str, tensors: Arrays) -> list[str]:
+    """The names of the masks that torch itself multiplies with tensor `key` in the forward pass, one after another."""
     if _PARAMETRISED.match(key):
         held = re.sub(r"original\d*$", "", key)
-        return next((name for name in tensors if name.startswith(held) and name.endswith(".mask")), None)
-    if key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in tensors:
-        return f"{key.removesuffix('_orig')}_mask"
+        return [name for name in tensors if name.startswith(held) and name.endswith(".mask")]
+    mask = f"{key.removesuffix('_orig')}_mask"
+    return [mask] if key.endswith("_orig") and mask in tensors else []
+
+
+def _buffers(key: str, tensors: Arrays) -> list[str]:
+    """The names of buffers beside tensor `key` that its author may have meant as its mask."""
     path, _, leaf = key.rpartition(".")
     beside = [f"{key}_mask", *([f"{path}.mask" if path else "mask"] if leaf == "weight" else [])]
-    return next((mask for mask in beside if mask in tensors and _fits(tensors[mask], tensors[key])), None)
+    return [mask for mask in beside if mask in tensors]
+
+
+def _is_binary(mask: np.ndarray) -> bool:
+    return bool(((mask == 0) | (mask == 1)).all())
 
 
 def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
-    """Whether an array is 0 and 1 in the shape of a tensor."""
-    return mask.shape == tensor.shape and bool(((mask == 0) | (mask == 1)).all())
+    """Whether an array is 0 and 1 in the shape of a tensor, but that it may be the same along whole dimensions."""
+    if mask.ndim != tensor.ndim or not _is_binary(mask):
+        return False
+    return bool((np.equal(mask.shape, tensor.shape) | np.equal(mask.shape, 1)).all())
 
 
-def _entry(name: str, key: str, tensors: Arrays, mask: str | None, applied: bool) -> Entry:
+def _entry(name: str, key: str, tensors: Arrays, applied: bool) -> Entry:
     tensor = tensors[key]
-    if mask is None:
-        return Entry(key, tensor, unknown=_is_unknown(key, tensors))
-    if not _fits(tensors[mask], tensor):
+    masks = [tensors[mask] for mask in _registered(key, tensors)]
+    if not all(_fits(mask, tensor) for mask in masks):
         raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
-    return Entry(key, tensor, tensors[mask], masked=not applied)
+    if masks:
+        return Entry(key, tensor, np.broadcast_to(reduce(np.multiply, masks), tensor.shape), masked=True)
+    buffer = next((tensors[mask] for mask in _buffers(key, tensors) if _fits(tensors[mask], tensor)), None)
+    if buffer is not None:
+        return Entry(key, tensor, np.broadcast_to(buffer, tensor.shape), masked=not applied, proven=applied)
+    return Entry(key, tensor, unknown=_is_unknown(key, tensors))
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -204,6 +238,6 @@ def _is_unknown(key: str, tensors: Arrays) -> bool:
     return not any(name.startswith(held) and name != key for name in tensors)
 
 
-def _is_orphan(key: str, plain: str, tensors: Arrays, masks: Mapping[str, str]) -> bool:
+def _is_orphan(plain: str, entry: Entry, tensors: Arrays) -> bool:
     """`<name>_orig` without a mask; beside `<name>_u` it is spectral_norm's."""
-    return key == f"{plain}_orig" and key not in masks and f"{plain}_u" not in tensors
+    return entry.key == f"{plain}_orig" and entry.mask is None and f"{plain}_u" not in tensors

@@ -29,6 +29,7 @@ class Weight:
         stored: What lies in the file, where its mask is multiplied with it at each use; what is under that does no
             harm. None where it is `used`.
         stated: Whether the file has a mask of it, or only zeros.
+        proven: Whether the file shows that the network multiplies `stored` with its mask, or only that it may.
         known: Whether the file can say what is kept: not where a parametrization left its mask out.
         idle: Entries that are zero here and in the dense network, by no mask; they count as kept.
     """
@@ -37,6 +38,7 @@ class Weight:
     kept: np.ndarray
     stored: np.ndarray | None = None
     stated: bool = False
+    proven: bool = True
     known: bool = True
     idle: int = 0
 
@@ -55,6 +57,7 @@ class Stage:
         unmasked: Parametrised tensors whose mask, if it is one, is not in the file.
         lost: Tensors of torch.nn.utils.prune whose mask is gone.
         skipped: Entries of the state that are no tensors.
+        misfits: Buffers that may be masks, of other shapes than the tensors beside them.
     """
 
     number: int
@@ -66,6 +69,7 @@ class Stage:
     unmasked: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
     @property
     def kept(self) -> dict[str, int]:
@@ -95,6 +99,7 @@ def stages_of(
         InputError: a state without weights, a pattern that no tensor matches, or a mask that is none.
     """
     read = [entries_of(name, state) for name, state in zip(names, states, strict=True)]
+    read = _alike(read)
     tied = _tied(read)
     read = [entries.merged(tied) for entries in read]
     ignored = _ignored(read, ignored_layers)
@@ -107,6 +112,23 @@ def stages_of(
             raise InputError(f"{entries.name}: {_nothing(entries, ignored)}")
         stages.append(_stage(number, entries, weights, _lost(entries, read)))
     return stages, tied
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def _alike(read: Sequence[Entries]) -> list[Entries]:
+    """The states without the prefix that some have before all names and others have not: Lightning's `model.`."""
+    plain = min((set(entries.entries) for entries in read), key=lambda names: sum(map(len, names)))
+    return [entries.without(_added(set(entries.entries), plain)) for entries in read]
+
+
+def _added(names: set[str], plain: set[str]) -> str | None:
+    """The modules that `names` have before all of `plain`; None where the two differ in more, or in nothing."""
+    if not names or len(names) != len(plain):
+        return None
+    prefix = min(names).removesuffix(min(plain))
+    return prefix if prefix.endswith(".") and names == {prefix + name for name in plain} else None
 
 
 # --- what is prunable -----------------------------------------------------------------------------------------------
@@ -185,6 +207,7 @@ def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tupl
         unmasked=tuple(entry.key for name, entry in entries.entries.items() if entry.unknown and name in weights),
         lost=lost,
         skipped=entries.skipped,
+        misfits=entries.misfits,
     )
 
 
@@ -200,7 +223,7 @@ def _weights(
         kept = entry.mask != 0
         with np.errstate(invalid="ignore"):  # inf · 0 is NaN, for the network too
             used = entry.tensor * kept if entry.masked else entry.tensor
-        yield name, Weight(used, kept, entry.tensor if entry.masked else None, stated=True)
+        yield name, Weight(used, kept, entry.tensor if entry.masked else None, stated=True, proven=entry.proven)
 
 
 def _whole(entry: Entry) -> Weight:

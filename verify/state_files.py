@@ -22,6 +22,7 @@ import safetensors
 from spinn.errors import InputError
 
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
+_MOST_EXPANDED = 2**28  # bytes of a tensor that repeats what its storage has
 _NESTED = ("state_dict", "model_state_dict")
 
 
@@ -47,14 +48,16 @@ def read_state(path: Path) -> State:
 
     Args:
         path: A `.safetensors` file, or one that `torch.save` wrote of a state dict, or of a dict that has one under
-            `state_dict`, `model_state_dict`, or whatever name if there is just one.
+            `state_dict`, `model_state_dict`, or whatever name if there is just one, in it or one dict deeper. Tensors
+            of one dimension beside it (losses, the state of a generator) are not looked at.
 
     Returns:
         Arrays. float16 and bfloat16 are widened to float32, which changes no value; quantised tensors are the values
         that they stand for. A weight of this project's own sparse layout comes as `<name>` and `<name>_mask`.
 
     Raises:
-        InputError: no such file, another kind of file, a damaged one, or a pickle that holds more than tensors.
+        InputError: no such file, another kind of file, a damaged one, a pickle that holds more than tensors, or a dict
+            of which it is not clear what the state dict is.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a state dict (.pt, .pth, .bin, .ckpt or .safetensors)")
@@ -102,10 +105,21 @@ def _array(value: Any, name: str) -> np.ndarray:
     if value.is_meta:
         raise InputError(f"{name}: it is on the device meta, where tensors have no values; save the model itself")
     try:
+        if _is_vast(value):
+            raise InputError(
+                f"{name}: shape {tuple(value.shape)} repeats a storage of {value.untyped_storage().nbytes()} bytes, "
+                f"to more than {_MOST_EXPANDED:,}; save what is not expanded"
+            )
         return _of_torch(value)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name}: it cannot be read as numbers ({reason:.120}); save it as a plain tensor") from None
+
+
+def _is_vast(tensor: Any) -> bool:
+    """Whether a tensor is far larger than what is stored of it: `expand` makes any size of one number."""
+    size = tensor.numel() * tensor.element_size()
+    return size > _MOST_EXPANDED and "strided" in str(tensor.layout) and size > tensor.untyped_storage().nbytes()
 
 
 def _of_torch(tensor: Any) -> np.ndarray:
@@ -174,17 +188,33 @@ def _one_state_dict(content: Any, path: Path) -> Mapping[str, Any]:
             content = content[key]
     if not isinstance(content, Mapping):
         raise InputError(f"{path} = {type(content).__name__}: expected a state dict; save model.state_dict()")
-    if _has_tensors(content):
-        return content
-    inside = {str(key): value for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)}
-    if len(inside) > 1:
-        raise InputError(f"{path}: it holds {len(inside)} state dicts ({', '.join(inside)}); save the one to judge")
-    return next(iter(inside.values()), content)
+    inside = _inside(content)
+    states = {name: value for name, value in inside.items() if _has_tensors(value, 1)}
+    weights = _has_tensors(content, 2)
+    if not states and not weights:  # one level deeper: {"trainer": {"model": …}}
+        deeper = ((f"{name}.{key}", value) for name, held in inside.items() for key, value in _inside(held).items())
+        states = {name: value for name, value in deeper if _has_tensors(value, 1)}
+    if len(states) > 1:
+        raise InputError(f"{path}: it holds {len(states)} state dicts ({', '.join(states)}); save the one to judge")
+    if states and weights:
+        name = ", ".join(states)
+        raise InputError(f"{path}: it holds a state dict ({name}) and matrices beside it; save the one to judge")
+    return next(iter(states.values()), content)
 
 
-def _has_tensors(content: Mapping[Any, Any]) -> bool:
-    """Whether a mapping has tensors itself; single numbers, a best loss say, do not make a state dict."""
-    return any(_is_tensor(value) and value.ndim for value in content.values())
+def _inside(content: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
+    """The mappings in it by name; a module's extra state is no other state."""
+    return {name: value for name, value in content.items()
+            if isinstance(name, str) and isinstance(value, Mapping) and not name.endswith("_extra_state")}  # fmt: skip
+
+
+def _has_tensors(content: Mapping[Any, Any], dimensions: int) -> bool:
+    """Whether a mapping has tensors itself, of so many dimensions at least.
+
+    A single number, a best loss say, makes no state dict; what stands beside one, losses or a generator's state, has
+    one dimension.
+    """
+    return any(_is_tensor(value) and value.ndim >= dimensions for value in content.values())
 
 
 def _read_safetensors(path: Path) -> State:

@@ -103,6 +103,38 @@ def test_layers_that_differ_are_named_and_the_others_audited() -> None:
     assert verdict.findings[5].data["layers"] == {"c": 1}
 
 
+def test_a_prefix_before_all_names_of_some_states_is_no_difference() -> None:
+    """Lightning's `model.`, in whichever of them; where all have it, or names differ in more, it is a part of them."""
+    dense = {"0.weight": rows([1, 2]), "2.weight": rows([3, 4]), "2.bias": np.ones(1)}
+    stage = {**dense, "0.weight": rows([0, 2])}
+
+    def before(state: State, prefix: str) -> State:
+        return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+    for one, two, names in (
+        (dense, before(stage, "model."), ["0.weight", "2.weight"]),
+        (before(dense, "model."), stage, ["0.weight", "2.weight"]),
+        (before(dense, "model."), before(stage, "net.model."), ["model.0.weight", "model.2.weight"]),
+        (before(dense, "model."), before(stage, "model."), ["model.0.weight", "model.2.weight"]),
+    ):
+        verdict = audit_states([one, one, two], ["0", ".25"])
+        assert verdict.holds
+        assert list(verdict.findings[2].data["layers"]) == names
+        assert audit_states([one, one, two], ignored_layers=[names[1]]).holds
+    for other in (
+        before(stage, "model"),
+        before(stage, "a.") | {"a.more": rows([1, 2])},
+        before(stage, "a.") | {"more": rows([1, 2])},
+        {f"{name}.a": tensor for name, tensor in stage.items()},
+        before({"0.weight": stage["0.weight"]}, "model."),
+        {**before(stage, "a."), "b.2.weight": rows([3, 4])},
+    ):
+        assert found("counts", dense, other)[0].message.startswith("stage 1: layers [")
+    for states in ([dense, {"n": np.arange(3)}], [{"n": np.arange(3)}, dense]):
+        with pytest.raises(InputError, match="no weights"):
+            audit_states(states)
+
+
 def test_counts_as_planned() -> None:
     """Every number that was compared is in the data."""
     assert found("counts", *kept_of(10, 8, 6), ratios=[".25", ".25"]) == [
@@ -246,11 +278,54 @@ def test_weights_that_come_back_without_masks() -> None:
     assert found("masks-monotone", *states) == []
 
 
-def test_a_mask_beside_its_weight_hides_it() -> None:
-    """A layer written by hand multiplies the two; this project's own layout, where the mask says, is no such layer."""
-    (hidden,) = found("hidden-weights", {"w": rows([1, 2])}, {"w": rows([1, 2]), "w_mask": rows([0, 1])})
-    assert (hidden.data["layers"], hidden.data["largest"]) == ({"w": 1}, 1.0)
-    assert found("resurrection", {"w": rows([1, 2])}, {"w": rows([1, 2]), "w_mask": rows([0, 1])}) == []
+def test_a_mask_beside_its_weight_may_hide_it() -> None:
+    """A layer written by hand may multiply the two or not: its counts and masks are judged, and what is under them not.
+
+    Other layers, of which the file says that they are masked, do not count there, and are noted as ever.
+    """
+    dense = {"a": rows([1, -3, 2]), "b": rows([4, 5, 6]), "c": rows([7, 8, 9])}
+    stage = {"a": rows([1, -3, 2]), "a_mask": rows([0, 0, 1]), "b": rows([0, 0, 6]), "b_mask": rows([0, 0, 1])}
+    stage |= masked("c", rows([7, 8, 9]), rows([0, 1, 1]))
+    verdict = audit_states([dense, stage], ["5/9"])
+    assert verdict.holds
+    shown = [(finding.severity, finding.check) for finding in verdict.findings[2:]]
+    assert shown == [("note", "counts"), ("unchecked", "resurrection"), ("note", "hidden-weights")]
+    assert verdict.findings[3] == Finding(
+        "resurrection",
+        "unchecked",
+        "stage 1: 2 weights under masks that lie beside them are not zero; the largest is 3; the file cannot say "
+        "whether the network multiplies the two: if it does, save weight * mask; if not, they are back: mask after "
+        "every step, which verify.watch checks (a)",
+        data={"stage": 1, "count": 2, "layers": {"a": 2}, "largest": 3.0},
+    )
+    assert verdict.findings[4].data["layers"] == {"c": 1}
+    again = {**stage, "a_mask": rows([1, 0, 1])}
+    (grown,) = found("masks-monotone", dense, stage, again)
+    assert (grown.severity, grown.data["layers"]) == ("error", {"a": 1})
+    enforced = {**stage, "a": rows([0, 0, 2])}
+    assert found("resurrection", dense, enforced) == []
+    assert found("hidden-weights", dense, enforced)[0].data["layers"] == {"c": 1}
+
+
+def test_a_mask_of_another_shape_is_told() -> None:
+    """It is not passed over without a word; one that is the same along a dimension is a mask."""
+    weight = rows([1, 2], [3, 4])
+    row = {"w": weight, "w_mask": np.array([0, 1])}
+    assert found(
+        "not-read", {"w": weight}, {**row, "v_mask": np.array([0]), "v": weight[:1], "x_mask": np.array([0])}
+    ) == [
+        Finding(
+            "not-read",
+            "unchecked",
+            "stage 1: w_mask, v_mask were not looked at: 0 and 1, but of other shapes than the tensors beside them; if "
+            "they are masks, save them in those shapes",
+            data={"stage": 1, "entries": ["w_mask", "v_mask"]},
+        )
+    ]
+    column = {"w": weight, "w_mask": np.array([[0], [1]])}
+    assert found("not-read", {"w": weight}, column) == []
+    assert found("sparsity", {"w": weight}, column)[1].data["layers"] == {"w": [2, 4]}
+    assert found("resurrection", {"w": weight}, column)[0].data["layers"] == {"w": 2}
 
 
 def test_what_hides_under_masks() -> None:
@@ -462,7 +537,7 @@ HALF = "is not 0 and 1 in the shape (1, 2); is it a mask?"
             "stage 1: no weights; expected floating-point tensors with at least two dimensions that are not ignored",
         ),
         ([WEIGHT, masked("w", rows([1, 2]), rows([1, 0.5]))], None, f"stage 1: the mask of w_orig {HALF}"),
-        ([WEIGHT, masked("w", rows([1, 2]), rows([1]))], None, f"stage 1: the mask of w_orig {HALF}"),
+        ([WEIGHT, masked("w", rows([1, 2]), rows([1, 1, 1]))], None, f"stage 1: the mask of w_orig {HALF}"),
         ([WEIGHT, masked("w", rows([1, 2]), rows([0, 2]))], None, f"stage 1: the mask of w_orig {HALF}"),
     ],
 )
@@ -482,6 +557,48 @@ def test_ratios_of_zero_are_ratios() -> None:
     """And so is a quotient."""
     (counts,) = found("counts", *kept_of(9, 9, 6), ratios=["0", "1/3"])
     assert counts.data["planned"] == [9, 6]
+
+
+@pytest.mark.parametrize("ratio", ["1/3", " 2/6 ", "01/03", "." + "3" * 63, "+.4", "0.30", "0.", ".34"])
+def test_ways_to_write_a_ratio(ratio: str) -> None:
+    """Decimals and quotients of at most 64 characters, with blanks around them."""
+    (counts,) = found("counts", *kept_of(9, 6), ratios=[ratio])
+    assert counts.data["ratios"] == [ratio]
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        "1e-20000000",
+        "3e-1",
+        "." + "3" * 64,
+        "1/00",
+        "/3",
+        "1/",
+        "1/2.5",
+        "1/-3",
+        "--.1",
+        ".",
+        "",
+        "nan",
+        "inf",
+        "1_0/99",
+        "٣/9",
+    ],
+)
+def test_what_is_no_ratio_is_refused_at_once(ratio: str) -> None:
+    """A fraction with twenty million digits is not made."""
+    message = f"ratios = .1,{ratio}: decimals such as 0.30, or quotients such as 3/10"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        audit_states([WEIGHT] * 3, [".1", ratio])
+
+
+def test_a_long_list_of_ratios_is_cut_in_the_message() -> None:
+    """After 400 characters."""
+    ratio = "3" * 500
+    for states in (2, 3):
+        with pytest.raises(InputError, match=r"^ratios = 3{400}: (1 given for 2|decimals)"):
+            audit_states([WEIGHT] * states, [ratio])
 
 
 def test_files_are_called_by_their_paths(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsifier
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from spinn.errors import InputError
 from verify.checkpoints import audit_files, audit_states
@@ -213,8 +213,17 @@ def test_prefixes_of_wrappers_are_no_part_of_a_name(wrap: Any) -> None:
         audit_states([dense, other])
 
 
+def test_an_averaged_model_is_compared_with_the_one_it_averages() -> None:
+    """By names without its `module.`, in spite of its count."""
+    model = perceptron()
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    verdict = audit_states([state(model), state(averaged), pruned(model, 0.3, [model[0]])], ["0", ".3"])
+    assert errors(verdict) == []
+    assert list(of(verdict, "sparsity")[1].data["layers"]) == ["0.weight"]
+
+
 def test_masks_of_layers_written_by_hand() -> None:
-    """A buffer `mask` beside the weight is multiplied with it at each use: what is under it is hidden, not alive."""
+    """A buffer `mask` beside the weight counts; only zeros under it show that the network has them as pruned."""
 
     class Masked(nn.Linear):
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -230,7 +239,13 @@ def test_masks_of_layers_written_by_hand() -> None:
     assert errors(verdict) == []
     assert of(verdict, "sparsity")[1].data["layers"] == {"0.weight": [256, 512], "1.weight": [32, 64]}
     assert of(verdict, "sparsity")[1].data["parameters"] == 256 + 32 + 65
-    assert of(verdict, "hidden-weights")[0].data["count"] == 288
+    (unchecked,) = of(verdict, "resurrection")
+    assert (unchecked.severity, unchecked.data["count"]) == ("unchecked", 288)
+    for layer in model:
+        layer.weight.data.mul_(layer.mask)  # type: ignore[operator, union-attr]
+    verdict = audit_states([states[0], state(model)], [".5"])
+    assert {finding.severity for finding in verdict.findings} == {"note"}
+    assert of(verdict, "hidden-weights") == []
 
 
 def test_attention_masks_are_neither_masks_nor_weights_nor_wrong() -> None:
@@ -271,6 +286,38 @@ def test_masks_that_the_sparsifier_keeps_to_itself_leave_the_counts_unchecked() 
     back = audit_states([dense, squashed, unsquashed])
     assert errors(back) == []  # whether they are back, a mask would say
     assert errors(audit_states([dense, squashed, dense])) == ["resurrection"]
+
+
+class Times(nn.Module):
+    """A parametrization that multiplies a tensor with a mask."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: torch.Tensor) -> Any:
+        """The product."""
+        return weight * self.mask
+
+
+def test_masks_stacked_by_parametrizations_are_one_mask() -> None:
+    """Their product is what the network has: each stage adds one, and losing one of them brings weights back."""
+    model = nn.Sequential(nn.Linear(8, 5))
+    states = [state(model)]
+    for ratio in (0.5, 0.2):
+        weight = model[0].weight.detach()
+        active = weight[weight != 0].abs().sort().values
+        kept = weight.abs() > active[round(ratio * len(active)) - 1]
+        # what an earlier mask has pruned, the next one need not know
+        parametrize.register_parametrization(model[0], "weight", Times((kept | (weight == 0)).float()))
+        states.append(state(model))
+    assert int((model[0].weight != 0).sum()) == 16
+    verdict = audit_states(states, [".5", ".2"])
+    assert errors(verdict) == []
+    assert [finding.data["kept_weights"] for finding in of(verdict, "sparsity")] == [40, 20, 16]
+    assert of(verdict, "counts")[0].data["convention"] == LEDGER
+    lost = {**states[2], "0.parametrizations.weight.0.mask": torch.ones(5, 8)}
+    assert [finding.data["count"] for finding in of(audit_states([*states, lost]), "masks-monotone")] == [20]
 
 
 def test_other_parametrizations_are_no_pruning() -> None:

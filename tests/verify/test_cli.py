@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from spinn.record import RECORD
 
@@ -58,6 +59,34 @@ def test_bad_call_ends_with_status_2(arguments: list[str]) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("spinn-verify: ")
+
+
+def test_names_in_brackets_are_printed_as_they_are(tmp_path) -> None:
+    """Of files and tensors: they are no markup, wherever they stand, and between colons no emoji."""
+    dense, stage = tmp_path / "[red]d.pt", tmp_path / "s[" / "a].pt"
+    stage.parent.mkdir()
+    names = ["blk[/conv].weight", "blk[bold].weight", ":bug:.weight", "head[/]"]
+    weight = torch.ones(2, 2)
+    torch.save(dict.fromkeys(names, weight), dense)
+    torch.save({name: weight.clone().fill_diagonal_(0) for name in names}, stage)
+    done = call("checkpoints", dense, stage, "--ignore", "head*")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in (*names[:3], "[red]d.pt", "a].pt"):
+        assert f"│ {name} " in done.stdout or f"┃ {name} " in done.stdout
+    assert "not pruned, and not in these counts of weights: head[/]" in done.stdout.splitlines()
+    shown = call("checkpoints", dense, tmp_path / "s[" / "[/a].pt")
+    assert shown.stderr.endswith(
+        "s[/[/a].pt: no such file; expected a state dict (.pt, .pth, .bin, .ckpt or .safetensors)\n"
+    )
+
+
+def test_names_that_are_no_text_are_shown(tmp_path) -> None:
+    """Half a character of UTF-16 has no counterpart in what is printed."""
+    path = tmp_path / "a.pt"
+    torch.save({"a\ud800": torch.ones(2, 2)}, path)
+    done = call("checkpoints", path, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "│ a\\ud800 " in done.stdout
 
 
 def test_help_ends_with_status_0() -> None:

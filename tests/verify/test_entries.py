@@ -23,13 +23,17 @@ def read(tensors: dict[str, Any], **more: Any) -> Entries:
     return entries_of("x", State(tensors, **more))
 
 
-def names(tensors: dict[str, Any], **more: Any) -> dict[str, tuple[bool, bool, bool]]:
-    """Of each parameter whether it has a mask, is multiplied with it, and may have one that is not there."""
-    entries = read(tensors, **more).entries
-    return {name: (entry.mask is not None, entry.masked, entry.unknown) for name, entry in entries.items()}
+Kind = tuple[bool, bool, bool, bool]
 
 
-PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, False, True)
+def names(tensors: dict[str, Any], **more: Any) -> dict[str, Kind]:
+    """Of each parameter whether it has a mask, is multiplied with it, for sure, and may have one that is not there."""
+    entries = read(tensors, **more).entries.items()
+    return {name: (entry.mask is not None, entry.masked, entry.proven, entry.unknown) for name, entry in entries}
+
+
+PLAIN, UNKNOWN = (False, False, True, False), (False, False, True, True)
+MASKED, BESIDE = (True, True, True, False), (True, True, False, False)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +41,15 @@ PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, Fal
     [
         ({"a.weight": TWO, "a.bias": LINE}, {"a.weight": PLAIN, "a.bias": PLAIN}),
         ({"a.weight_orig": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
-        ({"a.weight": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"a.weight": TWO, "a.weight_mask": HALF}, {"a.weight": BESIDE}),
         ({"a.weight": TWO, "a.weight_mask": WIDE}, {"a.weight": PLAIN}),
-        ({"a.weight": TWO, "a.mask": HALF}, {"a.weight": MASKED}),
-        ({"weight": TWO, "mask": HALF}, {"weight": MASKED}),
+        ({"a.weight": TWO, "a.mask": HALF}, {"a.weight": BESIDE}),
+        ({"weight": TWO, "mask": HALF}, {"weight": BESIDE}),
         ({"weight": TWO, "a.mask": HALF}, {"weight": PLAIN}),
         ({"a.weight": TWO, "a.mask": WIDE}, {"a.weight": PLAIN}),
         ({"a.weight": TWO, "a.mask": TWO}, {"a.weight": PLAIN}),
         ({"a.bias": TWO, "a.mask": HALF}, {"a.bias": PLAIN}),
-        ({"a.weight": TWO, "a.mask": HALF, "a.weight_mask": HALF}, {"a.weight": MASKED}),
+        ({"a.weight": TWO, "a.mask": HALF, "a.weight_mask": HALF}, {"a.weight": BESIDE}),
         ({"lone_mask": TWO, "b": TWO, "bitmask": TWO}, {"b": PLAIN, "bitmask": PLAIN}),
         ({"a_orig": TWO, "a": TWO}, {"a_orig": PLAIN, "a": PLAIN}),
         ({"a_orig": TWO}, {"a": PLAIN}),
@@ -72,7 +76,7 @@ PLAIN, MASKED, UNKNOWN = (False, False, False), (True, True, False), (False, Fal
         ({"index": np.arange(4), "flag": HALF > 0, "w": TWO.astype(complex)}, {"w": PLAIN}),
     ],
 )
-def test_names(tensors: dict[str, Any], expected: dict[str, tuple[bool, bool, bool]]) -> None:
+def test_names(tensors: dict[str, Any], expected: dict[str, Kind]) -> None:
     """What is a parameter, by which name, and with which mask."""
     assert names(tensors) == expected
 
@@ -83,8 +87,9 @@ def test_an_entry_keeps_what_is_stored() -> None:
     entry = read(tensors).entries["a"]
     assert (entry.key, entry.masked) == ("a_orig", True)
     assert entry.tensor is TWO
-    assert entry.mask is HALF
-    assert names({"a": TWO, "a_mask": HALF}, applied=True) == {"a": (True, False, False)}
+    assert entry.mask is not None
+    assert entry.mask.tolist() == HALF.tolist()
+    assert names({"a": TWO, "a_mask": HALF}, applied=True) == {"a": (True, False, True, False)}
     assert read(tensors).name == "x"
 
 
@@ -98,6 +103,8 @@ def test_an_entry_keeps_what_is_stored() -> None:
         (["module.a", "b"], ["module.a", "b"]),
         (["module.module.a", "module.b"], ["module.a", "b"]),
         (["modules.a"], ["modules.a"]),
+        (["module.ab", "module.ac"], ["ab", "ac"]),
+        (["a.module.b", "a.module.c"], ["a.module.b", "a.module.c"]),
     ],
 )
 def test_prefixes(keys: list[str], expected: list[str]) -> None:
@@ -105,6 +112,77 @@ def test_prefixes(keys: list[str], expected: list[str]) -> None:
     tensors = dict.fromkeys(keys, TWO)
     assert list(read(tensors).entries) == expected
     assert read(tensors, aliases={keys[-1]: keys[0]}).aliases == {expected[-1]: expected[0]}
+
+
+def test_an_averaged_model_is_the_model() -> None:
+    """torch.optim.swa_utils counts beside `module.`, compiled or not; the count is no parameter, whatever its type."""
+    counts = (np.array(3), np.array(3.0))
+    for prefix in ("", "_orig_mod.", "module."):
+        for count in counts:
+            assert list(read({f"{prefix}n_averaged": count, f"{prefix}module.a": TWO}).entries) == ["a"]
+    assert read({"n_averaged": counts[0]}).entries == {}
+
+
+def test_a_prefix_is_taken_off_all_names() -> None:
+    """Of parameters; the keys under which a file has them stay."""
+    made = read({"m.a": TWO, "m.m.b_orig": TWO}, aliases={"m.m.b_orig": "m.a"})
+    plain = made.without("m.")
+    assert (list(plain.entries), plain.aliases, plain.orphans) == (["a", "m.b"], {"m.b": "a"}, ("m.b",))
+    assert plain.entries["a"].key == "m.a"
+    assert made.without(None) is made
+
+
+def test_masks_that_are_stacked_on_a_tensor_are_multiplied() -> None:
+    """As torch.nn.utils.parametrize does; each of them has to be a mask."""
+    held = "a.parametrizations.w."
+    other = np.array([[1.0, 1.0], [0.0, 1.0]], np.float32)
+    stacked = {f"{held}0.mask": HALF, f"{held}original": TWO, f"{held}1.mask": other, f"{held}2.mask": other > 0}
+    entry = read(stacked).entries["a.w"]
+    assert entry.mask is not None
+    assert entry.mask.tolist() == [[0, 1], [0, 0]]
+    assert entry.masked
+    for wrong in range(3):
+        with pytest.raises(InputError, match=r"^x: the mask of a\.parametrizations\.w\.original is not 0 and 1 in the"):
+            read({**stacked, f"{held}{wrong}.mask": TWO})
+
+
+@pytest.mark.parametrize(
+    ("mask", "wide", "expected"),
+    [
+        (HALF[:, :1], TWO, [[0, 0], [1, 1]]),
+        (HALF[:1], TWO, [[0, 1], [0, 1]]),
+        (HALF[1:, 1:], TWO, [[0, 0], [0, 0]]),
+        (HALF[:, :, None], np.ones((2, 2, 3)), [[[0] * 3, [1] * 3], [[1] * 3, [0] * 3]]),
+        (np.array(0), np.array(2.0), 0),
+        (HALF[0], TWO, None),
+        (HALF, WIDE, None),
+        (HALF[:, :1], TWO[0], None),
+        (HALF[None], TWO, None),
+        (np.ones(()), TWO, None),
+        (HALF[:1] + 1, TWO, None),
+    ],
+)
+def test_masks_may_be_the_same_along_a_dimension(mask: np.ndarray, wide: np.ndarray, expected: Any) -> None:
+    """Of as many dimensions as the tensor: rows or columns, say. What is 0 and 1 in any other shape is told."""
+    for key, name in (("a.weight", "a.weight_mask"), ("a.weight", "a.mask"), ("b", "b_mask")):
+        made = read({key: wide, name: mask})
+        found = made.entries[key].mask
+        assert (None if found is None else found.tolist()) == expected
+        assert made.misfits == ((name,) if expected is None and (mask <= 1).all() else ())
+    for key, name in (("b_orig", "b_mask"), ("parametrizations.b.original", "parametrizations.b.0.mask")):
+        if expected is None:
+            with pytest.raises(InputError, match="is it a mask"):
+                read({key: wide, name: mask})
+        else:
+            registered = read({key: wide, name: mask}).entries["b"].mask
+            assert registered is not None
+            assert registered.tolist() == expected
+
+
+def test_each_mask_of_another_shape_is_told() -> None:
+    """Two beside one weight; those of integers, which are no weights, are not."""
+    tensors = {"mask": HALF[0], "weight": TWO, "weight_mask": HALF[1], "i.weight": np.arange(4), "i.mask": HALF}
+    assert read(tensors).misfits == ("weight_mask", "mask")
 
 
 def test_magnitudes_belong_to_a_direction_and_are_counted_apart() -> None:
@@ -162,6 +240,10 @@ def test_tied_tensors_become_one() -> None:
     assert mask is not None
     assert mask.tolist() == [[False, True], [True, True]]
     assert made.entries["a"].masked
+    assert made.entries["a"].proven
+    beside = Entry("b", TWO, other, masked=True, proven=False)
+    for pair in ((one, beside), (beside, one)):
+        assert not Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"].proven
     for pair in ((one, free), (free, one)):
         made = Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"]
         assert (made.mask, made.masked, made.unknown) == (None, False, False)

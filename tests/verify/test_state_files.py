@@ -39,6 +39,48 @@ def test_the_one_state_dict_of_a_training_checkpoint_is_found(tmp_path: Path, na
     assert list(read_state(saved(tmp_path, content)).tensors) == ["0.weight", "0.bias"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": STATE, "rng_state": torch.get_rng_state()},
+        {"losses": torch.rand(10), "model": STATE, "epoch": 1},
+        {"trainer": {"model": STATE, "step": 3}, "rng_state": torch.get_rng_state()},
+        {"trainer": {"state_dict": STATE}, "config": {"widths": {"first": 4}}},
+        {**STATE, "_extra_state": {"scale": torch.ones(2)}, "0._extra_state": {"scale": torch.ones(2)}},
+        {**STATE, "meta": {"made": {"by": torch.ones(2)}}},
+    ],
+)
+def test_what_stands_beside_the_state_dict_is_none(tmp_path: Path, content: Any) -> None:
+    """Losses, the state of a generator, extra state of modules, a trainer around it all."""
+    assert list(read_state(saved(tmp_path, content)).tensors) == ["0.weight", "0.bias"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"model": STATE, "sample": torch.ones(2, 2)}, "it holds a state dict (model) and matrices beside it"),
+        ({"a": {"model": STATE}, "b": {"model": STATE}}, "it holds 2 state dicts (a.model, b.model)"),
+        ({"a": {"model": STATE, "ema": STATE}}, "it holds 2 state dicts (a.model, a.ema)"),
+    ],
+)
+def test_a_choice_of_state_dicts_is_not_made(tmp_path: Path, content: Any, words: str) -> None:
+    """Whoever saved them knows which it is."""
+    path = saved(tmp_path, content)
+    with pytest.raises(InputError, match=f"^{re.escape(f'{path}: {words}; save the one to judge')}$"):
+        read_state(path)
+
+
+def test_the_state_of_an_optimizer_is_no_network(tmp_path: Path) -> None:
+    """It has matrices too, under numbers."""
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    for content in (optimizer.state_dict(), {"optimizer": optimizer.state_dict()}):
+        with pytest.raises(InputError, match=r"expected a tensor; pass model\.state_dict\(\)$"):
+            read_state(saved(tmp_path, content))
+
+
 def test_two_state_dicts_are_one_too_many(tmp_path: Path) -> None:
     """Unless one of them has the usual name."""
     path = saved(tmp_path, {"model": STATE, "ema": STATE})
@@ -131,6 +173,22 @@ def test_precisions_without_a_counterpart_in_numpy_are_widened() -> None:
     state = as_state({**tensors, "f8": torch.ones(2).to(torch.float8_e4m3fn), "n": np.ones(2, np.float16)}, "x")
     assert {str(array.dtype) for array in state.tensors.values()} == {"float32"}
     assert state.tensors["torch.bfloat16"].tolist() == [[0.5, -2.0]]
+
+
+def test_a_small_file_of_a_vast_tensor_is_refused(tmp_path: Path) -> None:
+    """Four bytes, expanded to 400 GB; up to a bound such tensors are read, and so is what has a storage of its own."""
+    one = torch.ones(1)
+    path = saved(tmp_path, {"0.weight": one.expand(10**5, 10**6)})
+    message = (
+        f"{path}, '0.weight': shape (100000, 1000000) repeats a storage of 4 bytes, to more than 268,435,456; save "
+        "what is not expanded"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read_state(path)
+    with pytest.raises(InputError, match="repeats a storage of 2 bytes"):
+        as_state({"w": one.half().expand(2**14, 2**13 + 1)}, "x")
+    assert as_state({"w": one.expand(2**13, 2**13)}, "x").tensors["w"].shape == (2**13, 2**13)
+    assert as_state({"w": torch.empty(2**13, 2**13 + 1)}, "x").tensors["w"].shape == (2**13, 2**13 + 1)
 
 
 def test_tensors_in_one_storage_are_aliases() -> None:
