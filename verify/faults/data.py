@@ -36,6 +36,17 @@ def _selection_on_test() -> Patches:
     return [mock.patch.object(rundata.RunData, "_rows", rows)]
 
 
+def _trained_on_test() -> Patches:
+    """The labels of the test cases are trained on as well; plan, scaler and predictions.csv know nothing of it."""
+    sound = rundata.RunData._rows
+
+    def rows(self: Any, table: Any, positions: np.ndarray, split: str) -> Any:
+        more = table.positions(self.run, self.run.test if split == "train" else ())
+        return sound(self, table, np.concatenate([positions, more]), split)
+
+    return [mock.patch.object(rundata.RunData, "_rows", rows)]
+
+
 def _leaking_split() -> Patches:
     """A test case is trained on as well."""
     sound = splits.folds
@@ -105,6 +116,7 @@ FAULTS = (
     Mutant("scaler-on-all-cases", "scaler-on-train-only", _scaler_on_all),
     Mutant("data-changed-after-planning", "scaler-on-train-only", _changed_data),
     Mutant("selection-on-test", "selection-not-on-test", _selection_on_test),
+    Mutant("trained-on-test-cases", "training-loss-replayed", _trained_on_test),
     Mutant("leaking-split", "groups-disjoint", _leaking_split),
     Mutant("inconvenient-case-left-out", "groups-disjoint", _dropped_case),
     Mutant("identifier-as-feature", "identifier-features", _identifier),
