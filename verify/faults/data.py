@@ -114,7 +114,9 @@ def _handicapped_baseline() -> Patches:
 
 FAULTS = (
     Mutant("scaler-on-all-cases", "scaler-on-train-only", _scaler_on_all),
-    Mutant("data-changed-after-planning", "scaler-on-train-only", _changed_data),
+    # dataset.csv is the planned one, so its fingerprint and card hold; the networks' losses are of other rows than its.
+    # (That the scaler is another too is an accident of this change: one that keeps all moments would not show there.)
+    Mutant("data-changed-after-planning", "training-loss-replayed", _changed_data),
     Mutant("selection-on-test", "selection-not-on-test", _selection_on_test),
     Mutant("trained-on-test-cases", "training-loss-replayed", _trained_on_test),
     Mutant("leaking-split", "groups-disjoint", _leaking_split),
