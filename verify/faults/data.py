@@ -106,6 +106,17 @@ def _computed_target() -> Patches:
     return [mock.patch.object(spinn.data, "load", load)]
 
 
+def _warmed_by_the_clock() -> Patches:
+    """Thermal displacement is a law of the cutting time, the same for every tool."""
+    sound = spinn.data.load
+
+    def load(source: str) -> Dataset:
+        dataset = sound(source)
+        return replace(dataset, frame=dataset.frame.assign(thermal=20 * -np.expm1(-dataset.frame["time"] / 30)))
+
+    return [mock.patch.object(spinn.data, "load", load)]
+
+
 def _handicapped_baseline() -> Patches:
     """The wear law is fitted badly, so that the network beats it."""
     sound = baselines.fit_wear_law
@@ -123,5 +134,6 @@ FAULTS = (
     Mutant("inconvenient-case-left-out", "groups-disjoint", _dropped_case),
     Mutant("identifier-as-feature", "identifier-features", _identifier),
     Mutant("target-computed-from-an-input", "target-leakage", _computed_target),
+    Mutant("target-computed-from-time", "target-leakage", _warmed_by_the_clock),
     Mutant("handicapped-baseline", "baselines-recomputed", _handicapped_baseline),
 )
