@@ -20,7 +20,7 @@ ROUGHEST = 1e-3
 """Share of a target's variance that interpolation along one input may leave of a function of it. Cuts of three or more
 conditions leave more than 0.01 of the real wear and of the simulator's, noise or none, and all cuts together more than
 0.5; smooth functions leave 1e-5, rounded to a fiftieth of their range 5e-4."""
-CONDITIONS = 3  # of DOC, feed and material: tools in the same ones wear and warm alike, as a function of time
+FEWEST_CONDITIONS = 3  # of DOC, feed and material: tools in the same ones wear and warm alike, as a function of time
 FEWEST = 10  # rows, and values, below which one column may follow another by chance
 ROWS_PER_COLUMN = 2  # a mix of nearly as many columns as there are rows fits anything
 
@@ -31,7 +31,7 @@ def targets_measured(folder: Folder) -> Iterator[Fault]:
     for target in folder.plan.dataset.targets:
         label = data.columns[target]
         others = [name for name in ("VB", "thermal") if name != target and name in folder.plan.dataset.targets]
-        single, varied = False, _conditions(data, label) >= CONDITIONS
+        single, varied = False, _conditions(data, label) >= FEWEST_CONDITIONS
         for name in dict.fromkeys((*folder.plan.dataset.features, *others)):
             how = _determined(data.columns[name], label, ranked=varied or name != "time", smooth=varied)
             if how:
