@@ -57,6 +57,7 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("metrics-recomputed", masks.record_of_checkpoints),
     ("cost-recomputed", cost.recomputed),
     ("predictions-replayed", replay.replayed),
+    ("training-loss-replayed", replay.training_loss),
     ("deployed-equals-masked", replay.deployed),
     ("groups-disjoint", science.groups_disjoint),
     ("identifier-features", science.features_of_record),
@@ -68,7 +69,7 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
 )
 UNEXPECTED_ABSENT = "unexpected-absent"
 # Computed from weights and data, where that is asked for.
-REPLAYED = ("predictions-replayed", "deployed-equals-masked", "physics-recomputed")
+REPLAYED = ("predictions-replayed", "training-loss-replayed", "deployed-equals-masked", "physics-recomputed")
 NOTES = ("single-seed", "split-luck", "baseline-as-good")  # worth knowing, change no verdict
 WITHOUT_RECORD = ("planned-runs-present", "schedule-reaches-target")
 CHECKS = (*dict.fromkeys(name for name, _ in (*FOLDER_CHECKS, *RUN_CHECKS)), UNEXPECTED_ABSENT)

@@ -1,6 +1,6 @@
 """Labels that were never measured: a target that an input, another target, or a linear mix of inputs determines.
 
-Works on dataset.csv; fits by least squares, and ranks.
+Works on dataset.csv; fits by least squares, by ranks, and by interpolation.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import rankdata
 
-from verify.folder import Fault, Folder, UnavailableError
-from verify.science import PHYSICAL
+from verify.folder import Data, Fault, Folder, UnavailableError
 
 UNEXPLAINED = 1e-4
 """Share of a target's variance below which it counts as determined: a label rounded to two or three digits still is.
 A measured one stays far above it: of the wear of the simulator and of the NASA set a linear mix of all inputs leaves
 more than 0.05 unexplained, of the simulator's thermal displacement more than 0.001."""
+ROUGHEST = 1e-3
+"""Share of a target's variance that interpolation along one input may leave of a function of it. Cuts of three or more
+conditions leave more than 0.01 of the real wear and of the simulator's, noise or none, and all cuts together more than
+0.5; smooth functions leave 1e-5, rounded to a fiftieth of their range 5e-4."""
+FEWEST_CONDITIONS = 3  # of DOC, feed and material: tools in the same ones wear and warm alike, as a function of time
 FEWEST = 10  # rows, and values, below which one column may follow another by chance
 ROWS_PER_COLUMN = 2  # a mix of nearly as many columns as there are rows fits anything
 
@@ -27,9 +31,9 @@ def targets_measured(folder: Folder) -> Iterator[Fault]:
     for target in folder.plan.dataset.targets:
         label = data.columns[target]
         others = [name for name in ("VB", "thermal") if name != target and name in folder.plan.dataset.targets]
-        single = False
+        single, varied = False, _conditions(data, label) >= FEWEST_CONDITIONS
         for name in dict.fromkeys((*folder.plan.dataset.features, *others)):
-            how = _determined(data.columns[name], label, name not in PHYSICAL)
+            how = _determined(data.columns[name], label, ranked=varied or name != "time", smooth=varied)
             if how:
                 single = True
                 yield Fault(f"target {target} is {how} of {name!r}: it was computed, not measured",
@@ -51,8 +55,14 @@ def targets_measured(folder: Folder) -> Iterator[Fault]:
         )
 
 
-def _determined(column: np.ndarray, label: np.ndarray, ranked: bool) -> str:
-    """How `column` alone determines `label`, in words; empty if it does not."""
+def _conditions(data: Data, label: np.ndarray) -> int:
+    """How many combinations of depth of cut, feed and material there are labels of."""
+    settings = np.stack([data.columns[name] for name in ("DOC", "feed", "steel")], axis=1)
+    return len(np.unique(settings[np.isfinite(label)], axis=0))
+
+
+def _determined(column: np.ndarray, label: np.ndarray, *, ranked: bool, smooth: bool) -> str:
+    """How `column` alone determines `label`, in words; empty if it does not. Ranks and smoothness are asked for."""
     known = np.isfinite(column) & np.isfinite(label)
     x, y = column[known], label[known]
     if len(y) < FEWEST or len(np.unique(x)) < FEWEST or len(np.unique(y)) < FEWEST:
@@ -61,8 +71,25 @@ def _determined(column: np.ndarray, label: np.ndarray, ranked: bool) -> str:
     if share is not None and share < UNEXPLAINED:
         offset = float((y - mix[0] * x).mean())
         return f"{mix[0]:.6g} times" if abs(offset) < 1e-3 * np.ptp(y) else f"{offset:.6g} plus {mix[0]:.6g} times"
-    ranks = abs(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
-    return "a monotone function" if ranked and ranks > 1 - 1e-9 else ""
+    if ranked and abs(np.corrcoef(rankdata(x), rankdata(y))[0, 1]) > 1 - 1e-9:
+        return "a monotone function"
+    return "a smooth function" if smooth and _roughness(x, y) < ROUGHEST else ""
+
+
+def _roughness(x: np.ndarray, y: np.ndarray) -> float:
+    """Share of the variance of `y` that is left when each value is interpolated between its neighbours along `x`.
+
+    These are the pseudo-residuals by which Gasser, Sroka and Jennen-Steinmetz (Biometrika 73, 1986, 625–633) estimate
+    the noise about a smooth function of unknown form; up to 1.5 on average if `y` has nothing to do with `x`.
+    Equal `x` are one neighbour, with the mean of their `y`. The two ends have one neighbour only, and are left out.
+    """
+    levels, place = np.unique(x, return_inverse=True)
+    means = np.bincount(place, y) / np.bincount(place)
+    ahead = (levels[1:-1] - levels[:-2]) / (levels[2:] - levels[:-2])
+    between = means[:-2] + ahead * (means[2:] - means[:-2])
+    inner = (place > 0) & (place < len(levels) - 1)
+    y, error = y[inner], y[inner] - between[place[inner] - 1]
+    return float((error**2).mean() / y.var()) if np.ptp(y) > 0 else np.inf
 
 
 def _linear(columns: list[np.ndarray], label: np.ndarray) -> tuple[float | None, np.ndarray]:

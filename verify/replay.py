@@ -1,14 +1,20 @@
-"""Predictions made again from checkpoint and data, in a forward pass of the judge's own (numpy, float64)."""
+"""Predictions and training losses made again from checkpoint and data, in a forward pass of the judge's own.
+
+numpy, float64.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from spinn.data.dataset import TARGETS
 from spinn.record import Scaler
-from verify.folder import Fault, Folder, Run
+from verify.folder import Fault, Folder, Run, UnavailableError
 from verify.network import Network
 from verify.records import aligned
 
@@ -52,6 +58,59 @@ def deployed(folder: Folder, run: Run) -> Iterator[Fault]:
         largest = float(np.nan_to_num(error, nan=np.inf).max())
         message = f"{int(wrong.any(axis=1).sum())} of {len(own)} outputs are not those of the masked network"
         yield Fault(f"{message}; the largest difference is {largest:.3g} standard deviations", {"largest": largest})
+
+
+def training_loss(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The data loss in history.csv, where its network is known, is that network's on the planned training cases.
+
+    An epoch's loss is taken before its step. So the epoch after the selected one has the loss of the stage's
+    checkpoint, and a stage's first epoch that of the checkpoint before under the new mask. A network that was trained
+    on other rows as well, or a loss that was edited, shows there; in the epochs between them it does not.
+    """
+    if not fits(folder, run):
+        return  # `predictions-replayed` says so
+    cuts, batch = folder.plan.dataset.cuts, folder.plan.experiment.dense.batch
+    if cuts > batch:
+        raise UnavailableError(f"{cuts} cuts in batches of {batch}: the loss of an epoch is no single network's")
+    stages, losses = run.checked.stages, _losses_before(run)
+    places = [((stage.stage, stage.selected_epoch + 1), stage.stage, None) for stage in stages]
+    places += [((after.stage, 1), before.stage, after.stage) for before, after in pairwise(stages)]
+    known = [place for place in places if place[0] in losses]
+    if not known:
+        raise UnavailableError("no epoch of history.csv begins with a network that was kept")
+    for (stage, epoch), kept, mask in known:
+        network = run.network(kept) if mask is None else _masked(run.network(kept), run.network(mask))
+        own, stated = _data_loss(folder, run, network), losses[stage, epoch]
+        # Each output within TOLERANCE moves the root of their mean square by as much at most.
+        if not abs(stated - own) <= TOLERANCE * (2 * np.sqrt(own) + TOLERANCE):
+            message = f"stage {stage}, epoch {epoch}: data = {stated:.6g} in history.csv"
+            shown = f"the network it began with has {own:.6g} on the training cases"
+            yield Fault(f"{message}; {shown}", {"stage": stage, "epoch": epoch, "stated": stated, "own": own})
+
+
+def _losses_before(run: Run) -> dict[tuple[int, int], float]:
+    """`data` of history.csv by stage and epoch; those that stand there twice are left to `trained-as-planned`."""
+    table = run.history()
+    keys = list(zip(table["stage"].tolist(), table["epoch"].tolist(), strict=True))
+    times = Counter(keys)
+    return {key: loss for key, loss in zip(keys, table["data"].tolist(), strict=True) if times[key] == 1}
+
+
+def _masked(network: Network, after: Network) -> Network:
+    """`network` as the next stage begins with it, whose masks are those of `after`."""
+    pairs = zip(network.weights, after.masks, strict=True)
+    return replace(network, weights=tuple(np.where(mask, weight, 0) for weight, mask in pairs))
+
+
+def _data_loss(folder: Folder, run: Run, network: Network) -> float:
+    """Mean square error in scaled units over the labels of each target, then over the labelled targets."""
+    rows, stated = folder.dataset.of(run.planned.train), run.checked.scaler
+    outputs, means = forward(network, _inputs(folder, run)[rows]), []
+    for index, target in enumerate(TARGETS):
+        measured = (folder.dataset.columns[target][rows] - stated.target_mean[index]) / stated.target_scale[index]
+        error = (outputs[:, index] - measured)[~np.isnan(measured)]
+        means.extend([float((error**2).mean())] if error.size else [])
+    return float(np.mean(means)) if means else np.nan
 
 
 def fits(folder: Folder, run: Run) -> bool:

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 
 from spinn.data.dataset import TARGETS
-from verify.folder import Fault, Folder, Run
+from verify.folder import Data, Fault, Folder, Run
 from verify.records import aligned, labelled_cases
 
 IDENTIFIERS = ("case", "run", "tool", "id", "index", "cut", "experiment")
-PHYSICAL = ("time", "DOC", "feed", "steel")  # settings of the cut and the time spent; few levels, so they may coincide
+CONDITIONS = ("DOC", "feed", "steel")
+PHYSICAL = ("time", *CONDITIONS)  # settings of the cut and the time spent; few levels, so they may coincide
+TWIN_CUTS = 5  # labelled cuts below which two tools may have the same times and labels, as coarse as these are read
+FEWEST = 10  # rows below which a column may rise or fall all the way by chance
+SETTING_LEVELS = 4  # values that a setting nobody declared may have; a column with more tells groups of tools apart
 JITTER = 1e-2  # spread within a label, of the distance to the next one, below which it is no measurement
 CONSTANT = 1e-9  # relative spread below which a column is a constant and rounding
 SCALER_TOLERANCE = 1e-9  # relative; sums of the same float64 values in another order
@@ -24,7 +28,7 @@ PREDICTION_TOLERANCE = 1e-4  # of a target's scale: what float32 arithmetic may 
 
 
 def groups_disjoint(folder: Folder, run: Run) -> Iterator[Fault]:
-    """Train, validation and test share no case, leave none out, and predictions.csv says the same."""
+    """Train, validation and test share no tool, leave no case out, and predictions.csv says the same."""
     planned = run.planned
     sides = {"train": planned.train, "validation": planned.validation, "test": planned.test}
     for side, cases in sides.items():
@@ -43,6 +47,21 @@ def groups_disjoint(folder: Folder, run: Run) -> Iterator[Fault]:
     for case, split in sorted(set(zip(table["case"].tolist(), table["split"].tolist(), strict=True))):
         if case in everything and case not in sides.get(split, ()):
             yield Fault(f"predictions.csv: case {case} is called {split}", {"case": case})
+    yield from _twins_apart(folder, sides)
+
+
+def _twins_apart(folder: Folder, sides: dict[str, tuple[str, ...]]) -> Iterator[Fault]:
+    """No tool stands on two sides under two names, with the same times and labels in all its labelled cuts."""
+    data = folder.dataset
+    table = np.stack([data.columns[name] for name in ("time", *TARGETS)], axis=1)
+    labelled = ~np.isnan(table[:, 1:]).all(axis=1)
+    seen: dict[bytes, tuple[str, str]] = {}
+    for side, case in [(side, case) for side, cases in sides.items() for case in cases]:
+        cuts = table[labelled & (data.cases == case)]
+        other, where = seen.setdefault(cuts.tobytes(), (case, side))
+        if len(cuts) >= TWIN_CUTS and other != case and where != side:
+            message = f"case {case} ({side}) is case {other} ({where}) under another name: the same times and labels"
+            yield Fault(message, {"case": case, "other": other})
 
 
 def every_case_tested_once(folder: Folder) -> Iterator[Fault]:
@@ -78,7 +97,7 @@ def single_seed(folder: Folder) -> Iterator[Fault]:
 
 
 def identifier_features(folder: Folder) -> Iterator[Fault]:
-    """No feature is, equals, or encodes one-to-one, the case or the run."""
+    """No feature is, equals, or encodes one-to-one, the case, the run or the row, or has a number for each tool."""
     data = folder.dataset
     for name in folder.plan.dataset.features:
         if name.lower() in IDENTIFIERS:
@@ -87,9 +106,16 @@ def identifier_features(folder: Folder) -> Iterator[Fault]:
         values = data.columns[name]
         if name in PHYSICAL:
             continue
-        for column, labels in (("case", data.cases), ("run", data.runs)):
-            if _encodes(values, labels) or _clusters(values, labels):
-                yield Fault(f"feature {name!r} tells the {column}: it encodes it one-to-one", {"feature": name})
+        told = [column for column, labels in (("case", data.cases), ("run", data.runs))
+                if _encodes(values, labels) or _clusters(values, labels)]  # fmt: skip
+        for column in told:
+            yield Fault(f"feature {name!r} tells the {column}: it encodes it one-to-one", {"feature": name})
+        if not told and _counts_rows(values):
+            message = f"feature {name!r} tells the row: it rises or falls from each cut to the next, through all cases"
+            yield Fault(message, {"feature": name})
+        if not told and _labels_tools(data, values):
+            message = f"feature {name!r} tells groups of tools: it is constant in each case, and no setting of the cut"
+            yield Fault(message, {"feature": name})
     if len(set(folder.plan.dataset.features)) != len(folder.plan.dataset.features):
         yield Fault("a feature is named twice")
 
@@ -135,6 +161,23 @@ def _clusters(values: np.ndarray, labels: np.ndarray) -> bool:
         return False
     centres = np.sort([group.mean() for group in groups])
     return bool(max(np.ptp(group) for group in groups) < JITTER * np.diff(centres).min())
+
+
+def _counts_rows(values: np.ndarray) -> bool:
+    """True if the values rise from every row to the next, or fall: the table's own order, case by case, cut by cut."""
+    steps = np.diff(values[~np.isnan(values)])
+    return len(steps) >= FEWEST - 1 and bool((steps > 0).all() or (steps < 0).all())
+
+
+def _labels_tools(data: Data, values: np.ndarray) -> bool:
+    """True if a tool has one value in all its cuts that neither its conditions give, nor a setting with few levels."""
+    known = ~np.isnan(values)
+    levels = {case: set(values[known & (data.cases == case)].tolist()) for case in dict.fromkeys(data.cases.tolist())}
+    if any(len(found) > 1 for found in levels.values()) or known.sum() < 2 * sum(map(bool, levels.values())):
+        return False
+    settings = zip(*(data.columns[name][known].tolist() for name in CONDITIONS), strict=True)
+    given = set(zip(settings, values[known].tolist(), strict=True))
+    return len(given) > len({setting for setting, _ in given}) and len(set().union(*levels.values())) > SETTING_LEVELS
 
 
 # --- scaler ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +49,7 @@ from spinn.record import (
     write_atomic,
     write_model,
 )
-from spinn.training import residuals
+from spinn.training import _data_loss, residuals
 from verify.audit import audit
 from verify.faults.mutant import EXPERIMENT
 from verify.findings import Verdict
@@ -131,9 +131,14 @@ class Runs:
             checkpoint.write(folder / DEPLOYED, changed)
         self.redigest(run_id)
         planned = next(run for run in self.plan.runs if run.run_id == run_id)
-        terms = physics_of(self.plan, planned, read_canonical(self.path / DATASET, self.plan.dataset), changed)
+        dataset = read_canonical(self.path / DATASET, self.plan.dataset)
+        terms = physics_of(self.plan, planned, dataset, changed)
         if all(map(np.isfinite, terms.values())):
             self.edit_record(run_id, lambda record: record["stages"][stage].update(residuals=terms))
+            count = len(self.record(run_id).stages)
+            networks = [checkpoint.read(folder / checkpoint_name(number)) for number in range(count)]
+            losses = losses_of(self.plan, planned, dataset, networks)
+            self.edit_table(run_id, HISTORY, lambda table: enter_losses(table, losses))
 
     def redigest(self, run_id: str) -> None:
         """Make the record's digests those of the files, as an honest writer of wrong files would."""
@@ -299,6 +304,7 @@ def write_run(path: Path, plan: Plan, dataset: Dataset, run_id: str) -> None:
     split_of = {case: side for side in ("train", "validation", "test") for case in getattr(planned, side)}
     stages, history, tables = [], [], []
     before = WEIGHTS
+    data_losses = losses_of(plan, planned, dataset, networks)
     for number, network in enumerate(networks):
         table = predict(dataset, network, scaler, number, split_of)
         tables.append(table)
@@ -336,7 +342,8 @@ def write_run(path: Path, plan: Plan, dataset: Dataset, run_id: str) -> None:
         )
         before = kept
     predictions = pd.concat(tables, ignore_index=True)
-    write_atomic(folder / HISTORY, pd.DataFrame(history).to_csv(index=False, lineterminator="\n").encode())
+    table = enter_losses(pd.DataFrame(history), data_losses)
+    write_atomic(folder / HISTORY, table.to_csv(index=False, lineterminator="\n").encode())
     write_atomic(folder / PREDICTIONS, predictions.to_csv(index=False, lineterminator="\n").encode())
     names = [HISTORY, PREDICTIONS, *(checkpoint_name(number) for number in range(len(networks)))]
     if planned.variant == "sparse":  # so few weights are pruned that no neuron has to go
@@ -372,6 +379,33 @@ def physics_of(plan: Plan, planned: PlannedRun, dataset: Dataset, network: Check
     stacked, coefficients = from_checkpoints([network])[0], Coefficients.from_dicts([network.coefficients])
     (found,) = residuals(stacked, coefficients, task.build(dataset, [planned], plan.experiment.physics))
     return {str(term): value for term, value in found.items()}
+
+
+def losses_of(
+    plan: Plan, planned: PlannedRun, dataset: Dataset, networks: list[Checkpoint]
+) -> dict[tuple[int, int], float]:
+    """Data loss, by stage and epoch, of epochs that begin with a known network; by the trainer's own code, as above."""
+    data = task.build(dataset, [planned], plan.experiment.physics)
+
+    def loss(network: Checkpoint) -> float:
+        return float(_data_loss(from_checkpoints([network])[0](data.train.x).detach(), data.train))
+
+    losses = {(number, EPOCHS): loss(network) for number, network in enumerate(networks)}
+    for number, (before, after) in enumerate(pairwise(networks), start=1):
+        masks = after.masks or tuple(np.ones(weight.shape, bool) for weight in before.weights)
+        pairs = zip(before.weights, masks, strict=True)
+        begun = tuple(np.where(mask, weight, np.float32(0)) for weight, mask in pairs)
+        losses[number, 1] = loss(replace(before, weights=begun, masks=after.masks))
+    return losses
+
+
+def enter_losses(table: Any, losses: dict[tuple[int, int], float]) -> Any:
+    """history.csv with these data losses; the sum of all terms follows."""
+    for (stage, epoch), loss in losses.items():
+        rows = (table["stage"] == stage) & (table["epoch"] == epoch)
+        table.loc[rows, "loss"] += loss - table.loc[rows, "data"]
+        table.loc[rows, "data"] = loss
+    return table
 
 
 def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:

@@ -229,4 +229,5 @@ def test_every_check_has_a_name_of_the_list() -> None:
         "target-leakage", "split-luck", "baseline-as-good", "magnitude-order",
         "biases-kept", "baselines-recomputed", "unexpected-absent",
         "cost-recomputed", "trained-as-planned", "deployed-equals-masked", "physics-recomputed",
+        "training-loss-replayed",
     }  # fmt: skip

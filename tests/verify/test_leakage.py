@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spinn.data
-from spinn.data.dataset import TARGETS
+from spinn.data.dataset import TARGETS, Dataset
+from spinn.data.simulator import simulate
 from verify.folder import Folder, UnavailableError, digest_all, read_folder
-from verify.leakage import UNEXPLAINED, _determined, _linear, targets_measured
+from verify.leakage import FEWEST, ROUGHEST, UNEXPLAINED, _determined, _linear, _roughness, targets_measured
 
 
 def read(runs) -> Folder:
@@ -98,7 +99,10 @@ def test_too_few_rows_prove_nothing() -> None:
     x = [draw.normal(size=20) for _ in range(18)]
     assert _linear(x, draw.normal(size=20))[0] is None
     few = np.repeat([0.0, 1.0], 10)
-    assert _determined(few, 3 * few, True) == ""
+    assert _determined(few, 3 * few, ranked=True, smooth=True) == ""
+    for count in (FEWEST - 1, FEWEST):
+        x = np.arange(float(count))
+        assert bool(_determined(x, x**2, ranked=True, smooth=True)) == (count == FEWEST)
 
 
 def test_columns_that_are_constant_equal_or_missing_do_no_harm() -> None:
@@ -119,3 +123,93 @@ def test_the_projects_data_has_a_wide_margin(source: str, request: pytest.Fixtur
     for target in TARGETS:
         label = dataset.frame[target].to_numpy(dtype=float, na_value=np.nan)
         assert np.isnan(label).all() or unexplained(columns, label) > 0.1
+
+
+# --- functions of one input -----------------------------------------------------------------------------------------
+
+FUNCTIONS = {
+    "20(1 − exp(−t/30))": ("time", lambda t: 20 * (1 - np.exp(-t / 30))),
+    "t²": ("time", lambda t: t**2),
+    "exp(−t/40)": ("time", lambda t: np.exp(-t / 40)),
+    "rounded law of time": ("time", lambda t: (20 * (1 - np.exp(-t / 30))).round(1)),
+    "parabola": ("smcAC_mean", lambda x: 10 * (x - np.nanmean(x)) ** 2),
+    "rounded root": ("smcAC_std", lambda x: (7 * np.sqrt(x)).round(1)),
+}
+
+
+def column(dataset: Dataset, name: str) -> np.ndarray:
+    """A column as floats."""
+    return dataset.frame[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("source", ["simulator", "mill"])
+def test_a_function_of_one_input_is_found(source: str, name: str, request: pytest.FixtureRequest) -> None:
+    """Of time or of a sensor, rising, falling or both, exact or rounded to a fortieth of its range."""
+    dataset = spinn.data.load(str(request.getfixturevalue("mill") if source == "mill" else source))
+    x = column(dataset, FUNCTIONS[name][0])
+    assert "function" in _determined(x, FUNCTIONS[name][1](x), ranked=True, smooth=True)
+
+
+@pytest.mark.parametrize("law", [lambda t: 20 * (1 - np.exp(-t / 30)), lambda t: np.sin(t / 3)])
+def test_a_label_that_time_gives_is_found(runs, law) -> None:
+    """A law of time, the same for tools in six different conditions."""
+    folder = read(runs)
+    folder.dataset.columns["thermal"] = law(folder.dataset.columns["time"])
+    (fault,) = targets_measured(folder)
+    assert fault.data == {"target": "thermal", "input": "time"}
+
+
+def test_tools_in_the_same_conditions_may_follow_the_clock(runs) -> None:
+    """Where all labelled tools were used in two conditions, physics itself may be a law of time: nothing is said."""
+    folder = read(runs)
+    columns = folder.dataset.columns
+    columns["thermal"] = 20 * (1 - np.exp(-columns["time"] / 30))
+    columns["feed"], columns["steel"] = np.full_like(columns["feed"], 0.25), np.zeros_like(columns["steel"])
+    assert list(targets_measured(folder)) == []
+    columns["thermal"] = np.sin(columns["time"] / 3)
+    assert list(targets_measured(folder)) == []
+
+
+def least_roughness(dataset: Dataset) -> float:
+    """Of each measured target along each input, and along the other target."""
+    shares = [1.0]
+    for target, other in (TARGETS, TARGETS[::-1]):
+        label = column(dataset, target)
+        for name in (*dataset.features, other):
+            known = np.isfinite(label) & np.isfinite(column(dataset, name))
+            if len(np.unique(column(dataset, name)[known])) >= FEWEST and known.sum() >= FEWEST:
+                shares.append(_roughness(column(dataset, name)[known], label[known]))
+    return min(shares)
+
+
+@pytest.mark.parametrize("source", ["simulator", "mill"])
+def test_measured_labels_are_rough_along_every_input(source: str, request: pytest.FixtureRequest) -> None:
+    """All cuts leave more than 0.4 of the variance; a third of the tools, in three conditions or more, still 0.01."""
+    if source == "mill":
+        datasets = [spinn.data.load(str(request.getfixturevalue("mill")))]
+    else:
+        datasets = [*(simulate(seed=seed) for seed in range(5)), simulate(tool_sd=0.0, noise=0.0)]
+    draw = np.random.default_rng(0)
+    for dataset in datasets:
+        assert least_roughness(dataset) > 0.4
+        for _ in range(10):
+            frame = dataset.frame[dataset.frame["case"].isin(draw.choice(dataset.cases, 5, replace=False))]
+            if len(frame[["DOC", "feed", "steel"]].drop_duplicates()) >= 3:
+                assert least_roughness(Dataset("some", frame, dataset.features)) > 10 * ROUGHEST
+
+
+def test_roughness_of_closed_forms() -> None:
+    """A line leaves nothing, even unevenly spaced; noise 1.5 of its variance; equal inputs the spread of their labels.
+
+    An end is no reason to speak, however far out it is.
+    """
+    draw = np.random.default_rng(0)
+    x = np.sort(draw.uniform(size=5000))
+    assert _roughness(x, 3 * x + 1) < 1e-25
+    assert _roughness(np.arange(5000.0), draw.normal(size=5000)) == pytest.approx(1.5, rel=0.1)
+    pairs = np.repeat(np.arange(100.0), 2)
+    assert _roughness(pairs, np.tile([-1.0, 1.0], 100)) == pytest.approx(1.0)
+    far = np.append(np.arange(50.0), 60.0)
+    assert _roughness(far, np.append(draw.normal(size=50), 1e9)) > 1
+    assert _roughness(far, np.append(np.ones(50), 1e9)) == np.inf

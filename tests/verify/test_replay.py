@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from spinn import checkpoint
 from spinn.checkpoint import Checkpoint
-from spinn.record import DEPLOYED, PREDICTIONS, Scaler
+from spinn.record import DEPLOYED, HISTORY, PREDICTIONS, Scaler
 from verify.network import Network
 from verify.replay import forward, scale
 
@@ -56,6 +57,76 @@ def test_prediction_that_is_not_replayed_is_found(runs) -> None:
 
     runs.edit_table(run_id, PREDICTIONS, edit)
     assert runs.failed() == {"predictions-replayed"}
+
+
+# --- training-loss-replayed -----------------------------------------------------------------------------------------
+
+
+def scale_loss(table, rows, factor: float) -> None:
+    """Another data loss in `rows` of history.csv, and a sum of all terms that agrees with it."""
+    change = (factor - 1) * table["data"].where(rows, 0.0)
+    table["data"] += change
+    table["loss"] += change
+
+
+@pytest.mark.parametrize("variant", ["sparse", "first-version"])
+@pytest.mark.parametrize(("stage", "epoch"), [(0, 4), (1, 1), (1, 4), (2, 1), (2, 4)])
+def test_training_loss_of_another_network_is_found(runs, variant: str, stage: int, epoch: int) -> None:
+    """Where an epoch begins with a network that was kept, a loss 1 % too small is found, sealed and consistent."""
+
+    def edit(table) -> None:
+        scale_loss(table, (table["stage"] == stage) & (table["epoch"] == epoch), 0.99)
+
+    runs.edit_table(runs.names(variant)[0], HISTORY, edit)
+    assert runs.failed(replay=False) == set()
+    assert runs.failed() == {"training-loss-replayed"}
+
+
+def test_forged_history_is_found(runs) -> None:
+    """All data losses halved, their sums consistent, the record sealed again: every stage disagrees."""
+    run_id = runs.names("sparse")[0]
+    runs.edit_table(run_id, HISTORY, lambda table: scale_loss(table, table["epoch"] > 0, 0.5))
+    (finding,) = (finding for finding in runs.audit().findings if finding.severity == "error")
+    assert (finding.check, finding.run_id, finding.data["count"]) == ("training-loss-replayed", run_id, 5)
+
+
+def test_loss_on_other_cases_than_planned_is_found(runs) -> None:
+    """A network whose loss was taken on other training cases than the plan has is found, whatever else is."""
+    planned = runs.plan.runs[0]
+
+    def edit(plan: dict) -> None:
+        plan["runs"][0].update(train=[*planned.validation, *planned.train[1:]], validation=planned.train[:1])
+
+    runs.edit_plan(edit)
+    assert "training-loss-replayed" in runs.failed()
+
+
+def unchecked(runs) -> set[str]:
+    """Why the training loss was not looked at."""
+    findings = [finding for finding in runs.audit().findings if finding.check == "training-loss-replayed"]
+    assert {finding.severity for finding in findings} <= {"unchecked"}
+    return {finding.message for finding in findings}
+
+
+def test_loss_over_batches_is_unchecked(runs) -> None:
+    """With more cuts than a batch has rows the network changes within an epoch; as many are one step."""
+    cuts = runs.plan.dataset.cuts
+    runs.edit_plan(lambda plan: plan["experiment"]["dense"].update(batch=cuts))
+    assert unchecked(runs) == set()
+    runs.edit_plan(lambda plan: plan["experiment"]["dense"].update(batch=cuts - 1))
+    assert unchecked(runs) == {f"{cuts} cuts in batches of {cuts - 1}: the loss of an epoch is no single network's"}
+
+
+def test_history_without_an_epoch_to_look_at_is_unchecked(runs) -> None:
+    """A stage without a later epoch says nothing, as long as another does; if none does, that is said."""
+    run_id = runs.names("sparse")[0]
+    runs.edit_table(run_id, HISTORY, lambda table: table[(table["epoch"] < 4) | (table["stage"] == 0)])
+    assert unchecked(runs) == set()
+    runs.edit_table(run_id, HISTORY, lambda table: table[table["epoch"].isin((2, 3))])
+    assert unchecked(runs) == {"no epoch of history.csv begins with a network that was kept"}
+
+
+# --- deployed-equals-masked -----------------------------------------------------------------------------------------
 
 
 def test_deployed_network_that_differs_is_found(runs) -> None:

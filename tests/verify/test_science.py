@@ -9,9 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import spinn.data
 from spinn.data.dataset import Dataset
+from spinn.data.simulator import simulate
 from spinn.record import DATASET, HISTORY, PREDICTIONS
-from verify.science import _clusters, _encodes, standardisation
+from verify.folder import Data, digest_all, read_folder
+from verify.science import (
+    PHYSICAL,
+    TWIN_CUTS,
+    _clusters,
+    _counts_rows,
+    _encodes,
+    _labels_tools,
+    _twins_apart,
+    identifier_features,
+    standardisation,
+)
 
 
 def first(runs) -> str:
@@ -58,6 +71,45 @@ def test_split_of_predictions_is_the_plans(runs) -> None:
     assert runs.failed() == {"groups-disjoint"}
 
 
+def twins(runs, original: str, copy: str) -> set[str]:
+    """What is said where all cuts of the case `copy` are those of `original`, if it has as many."""
+    frame = pd.read_csv(runs.path / DATASET, dtype={"case": str})
+    of = {case: frame.index[frame["case"] == case] for case in (original, copy)}
+    frame = frame.loc[~frame.index.isin(of[copy])]
+    frame = pd.concat([frame, frame.loc[of[original]].assign(case=copy)])
+    dataset = Dataset("fabricated", frame.sort_values("case", kind="stable"), runs.plan.dataset.features)
+    (runs.path / DATASET).write_bytes(dataset.to_csv())
+    folder = read_folder(runs.path, digest_all(runs.path))
+    sides = {name: getattr(runs.plan.runs[0], name) for name in ("train", "validation", "test")}
+    return {fault.message for fault in _twins_apart(folder, sides)}
+
+
+def test_tool_under_two_names_is_found(runs) -> None:
+    """A test case whose cuts are those of a training case, gaps in the labels included, is no test."""
+    planned = runs.plan.runs[0]
+    message = f"case {planned.test[0]} (test) is case {planned.train[0]} (train) under another name"
+    assert twins(runs, planned.train[0], planned.test[0]) == {f"{message}: the same times and labels"}
+    assert "groups-disjoint" in runs.failed()
+
+
+def test_tool_under_two_names_on_one_side_is_silent(runs) -> None:
+    """That is a matter of taste, and says nothing about the test."""
+    assert twins(runs, *runs.plan.runs[0].train[:2]) == set()
+
+
+def test_tools_with_few_equal_labels_are_silent(runs) -> None:
+    """Four readings may coincide, and tools without a label do: five readings are one tool."""
+    planned = runs.plan.runs[0]
+    for labels, found in ((0, 0), (TWIN_CUTS - 1, 0), (TWIN_CUTS, 1)):
+        frame = pd.read_csv(runs.path / DATASET, dtype={"case": str})
+        kept = frame.groupby("case").cumcount() < labels
+        for target in ("VB", "thermal"):
+            frame[target] = (frame["run"] / 10).where(kept)
+        frame["time"] = frame["run"]
+        frame.to_csv(runs.path / DATASET, index=False)
+        assert bool(twins(runs, planned.train[0], planned.test[0])) == bool(found)
+
+
 # --- identifier-features --------------------------------------------------------------------------------------------
 
 
@@ -91,6 +143,73 @@ def test_feature_that_encodes_the_run_is_found(runs) -> None:
     frame = pd.read_csv(runs.path / DATASET)
     put(runs, "sensor_05", 3.0 * frame["run"] - 1)
     assert identifiers(runs) == ["feature 'sensor_05' tells the run: it encodes it one-to-one"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [lambda frame: np.arange(len(frame)) * 1.0, lambda frame: -10.0 * frame["case"].astype(int) - frame["run"]],
+    ids=["row number", "10·case + run, falling"],
+)
+def test_feature_that_counts_the_rows_is_found(runs, code) -> None:
+    """A column that rises or falls through the whole table, cut by cut and case by case, tells both."""
+    put(runs, "sensor_05", code(pd.read_csv(runs.path / DATASET)))
+    message = "feature 'sensor_05' tells the row: it rises or falls from each cut to the next, through all cases"
+    assert identifiers(runs) == [message]
+
+
+def test_a_column_that_falls_once_counts_no_rows() -> None:
+    """Neither does one with a plateau, with gaps alone, or with so few rows that they are in order by chance."""
+    for values in ([*range(11), 9.5], [*range(11), 10], np.full(12, np.nan), range(9)):
+        assert not _counts_rows(np.array([*values], dtype=float))
+    assert _counts_rows(np.array([0.0, np.nan, *range(1, 10)]))
+
+
+def as_data(dataset: Dataset) -> Data:
+    """A data set as the judge reads it."""
+    names = dict.fromkeys((*dataset.features, "VB", "thermal"))
+    columns = {name: dataset.frame[name].to_numpy(dtype=float, na_value=np.nan) for name in names}
+    return Data(dataset.frame["case"].to_numpy(dtype=str), dataset.frame["run"].to_numpy(), columns)
+
+
+def test_a_number_that_groups_of_tools_share_is_found() -> None:
+    """Constant in each tool, given by no setting, and of more values than a setting has; on the design of 16 tools."""
+    data = as_data(simulate())
+    number = data.cases.astype(int)
+    assert _labels_tools(data, number % 8.0)
+    assert _labels_tools(data, np.where(data.runs == 2, np.nan, number % 5.0))
+    settings = 4 * data.columns["steel"] + 2 * (data.columns["DOC"] > 1) + (data.columns["feed"] > 0.3)
+    assert not _labels_tools(data, settings)  # eight conditions
+    assert not _labels_tools(data, number % 4.0)  # may be a setting that nobody declared
+    assert not _labels_tools(data, number % 8 + 1e-3 * data.runs)
+    assert not _labels_tools(data, np.full(len(number), np.nan))
+    assert not _labels_tools(data, np.where(data.runs == 1, number % 8.0, np.nan))  # one value a tool is not constant
+
+
+def test_a_number_of_groups_of_tools_among_the_features_is_found(runs) -> None:
+    """Five values for six tools in the same conditions."""
+    folder = read_folder(runs.path, digest_all(runs.path))
+    columns = folder.dataset.columns
+    for name in ("DOC", "feed", "steel"):
+        columns[name] = np.ones_like(columns[name])
+    columns["sensor_05"] = np.minimum(folder.dataset.cases.astype(float), 5)
+    (fault,) = identifier_features(folder)
+    expected = "feature 'sensor_05' tells groups of tools: it is constant in each case, and no setting of the cut"
+    assert fault.message == expected
+
+
+@pytest.mark.parametrize("source", ["simulator", "mill"])
+def test_no_measured_feature_is_an_identifier(source: str, request: pytest.FixtureRequest) -> None:
+    """The simulator, with noise and without, and the real data."""
+    if source == "mill":
+        datasets = [spinn.data.load(str(request.getfixturevalue("mill")))]
+    else:
+        datasets = [*(simulate(seed=seed) for seed in range(5)), simulate(tool_sd=0.0, noise=0.0)]
+    for data in map(as_data, datasets):
+        for name, values in data.columns.items():
+            if name not in PHYSICAL:
+                assert not _counts_rows(values)
+                assert not _labels_tools(data, values)
+                assert not _encodes(values, data.cases)
 
 
 def test_a_case_number_with_noise_on_it_is_found() -> None:

@@ -110,4 +110,4 @@ def test_real_runs_that_stop_early_hold(tmp_path: Path) -> None:
     """What the trainer writes holds: dense phases that stop at different epochs, and a stage without any."""
     (tmp_path / "stopping.toml").write_text(STOPPING)
     folder = experiment.run(tmp_path / "stopping.toml", out=tmp_path / "runs", device="cpu")
-    assert {finding.severity for finding in audit(folder).findings} == {"note"}
+    assert {finding.severity for finding in audit(folder, replay=True).findings} == {"note"}
