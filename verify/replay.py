@@ -97,15 +97,22 @@ def _losses_before(run: Run) -> dict[tuple[int, int], float]:
 
 
 def _masked(network: Network, after: Network) -> Network:
-    """`network` as the next stage begins with it, whose masks are those of `after`."""
-    pairs = zip(network.weights, after.masks, strict=True)
+    """`network` as the next stage begins with it: under the masks of `after`.
+
+    A neuron that is removed loses the weights into it alone. What its bias then always adds to the next layer goes into
+    that layer's bias, which is the same in sum.
+    """
+    masks = after.masks
+    if after.neurons is not None:
+        masks = tuple(after.present(layer)[:, None] for layer in range(len(masks)))
+    pairs = zip(network.weights, masks, strict=True)
     return replace(network, weights=tuple(np.where(mask, weight, 0) for weight, mask in pairs))
 
 
 def _data_loss(folder: Folder, run: Run, network: Network) -> float:
     """Mean square error in scaled units over the labels of each target, then over the labelled targets."""
     rows, stated = folder.dataset.of(run.planned.train), run.checked.scaler
-    outputs, means = forward(network, _inputs(folder, run)[rows]), []
+    outputs, means = forward(network, scaled_inputs(folder, run)[rows]), []
     for index, target in enumerate(TARGETS):
         measured = (folder.dataset.columns[target][rows] - stated.target_mean[index]) / stated.target_scale[index]
         error = (outputs[:, index] - measured)[~np.isnan(measured)]
