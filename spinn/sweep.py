@@ -59,7 +59,7 @@ def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.devi
     minutes, seconds = divmod(round(flops / rate), 60)
     print(
         f"the whole plan takes at most {flops:.3g} FLOPs of training, {minutes} min {seconds:02d} s at the "
-        f"{rate / 1e9:.0f} GFLOP/s of a few epochs that were tried",
+        f"{rate / 1e9:.2g} GFLOP/s of a few epochs that were tried",
         file=sys.stderr,
         flush=True,
     )
