@@ -31,7 +31,9 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("runs", type=click.Path(path_type=Path))
-@click.option("--replay", is_flag=True, help="Also compute every prediction again from weights and data.")
+@click.option(
+    "--replay", is_flag=True, help="Also compute predictions, losses and physics again from weights and data."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def records(runs: Path, replay: bool, as_json: bool) -> int:
     """Audit RUNS, a folder that `spinn run` wrote. Status 0: it holds; 1: it does not."""
@@ -120,7 +122,7 @@ def _print_matrix(outcomes: Sequence[Outcome]) -> None:
 
     seen = {check for outcome in outcomes for check in (*outcome.caught_by, outcome.mutant.expected)}
     columns = [check for check in CHECKS if check in seen]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0)  # the box parts the columns; wider ones would be cut at 120
     for heading in ("mutant", *(str(number) for number, _ in enumerate(columns, start=1)), ""):
         table.add_column(heading, no_wrap=True)
     for outcome in outcomes:

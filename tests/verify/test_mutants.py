@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from verify import mutants
 from verify.audit import CHECKS, NOTES
-from verify.cli import cli
+from verify.cli import _print_matrix, cli
 from verify.faults.mutant import Mutant
-from verify.mutants import MUTANTS, REFUSED, run
+from verify.mutants import MUTANTS, REFUSED, Outcome, run
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 
@@ -57,3 +57,13 @@ def test_matrix_as_json_and_status(monkeypatch: pytest.MonkeyPatch) -> None:
             {"name": "harmless", "expected": "resurrection", "caught_by": []},
         ]
     }
+
+
+def test_matrix_shows_every_catch(capsys: pytest.CaptureFixture[str]) -> None:
+    """As many columns as there are checks fit into a line: no mark, no number and no miss is cut off."""
+    caught = [Outcome(mutant, (mutant.expected,) if mutant.expected else ()) for mutant in MUTANTS[:-1]]
+    _print_matrix([*caught, Outcome(MUTANTS[-1], ())])
+    table, _, _ = capsys.readouterr().out.partition("  1 planned")
+    assert table.count("●") == len(MUTANTS) - 2
+    assert table.count("MISSED") == 1
+    assert "…" not in table
