@@ -49,7 +49,8 @@ from spinn.record import (
     write_atomic,
     write_model,
 )
-from spinn.training import _data_loss, residuals
+from spinn.step import data_loss
+from spinn.training import residuals
 from verify.audit import audit
 from verify.faults.mutant import EXPERIMENT
 from verify.findings import Verdict
@@ -388,7 +389,7 @@ def losses_of(
     data = task.build(dataset, [planned], plan.experiment.physics)
 
     def loss(network: Checkpoint) -> float:
-        return float(_data_loss(from_checkpoints([network])[0](data.train.x).detach(), data.train))
+        return float(data_loss(from_checkpoints([network])[0](data.train.x).detach(), data.train))
 
     losses = {(number, EPOCHS): loss(network) for number, network in enumerate(networks)}
     for number, (before, after) in enumerate(pairwise(networks), start=1):

@@ -293,6 +293,7 @@ class Times(nn.Module):
 
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
+        self.mask: torch.Tensor
         self.register_buffer("mask", mask)
 
     def forward(self, weight: torch.Tensor) -> Any:
@@ -302,16 +303,17 @@ class Times(nn.Module):
 
 def test_masks_stacked_by_parametrizations_are_one_mask() -> None:
     """Their product is what the network has: each stage adds one, and losing one of them brings weights back."""
-    model = nn.Sequential(nn.Linear(8, 5))
+    layer = nn.Linear(8, 5)
+    model = nn.Sequential(layer)
     states = [state(model)]
     for ratio in (0.5, 0.2):
-        weight = model[0].weight.detach()
+        weight = layer.weight.detach()
         active = weight[weight != 0].abs().sort().values
         kept = weight.abs() > active[round(ratio * len(active)) - 1]
         # what an earlier mask has pruned, the next one need not know
-        parametrize.register_parametrization(model[0], "weight", Times((kept | (weight == 0)).float()))
+        parametrize.register_parametrization(layer, "weight", Times((kept | (weight == 0)).float()))
         states.append(state(model))
-    assert int((model[0].weight != 0).sum()) == 16
+    assert int(torch.count_nonzero(layer.weight)) == 16
     verdict = audit_states(states, [".5", ".2"])
     assert errors(verdict) == []
     assert [finding.data["kept_weights"] for finding in of(verdict, "sparsity")] == [40, 20, 16]
