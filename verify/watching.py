@@ -28,8 +28,9 @@ def watch(
 ) -> Watch:
     """Check, while the `with` block trains `model`, that pruned weights stay pruned and masks only shrink.
 
-    Each step of `optimizer` is judged when the weights are next used, so that masks may be applied after the step: at
-    the next forward pass of `model`, the next step, or the end of the block, whichever is first. The block's code
+    Each step of `optimizer` is judged when the weights have next been used, so that masks may be applied after the step
+    or by the layers themselves: after the next forward pass of `model`, at the next step, or at the end of the block,
+    whichever is first. The block's code
     stays as it is. What is found:
 
     - `resurrection` (error): a pruned weight is not zero where the network uses it.
@@ -120,7 +121,7 @@ class Watch:
             self._optimizer.register_step_post_hook(self._after_step),
         ]
         if isinstance(self._model, torch.nn.Module):
-            self._hooks.append(self._model.register_forward_pre_hook(_Hook(self._judge)))
+            self._hooks.append(self._model.register_forward_hook(_Hook(self._judge)))
         return self
 
     def __exit__(

@@ -397,7 +397,7 @@ def test_an_error_of_the_block_is_not_hidden_and_hooks_go() -> None:
 
     with pytest.raises(RuntimeError, match="in the block"), verify.watch(model, optimizer):
         train(model, optimizer, after=fail)
-    assert not model._forward_pre_hooks
+    assert not model._forward_hooks
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_post_hooks
 

@@ -28,7 +28,7 @@ class Model(torch.nn.Module):
         self.masks: dict[str, torch.Tensor] = kept
 
     def forward(self) -> None:
-        """Nothing; the watch judges before it."""
+        """Nothing; the watch judges after it."""
 
 
 def still(model: torch.nn.Module) -> torch.optim.SGD:
@@ -276,7 +276,7 @@ def test_a_mask_that_is_lost_inside_the_block_is_refused_by_name(change: Any, me
 
     with pytest.raises(InputError, match=message):
         lose()
-    assert not model._forward_pre_hooks
+    assert not model._forward_hooks
 
 
 def test_a_step_that_calls_the_one_below_it_counts_once() -> None:

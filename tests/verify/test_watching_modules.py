@@ -181,6 +181,31 @@ def test_each_mask_of_tied_weights_is_watched(both: bool) -> None:
     assert (grown.check, grown.data["layers"]) == ("masks-monotone", {"out.weight": 64})
 
 
+def _enforce(mask: torch.Tensor) -> Callable[[nn.Module, object], None]:
+    def enforce(layer: nn.Module, _: object) -> None:
+        layer.get_parameter("weight").data.masked_fill_(~mask, 0.0)
+
+    return enforce
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+def test_layers_may_enforce_their_masks_when_they_are_used(enforced: bool) -> None:
+    """In a forward hook of their own: what comes back before a forward pass, and is gone in it, is not used."""
+    layers = nn.Linear(4, 3), nn.Linear(3, 2)
+    model, masks = nn.Sequential(*layers), {}
+    for index, layer in enumerate(layers):
+        masks[f"{index}.weight"] = mask = torch.rand_like(layer.weight) > 0.5
+        mask[0, 0] = False
+        layer.weight.data *= mask
+        if enforced:
+            layer.register_forward_pre_hook(_enforce(mask))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, masks, raises=False) as watched:
+        train(model, optimizer, torch.randn(5, 4))
+        model(torch.randn(5, 4))
+    assert watched.verdict.holds is enforced
+
+
 class Masking(nn.Module):
     """A parametrization that multiplies by its mask, as that of torch.ao.pruning does."""
 
