@@ -110,8 +110,8 @@ def identifier_features(folder: Folder) -> Iterator[Fault]:
                 if _encodes(values, labels) or _clusters(values, labels)]  # fmt: skip
         for column in told:
             yield Fault(f"feature {name!r} tells the {column}: it encodes it one-to-one", {"feature": name})
-        if not told and _counts_rows(values):
-            message = f"feature {name!r} tells the row: it rises or falls from each cut to the next, through all cases"
+        if not told and (_counts_rows(values) or _counts_cuts(data, values)):
+            message = f"feature {name!r} tells the row: it counts the cuts, through all cases or in each of them"
             yield Fault(message, {"feature": name})
         if not told and _labels_tools(data, values):
             message = f"feature {name!r} tells groups of tools: it is constant in each case, and no setting of the cut"
@@ -167,6 +167,18 @@ def _counts_rows(values: np.ndarray) -> bool:
     """True if the values rise from every row to the next, or fall: the table's own order, case by case, cut by cut."""
     steps = np.diff(values[~np.isnan(values)])
     return len(steps) >= FEWEST - 1 and bool((steps > 0).all() or (steps < 0).all())
+
+
+def _counts_cuts(data: Data, values: np.ndarray) -> bool:
+    """True if a cut later is the same step further in every case, wherever each case begins: 10·case + run."""
+    known = ~np.isnan(values)
+    cases, runs, values = data.cases[known], data.runs[known], values[known]
+    within = (cases[1:] == cases[:-1]) & (runs[1:] != runs[:-1])
+    steps = np.diff(values)[within] / np.diff(runs)[within]
+    if len(steps) < FEWEST - 1:
+        return False
+    rounding = CONSTANT * float(np.abs(values).max())
+    return bool(np.ptp(steps) <= rounding < abs(steps.mean()))
 
 
 def _labels_tools(data: Data, values: np.ndarray) -> bool:

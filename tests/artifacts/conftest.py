@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -146,6 +147,7 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
     split = frame["case"].map({c: s for s in ("train", "validation", "test") for c in getattr(planned, s)})
     stages, tables, history, before = [], [], [], WEIGHTS
     networks = make_networks(planned, x[labelled], y[labelled])
+    standard = ((frame[["VB", "thermal"]] - target_mean) / target_scale)[targets].to_numpy()[rows]
     for number, network in enumerate(networks):
         predicted = forward(network, x)[0] * target_scale.to_numpy() + target_mean.to_numpy()
         tables += [
@@ -165,6 +167,9 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
         before = stages[-1]["kept_weights"]
         for epoch in (1, 2, 3):
             data, term = 1.0 / epoch + 0.1 * number, 0.5 / epoch
+            if number and epoch == 1:
+                started = forward(begun(networks[number - 1], network), x[rows])[0][:, : len(targets)]
+                data = float(np.nanmean((started - standard) ** 2, axis=0).mean())
             row = (number, epoch, 1e-3, data + 0.1 * term, data, term, loss * (4 - epoch), 1.0)
             history.append(dict(zip(record.history_columns(("wear_rate",)), row, strict=True)))
     predictions: Any = pd.concat(tables)[list(record.PREDICTION_COLUMNS)]
@@ -208,6 +213,13 @@ def forward(network: Checkpoint, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     for weight, bias in zip(network.weights[:-1], network.biases[:-1], strict=True):
         x = np.tanh(x @ weight.T + bias)
     return x @ network.weights[-1].T + network.biases[-1], x
+
+
+def begun(before: Checkpoint, after: Checkpoint) -> Checkpoint:
+    """What a stage begins with: the network of the stage before, under the new masks."""
+    assert after.masks is not None
+    pairs = zip(before.weights, after.masks, strict=True)
+    return replace(before, weights=tuple(np.where(mask, weight, np.float32(0)) for weight, mask in pairs))
 
 
 def make_networks(planned: record.PlannedRun, x: np.ndarray, y: np.ndarray) -> list[Checkpoint]:

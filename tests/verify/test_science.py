@@ -18,6 +18,7 @@ from verify.science import (
     PHYSICAL,
     TWIN_CUTS,
     _clusters,
+    _counts_cuts,
     _counts_rows,
     _encodes,
     _labels_tools,
@@ -145,15 +146,20 @@ def test_feature_that_encodes_the_run_is_found(runs) -> None:
     assert identifiers(runs) == ["feature 'sensor_05' tells the run: it encodes it one-to-one"]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [lambda frame: np.arange(len(frame)) * 1.0, lambda frame: -10.0 * frame["case"].astype(int) - frame["run"]],
-    ids=["row number", "10·case + run, falling"],
-)
-def test_feature_that_counts_the_rows_is_found(runs, code) -> None:
-    """A column that rises or falls through the whole table, cut by cut and case by case, tells both."""
-    put(runs, "sensor_05", code(pd.read_csv(runs.path / DATASET)))
-    message = "feature 'sensor_05' tells the row: it rises or falls from each cut to the next, through all cases"
+ROW_CODES = {
+    "row number": lambda frame: np.arange(len(frame)) * 1.0,
+    "row number squared, falling": lambda frame: -(np.arange(len(frame)) ** 2.0),
+    "case before run": lambda frame: 100.0 * frame["case"].astype(int) + frame["run"],
+    "case and run that overlap": lambda frame: 5.3 * frame["case"].astype(int) - 0.7 * frame["run"],
+    "cases in another order": lambda frame: 10.0 * (frame["case"].astype(int) * 3 % 7) + frame["run"],
+}
+
+
+@pytest.mark.parametrize("code", ROW_CODES)
+def test_feature_that_counts_the_rows_is_found(runs, code: str) -> None:
+    """A column that rises or falls through the whole table, or by the same step in each case, tells case and cut."""
+    put(runs, "sensor_05", ROW_CODES[code](pd.read_csv(runs.path / DATASET)))
+    message = "feature 'sensor_05' tells the row: it counts the cuts, through all cases or in each of them"
     assert identifiers(runs) == [message]
 
 
@@ -162,6 +168,18 @@ def test_a_column_that_falls_once_counts_no_rows() -> None:
     for values in ([*range(11), 9.5], [*range(11), 10], np.full(12, np.nan), range(9)):
         assert not _counts_rows(np.array([*values], dtype=float))
     assert _counts_rows(np.array([0.0, np.nan, *range(1, 10)]))
+
+
+def test_steps_that_differ_count_no_cuts() -> None:
+    """One cut of one tool off the line, a constant, gaps alone, or fewer than nine steps."""
+    data = as_data(simulate())
+    counted = 10.0 * data.cases.astype(int) + data.runs
+    assert _counts_cuts(data, counted)
+    assert _counts_cuts(data, np.where(data.runs == 3, np.nan, counted))
+    few = np.where(np.arange(len(counted)) < 9, counted, np.nan)
+    other = counted + 1e-3 * (np.arange(len(counted)) == 20)
+    for values in (other, data.cases.astype(float), np.full(len(counted), np.nan), few):
+        assert not _counts_cuts(data, values)
 
 
 def as_data(dataset: Dataset) -> Data:
@@ -208,6 +226,7 @@ def test_no_measured_feature_is_an_identifier(source: str, request: pytest.Fixtu
         for name, values in data.columns.items():
             if name not in PHYSICAL:
                 assert not _counts_rows(values)
+                assert not _counts_cuts(data, values)
                 assert not _labels_tools(data, values)
                 assert not _encodes(values, data.cases)
 
