@@ -111,6 +111,7 @@ class Runs:
         write_model(self.path / PLAN, plan)
         for run in plan.runs:
             self.edit_record(run.run_id, lambda record: record.update(plan_digest=plan_digest(plan)))
+            self.edit_record(run.run_id, lambda record, name=run.variant: expect_costs(record, plan, name))
         for path in (self.path / BASELINES).glob("*.json"):
             edit_sealed(path, lambda baseline: baseline.update(plan_digest=plan_digest(plan)))
 
@@ -393,11 +394,20 @@ def losses_of(
 
     losses = {(number, EPOCHS): loss(network) for number, network in enumerate(networks)}
     for number, (before, after) in enumerate(pairwise(networks), start=1):
-        masks = after.masks or tuple(np.ones(weight.shape, bool) for weight in before.weights)
+        masks = after.masks or _rows_kept(before, after)
         pairs = zip(before.weights, masks, strict=True)
         begun = tuple(np.where(mask, weight, np.float32(0)) for weight, mask in pairs)
         losses[number, 1] = loss(replace(before, weights=begun, masks=after.masks))
     return losses
+
+
+def _rows_kept(before: Checkpoint, after: Checkpoint) -> tuple[np.ndarray, ...]:
+    """Where no masks are: True for the weights into neurons of `before` that `after` still has; all, if none went."""
+    masks = [np.ones(weight.shape, bool) for weight in before.weights]
+    for layer, kept in enumerate(after.neurons or ()):
+        numbers = np.arange(before.layers[layer + 1]) if before.neurons is None else before.neurons[layer]
+        masks[layer][~np.isin(numbers, kept)] = False
+    return tuple(masks)
 
 
 def enter_losses(table: Any, losses: dict[tuple[int, int], float]) -> Any:
@@ -416,6 +426,13 @@ def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:
     cost |= {"estimated_flops": 1000, "estimated_seconds": 0.4}
     phases = [("dense", "dense"), *((f"{planned.variant} stage {k}", f"stage-{k}") for k in range(1, stages))]
     return [{"key": f"{planned.cohort}/{key}", "phase": p, "energy_joules": None, **cost} for key, p in phases]
+
+
+def expect_costs(record: dict, plan: Plan, variant: str) -> None:
+    """What was estimated of each phase is what the plan's epochs take."""
+    planned = [plan.experiment.dense.epochs, *(stage.epochs for stage in plan.variant(variant).stages)]
+    for cost, epochs in zip(record["cost"], planned, strict=False):
+        cost["estimated_flops"] = cost["flops"] * epochs // cost["epochs"]
 
 
 def make_latency(stages: list[dict]) -> list[dict]:

@@ -62,7 +62,7 @@ def test_dense_stage_that_ends_before_its_patience_is_found(runs) -> None:
     """A dense phase may be shorter than planned only by its patience: one epoch after the best is not 50, and is 1."""
     for run_id in [run.run_id for run in runs.plan.runs]:
         runs.edit_record(run_id, lambda record: record["stages"][0].update(epochs_run=3))
-        runs.edit_record(run_id, lambda record: record["cost"][0].update(epochs=3))
+        runs.edit_record(run_id, lambda record: record["cost"][0].update(epochs=3, flops=750))
         runs.edit_table(run_id, HISTORY, lambda table: table[(table["stage"] > 0) | (table["epoch"] < 4)])
     assert runs.failed() == {"trained-as-planned"}
 
