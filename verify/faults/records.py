@@ -66,8 +66,8 @@ def _stale_checkpoint() -> Patches:
     sound = cohort.to_checkpoint
     before: dict[int, Any] = {}
 
-    def stale(network: Any, held: masks.Masks | None, run: int, coefficients: dict[str, float]) -> Any:
-        now = sound(network, held, run, coefficients)
+    def stale(network: Any, held: masks.Masks | None, run: int, *more: Any) -> Any:
+        now = sound(network, held, run, *more)
         earlier, before[run] = before.get(run, now), now
         if now.masks is None:
             return now
@@ -91,8 +91,8 @@ def _infinite_weight() -> Patches:
     """A bias overflows and is written all the same."""
     sound = cohort.to_checkpoint
 
-    def overflowing(network: Any, held: masks.Masks | None, run: int, coefficients: dict[str, float]) -> Any:
-        now = sound(network, held, run, coefficients)
+    def overflowing(network: Any, held: masks.Masks | None, run: int, *more: Any) -> Any:
+        now = sound(network, held, run, *more)
         now.biases[0][0] = np.inf
         return now
 
@@ -103,10 +103,10 @@ def _statistics_of_all() -> Patches:
     """Layer statistics are taken over pruned weights too."""
     sound = pruning.layer_statistics
 
-    def statistics(network: Any, held: masks.Masks, run: int) -> Any:
-        everything = sound(network, masks.Masks.ones_like(network), run)
+    def statistics(network: Any, held: masks.Masks, run: int, *layers: Any) -> Any:
+        everything = sound(network, masks.Masks.ones_like(network), run, *layers)
         return tuple(wrong.model_copy(update={"kept": right.kept}) for wrong, right in
-                     zip(everything, sound(network, held, run), strict=True))  # fmt: skip
+                     zip(everything, sound(network, held, run, *layers), strict=True))  # fmt: skip
 
     return [mock.patch.object(pruning, "layer_statistics", statistics)]
 

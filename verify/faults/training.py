@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from spinn import cost, step, training
+from spinn import cohort, step, training
 from spinn.model import Network
 from verify.faults.mutant import Mutant, Patches
 
@@ -88,7 +88,8 @@ def _other_settings(change: Callable[[step.FitSettings], dict[str, Any]]) -> Pat
 
 def _free_of_cost() -> Patches:
     """Nothing is counted."""
-    return [mock.patch.object(cost, "training_flops", return_value=0)]
+    made = cohort.PhaseCost
+    return [mock.patch.object(cohort, "PhaseCost", lambda **content: made(**{**content, "flops": 0}))]
 
 
 FAULTS = (
