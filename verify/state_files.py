@@ -225,6 +225,8 @@ def _read_safetensors(path: Path) -> State:
                 tensors = {name: stream.get_tensor(name) for name in names}
             except (TypeError, safetensors.SafetensorError, AttributeError):
                 tensors = _with_torch(path)  # a dtype that numpy does not have
+            if any(array.dtype.kind == "V" for array in tensors.values() if isinstance(array, np.ndarray)):
+                tensors = _with_torch(path)  # or has from the package ml_dtypes, where that was imported
     except Exception as error:  # noqa: BLE001 - of a damaged file anything may come
         raise InputError(f"{path}: not a safetensors file ({error}); it is damaged or of another kind") from None
     state = as_state(tensors, str(path))

@@ -241,6 +241,12 @@ def test_other_precisions_are_read(tmp_path: Path, dtype: torch.dtype, kind: str
     assert found(verdict, "sparsity")[-1].data["kept_weights"] == 30_000
 
 
+def test_bfloat16_is_read_whatever_numpy_knows_of_it(tmp_path: Path) -> None:
+    """The package ml_dtypes, which onnx imports, gives numpy a bfloat16 that is no float to it."""
+    pytest.importorskip("ml_dtypes", reason="comes with onnx, which is not installed")
+    test_other_precisions_are_read(tmp_path, torch.bfloat16, "safetensors")
+
+
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict"])
 def test_a_state_dict_inside_a_training_checkpoint_is_found(tmp_path: Path, key: str) -> None:
     """The usual wrappings."""
