@@ -6,16 +6,15 @@ experiment that is made if it is absent. `--json` for machine output.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from spinn.bench.report import Report, Row, Target, machine
-from spinn.bench.show import show
+from spinn.bench.show import script
 from spinn.bench.timing import in_turns, median, p95
-from spinn.errors import InputError, run_command
+from spinn.errors import InputError
 
 EXPERIMENT = Path("paper/experiments/smoke.toml")
 RUNS, OUT = Path("build/bench/smoke"), Path("build/bench/smoke-paper")
@@ -70,12 +69,5 @@ def measure(progress: Callable[[str], object]) -> Report:
     return report
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    return show(measure, parser.parse_args().json)
-
-
 if __name__ == "__main__":
-    run_command(main, "commands")
+    script("commands", measure, __doc__ or "")

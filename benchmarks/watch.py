@@ -5,7 +5,6 @@ Of neighbours in time, which meet the same noise. `--json` for machine output.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import statistics
@@ -18,13 +17,12 @@ from torch.nn.utils import prune
 
 import verify
 from spinn.bench.report import Report, Row, Target, machine
-from spinn.bench.show import show
-from spinn.errors import run_command
+from spinn.bench.show import script
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
 
 LAYERS = (18, 512, 512, 512, 256, 2)
-BATCH, ROUNDS, STEPS, WARM_UP = 512, 25, 9, 3
+BATCH, ROUNDS, STEPS, WARM_UP = 512, 40, 15, 3
 SHARE = 0.715  # of the weights is pruned
 MOST = 1.10  # times a plain step
 
@@ -124,12 +122,5 @@ def measure(progress: Callable[[str], object]) -> Report:
     return report
 
 
-def main() -> int:
-    """Measure both and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    return show(measure, parser.parse_args().json)
-
-
 if __name__ == "__main__":
-    run_command(main, "watch")
+    script("watch", measure, __doc__ or "")

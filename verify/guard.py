@@ -5,6 +5,8 @@ Knows one weight's bits; nothing of models, optimizers or findings.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ class Guard:
 
     largest_before: int
 
-    def __init__(self, place: Place, *, zeros_count: bool) -> None:
+    def __init__(self, place: Place, scratch: dict[torch.dtype, Tensor], *, zeros_count: bool) -> None:
         self.place = place
         weight = place.read()
         leaf = weight.leaf.detach()
@@ -37,7 +39,7 @@ class Guard:
         self._before = leaf.clone() if weight.masked else None
         self.pruned = int(self.gone.sum())
         self._bits: dict[torch.dtype, Tensor] = {}
-        self._scratch: dict[torch.dtype, Tensor] = {}
+        self._scratch = scratch
 
     def shrink(self, weight: Weight) -> int:
         """Take over the mask as it is now; returns how many pruned entries it keeps again.
@@ -68,6 +70,25 @@ class Guard:
         if self.pruned and self._before is not None:
             self.largest_before = self.largest(self._before)
         return grown
+
+    def is_quiet(self, weight: Weight, state: list[Tensor]) -> bool:
+        """Whether the pruned entries are as they have to be: under a mask as they were, else zero, and zero in `state`.
+
+        One question of all tensors at once, which takes two thirds of the time of one each; where the answer is no,
+        `has_moved` and `largest` tell of which. A tensor of another type than the weight's is not quiet.
+        """
+        if weight.masked and self.largest_before >= inf_bits(weight.leaf.dtype):
+            return False
+        found, *others = _integers(weight.leaf), *map(_integers, state)
+        bits, scratch = self._tools(found)
+        if any(other.dtype != bits.dtype for other in others):
+            return False
+        if weight.masked:
+            assert self._before is not None
+            found = torch.bitwise_xor(found, _integers(self._before), out=scratch)
+        for other in others:
+            found = torch.bitwise_or(found, other, out=scratch)
+        return not int(torch.bitwise_and(found, bits, out=scratch).amax())
 
     def largest(self, tensor: Tensor) -> int:
         """Magnitude bits of the largest pruned entry of `tensor`: 0 if all are zero, at least inf's if not finite.
@@ -115,8 +136,11 @@ class Guard:
             gone = self.gone if integers.dim() == self.gone.dim() else self.gone[..., None].expand_as(integers)
             largest = torch.iinfo(integers.dtype).max
             self._bits[integers.dtype] = torch.where(gone, largest, 0).to(integers.dtype)
-            self._scratch[integers.dtype] = torch.empty_like(self._bits[integers.dtype])
-        return self._bits[integers.dtype], self._scratch[integers.dtype]
+        bits = self._bits[integers.dtype]
+        room = self._scratch.get(integers.dtype)
+        if room is None or room.numel() < bits.numel() or room.device != bits.device:
+            room = self._scratch[integers.dtype] = torch.empty(bits.numel(), dtype=bits.dtype, device=bits.device)
+        return bits, room[: bits.numel()].view(bits.shape)
 
 
 def _same(mask: Tensor, known: Tensor) -> bool:
@@ -135,6 +159,7 @@ def _integers(tensor: Tensor) -> Tensor:
     return real.view(_INTEGERS[real.dtype.itemsize])
 
 
+@functools.cache
 def inf_bits(dtype: torch.dtype) -> int:
     """The bits of inf in `dtype`, as `Guard.largest` gives them."""
     return int(_integers(torch.tensor(torch.inf, dtype=dtype)).max())

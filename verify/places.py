@@ -137,7 +137,7 @@ def _of_tensor(name: str, module: torch.nn.Module, tensor: str) -> Place:
         hidden = module._parameters.get(f"{tensor}_orig")
         if mask is not None and hidden is not None:
             return Weight(hidden, mask, masked=True)
-        parametrizations: Any = getattr(module, "parametrizations", {})
+        parametrizations: Any = module._modules.get("parametrizations", {})
         if tensor in parametrizations:  # torch.nn.utils.parametrize, which torch.ao.pruning builds on
             mask = functools.reduce(torch.mul, _masks_of(parametrizations[tensor]))  # one after the other
             return Weight(parametrizations[tensor].original, mask, masked=True)

@@ -44,7 +44,8 @@ def watch(
     - `negative-zero` (note): pruned weights are −0.0, which a product with a mask leaves; equal to 0, not in its bits.
 
     A finding has the layers, the most that a look counted in each, and the first step; an error also the number of
-    steps that showed it. What is only noted is looked for until a layer shows it, and counted at the end.
+    steps that showed it. What is only noted is looked for until a layer shows it, and counted at the end; where an
+    optimizer keeps several tensors for a weight, a step looks at one of them, in turn, and the end at all.
 
     Args:
         model: A `torch.nn.Module`, or `spinn.model.Network`.
@@ -107,7 +108,8 @@ class Watch:
         self._model, self._optimizer = model, optimizer
         self._gradients, self._raises = gradients, raises
         masked = any(place.read().mask is not None for place in places)
-        self._guards = [Guard(place, zeros_count=not masked) for place in places]
+        scratch: dict[torch.dtype, Tensor] = {}  # shared, so that it stays in the cache
+        self._guards = [Guard(place, scratch, zeros_count=not masked) for place in places]
         self._zeros_left = {guard.place.name: guard.zeros for guard in self._guards if masked and guard.zeros}
         self._seen: dict[str, _Seen] = {}
         self._due = False  # a step was taken, and not judged yet
@@ -201,6 +203,11 @@ class Watch:
             return
         # what is but noted is looked for until a layer shows it, and counted at the end
         known = not thoroughly and self._has("hidden-weights", guard)
+        state = self._state(weight.leaf) if thoroughly or not self._has("optimizer-state", guard) else []
+        if state and not thoroughly:
+            state = [state[self.steps % len(state)]]  # state stays from step to step: one in turn is soon enough
+        if not (known or thoroughly or self.steps == 1) and guard.is_quiet(weight, state):
+            return
         moved = weight.masked and (known or guard.has_moved(weight.leaf))
         if moved and not known:
             self._note("hidden-weights", "note", guard, partial(guard.moved, weight.leaf), thoroughly)
@@ -210,13 +217,16 @@ class Watch:
             self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()))
         if largest and not weight.masked:
             self._note("resurrection", "error", guard, partial(guard.nonzero, weight.leaf), thoroughly)
-        if thoroughly or not self._has("optimizer-state", guard):
-            for kept in self._optimizer.state.get(weight.leaf, {}).values():
-                per_weight = isinstance(kept, Tensor) and kept.shape == weight.leaf.shape
-                if per_weight and guard.largest(kept):
-                    self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), thoroughly)
+        for kept in state:
+            if guard.largest(kept):
+                self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), thoroughly)
         if not weight.masked and (thoroughly or self.steps == 1):
             self._zeros(guard, weight.leaf)
+
+    def _state(self, leaf: Tensor) -> list[Tensor]:
+        """What the optimizer keeps for each entry of a weight."""
+        kept = self._optimizer.state.get(leaf, {}).values()
+        return [tensor for tensor in kept if isinstance(tensor, Tensor) and tensor.shape == leaf.shape]
 
     def _zeros(self, guard: Guard, leaf: Tensor) -> None:
         negative = guard.negative_zeros(leaf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from spinn.bench import history
 from spinn.bench.report import Report
+from spinn.errors import run_command
 
 _WIDTH = 150  # where no terminal says how wide it is
 
@@ -24,6 +26,13 @@ def show(measure: Callable[[Callable[[str], object]], Report], as_json: bool) ->
         console.print(report.as_tables())
     history.append(report.as_json())
     return 0 if report.holds else 1
+
+
+def script(name: str, measure: Callable[[Callable[[str], object]], Report], about: str) -> None:
+    """The whole of a script that measures one thing, and takes `--json` alone."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--json", action="store_true")
+    run_command(lambda: show(measure, parser.parse_args().json), name)
 
 
 def _say(what: str) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import spinn.data
 from spinn import checkpoint, experiment, task
 from spinn.checkpoint import Checkpoint
 from spinn.data.dataset import TARGETS, Dataset, read_canonical
+from spinn.data.simulator import simulate
 from spinn.model import from_checkpoints
 from spinn.physics import Coefficients
 from spinn.record import (
@@ -601,3 +603,11 @@ def write_baselines(path: Path, plan: Plan, dataset: Dataset) -> None:
         content = {"name": name, "plan_digest": plan_digest(plan), "targets": targets, "parameters": len(coefficients)}
         content |= {"folds": folds, "seconds": 0.1, "predictions_digest": digest_file(csv)}
         write_model(csv.with_suffix(".json"), BaselineRecord.model_validate(content))
+
+
+@pytest.fixture(params=["simulator", "mill"])
+def measured(request: pytest.FixtureRequest) -> list[Dataset]:
+    """What was measured, or as if: five campaigns of the simulator and one without noise; the real data."""
+    if request.param == "mill":
+        return [spinn.data.load(str(request.getfixturevalue("mill")))]
+    return [*(simulate(seed=seed) for seed in range(5)), simulate(tool_sd=0.0, noise=0.0)]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import spinn.data
 from spinn.data.dataset import TARGETS, Dataset
-from spinn.data.simulator import simulate
 from verify.folder import Folder, UnavailableError, digest_all, read_folder
 from verify.leakage import FEWEST, ROUGHEST, UNEXPLAINED, _determined, _linear, _roughness, targets_measured
 
@@ -183,15 +182,10 @@ def least_roughness(dataset: Dataset) -> float:
     return min(shares)
 
 
-@pytest.mark.parametrize("source", ["simulator", "mill"])
-def test_measured_labels_are_rough_along_every_input(source: str, request: pytest.FixtureRequest) -> None:
+def test_measured_labels_are_rough_along_every_input(measured: list[Dataset]) -> None:
     """All cuts leave more than 0.4 of the variance; a third of the tools, in three conditions or more, still 0.01."""
-    if source == "mill":
-        datasets = [spinn.data.load(str(request.getfixturevalue("mill")))]
-    else:
-        datasets = [*(simulate(seed=seed) for seed in range(5)), simulate(tool_sd=0.0, noise=0.0)]
     draw = np.random.default_rng(0)
-    for dataset in datasets:
+    for dataset in measured:
         assert least_roughness(dataset) > 0.4
         for _ in range(10):
             frame = dataset.frame[dataset.frame["case"].isin(draw.choice(dataset.cases, 5, replace=False))]

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import spinn.data
 from spinn.data.dataset import Dataset
 from spinn.data.simulator import simulate
 from spinn.record import DATASET, HISTORY, PREDICTIONS
@@ -215,14 +214,9 @@ def test_a_number_of_groups_of_tools_among_the_features_is_found(runs) -> None:
     assert fault.message == expected
 
 
-@pytest.mark.parametrize("source", ["simulator", "mill"])
-def test_no_measured_feature_is_an_identifier(source: str, request: pytest.FixtureRequest) -> None:
+def test_no_measured_feature_is_an_identifier(measured: list[Dataset]) -> None:
     """The simulator, with noise and without, and the real data."""
-    if source == "mill":
-        datasets = [spinn.data.load(str(request.getfixturevalue("mill")))]
-    else:
-        datasets = [*(simulate(seed=seed) for seed in range(5)), simulate(tool_sd=0.0, noise=0.0)]
-    for data in map(as_data, datasets):
+    for data in map(as_data, measured):
         for name, values in data.columns.items():
             if name not in PHYSICAL:
                 assert not _counts_rows(values)

@@ -1,0 +1,82 @@
+"""One watched weight: a quiet look is quiet exactly where each question, asked by itself, finds nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verify.guard import Guard
+from verify.places import Place, Weight
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
+ODD = [0.0, -0.0, 1.0, -2.5, 1e-45, 6e-8, float("inf"), float("-inf"), float("nan")]
+
+
+def guarded(leaf: torch.Tensor, mask: torch.Tensor, *, masked: bool) -> tuple[Guard, Weight]:
+    """A guard of `leaf` that has taken over its mask."""
+    weight = Weight(leaf, mask, masked)
+    guard = Guard(Place("weight", lambda: weight), {}, zeros_count=False)
+    guard.shrink(weight)
+    return guard, weight
+
+
+@pytest.mark.property
+@given(
+    dtype=st.sampled_from(DTYPES),
+    masked=st.booleans(),
+    pruned=st.integers(1, 3),
+    written=st.lists(st.tuples(st.sampled_from(["leaf", "first", "second"]), st.integers(0, 3), st.sampled_from(ODD))),
+)
+def test_a_quiet_look_is_one_in_which_no_question_finds_anything(
+    dtype: torch.dtype, masked: bool, pruned: int, written: list[tuple[str, int, float]]
+) -> None:
+    """Whatever is written where, to the weight or to state: the joint question answers as those of each tensor do."""
+    mask = torch.ones(4)
+    mask[:pruned] = 0
+    leaf = torch.tensor([1.5, -1.0, 0.25, 3.0], dtype=dtype)
+    if not masked:
+        leaf[:pruned] = 0
+    guard, weight = guarded(leaf, mask, masked=masked)
+    tensors = {"leaf": leaf, "first": torch.zeros(4, dtype=dtype), "second": torch.zeros(4, dtype=dtype)}
+    for name, entry, value in written:
+        tensors[name][entry] = value
+
+    leaf_is_as_it_has_to_be = not guard.has_moved(leaf) if masked else guard.largest(leaf) == 0
+    nothing_in_state = all(guard.largest(tensors[name]) == 0 for name in ("first", "second"))
+    state = [tensors["first"], tensors["second"]]
+
+    assert guard.is_quiet(weight, state) == (leaf_is_as_it_has_to_be and nothing_in_state)
+    assert guard.is_quiet(weight, state[:1]) == (leaf_is_as_it_has_to_be and guard.largest(state[0]) == 0)
+    assert guard.is_quiet(weight, []) == leaf_is_as_it_has_to_be
+
+
+@pytest.mark.parametrize("hidden", [float("inf"), float("nan")])
+def test_what_was_not_finite_when_it_was_masked_is_never_quiet(hidden: float) -> None:
+    """Where inf lay, inf · 0 is NaN from the first step on, though nothing moves."""
+    guard, weight = guarded(torch.tensor([hidden, 1.0]), torch.tensor([0.0, 1.0]), masked=True)
+
+    assert not guard.has_moved(weight.leaf)
+    assert not guard.is_quiet(weight, [])
+
+
+def test_state_of_another_type_is_never_quiet() -> None:
+    """A half's bits are not those of a float: such state is looked at by itself."""
+    guard, weight = guarded(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]), masked=False)
+
+    assert guard.is_quiet(weight, [torch.zeros(2)])
+    assert not guard.is_quiet(weight, [torch.zeros(2, dtype=torch.float16)])
+
+
+def test_guards_of_different_sizes_share_their_room() -> None:
+    """The room grows to the largest weight, and a small one takes the beginning of it."""
+    room: dict[torch.dtype, torch.Tensor] = {}
+    for size in (3, 50, 7):
+        weight = Weight(torch.zeros(size), torch.zeros(size), masked=False)
+        guard = Guard(Place("weight", lambda weight=weight: weight), room, zeros_count=False)
+        guard.shrink(weight)
+        assert guard.is_quiet(weight, [])
+        weight.leaf[size - 1] = 1e-45
+        assert not guard.is_quiet(weight, [])
+    assert {dtype: tensor.numel() for dtype, tensor in room.items()} == {torch.int32: 50}
