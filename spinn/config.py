@@ -97,22 +97,6 @@ class StageConfig(Stated):
         return ratio
 
 
-class Variant(Stated):
-    """One way of pruning that the experiment runs, and what the audit is expected to find in it.
-
-    `pruner`: single weights by magnitude over all layers, or as the faulty first version did; or whole neurons with the
-    lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what the loss would lose
-    to first order (`spinn.neurons`).
-    """
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    pruner: Literal[
-        "global-magnitude", "first-version", "neurons-incoming", "neurons-both-sides", "neurons-first-order"
-    ]
-    stages: tuple[StageConfig, ...] = Field(min_length=1)
-    expected_findings: tuple[str, ...] = ()
-
-
 class TargetConfig(Stated):
     """What the schedule has to reach (MISSION, success criteria); `None` means not asked."""
 
@@ -131,6 +115,23 @@ class TargetConfig(Stated):
             except ScheduleError as error:
                 raise ValueError(_expected(error)) from None
         return reduction
+
+
+class Variant(Stated):
+    """One way of pruning that the experiment runs, what the audit is expected to find in it, and a target of its own.
+
+    `pruner`: single weights by magnitude over all layers, or as the faulty first version did; or whole neurons with the
+    lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what the loss would lose
+    to first order (`spinn.neurons`).
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    pruner: Literal[
+        "global-magnitude", "first-version", "neurons-incoming", "neurons-both-sides", "neurons-first-order"
+    ]
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    expected_findings: tuple[str, ...] = ()
+    target: TargetConfig | None = None
 
 
 def _expected(error: ScheduleError) -> str:
@@ -153,6 +154,10 @@ class Experiment(Stated):
     target: TargetConfig = TargetConfig()
     variants: tuple[Variant, ...] = Field(min_length=1)
     baselines: tuple[BaselineName, ...] = ("mean", "wear-law")
+
+    def target_of(self, variant: Variant) -> TargetConfig:
+        """What the schedule of `variant` has to reach: its own target, or else the experiment's."""
+        return self.target if variant.target is None else variant.target
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Experiment:

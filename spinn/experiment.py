@@ -19,7 +19,7 @@ from typing import Any
 import pydantic
 
 from spinn import record, schedule, variants
-from spinn.config import STACK, Experiment
+from spinn.config import STACK, Experiment, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
@@ -70,9 +70,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a TOML file ({error})") from None
 
 
-def criteria(experiment: Experiment) -> schedule.Criteria:
-    """What the experiment asks of a schedule, in exact numbers."""
-    target = experiment.target
+def criteria(experiment: Experiment, variant: Variant) -> schedule.Criteria:
+    """What the experiment asks of a variant's schedule, in exact numbers."""
+    target = experiment.target_of(variant)
     reduction = None if target.reduction is None else schedule.parse_reduction(target.reduction)
     return schedule.Criteria(reduction, target.parameter_range, target.size_bytes)
 
@@ -92,11 +92,11 @@ def refuse_unreachable(experiment: Experiment) -> None:
         TargetMissedError: names the variant, the criterion, and the nearest schedule that holds.
     """
     for variant in experiment.variants:
-        ratios = [stage.ratio for stage in variant.stages]
+        ratios, asked = [stage.ratio for stage in variant.stages], criteria(experiment, variant)
         stages = variants.ledger(variant.pruner, experiment.layers, ratios)
-        failed = [v for v in schedule.judge(experiment.layers, stages, criteria(experiment)) if not v.holds]
+        failed = [v for v in schedule.judge(experiment.layers, stages, asked) if not v.holds]
         if failed and MISSES_TARGET not in variant.expected_findings:
-            nearest = variants.suggest(variant.pruner, experiment.layers, ratios, criteria(experiment))
+            nearest = variants.suggest(variant.pruner, experiment.layers, ratios, asked)
             mend = f"use ratios {','.join(nearest)}" if nearest else "no schedule reaches it: change the target"
             raise TargetMissedError(
                 f"variant {variant.name}: ratios {','.join(ratios)} end at {stages[-1].parameters:,} parameters, "

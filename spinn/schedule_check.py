@@ -40,7 +40,7 @@ EXPERIMENT_KEYS = frozenset(
 )
 EXPERIMENT_KEYS |= {"variants", "baselines"}
 TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
-VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings"))
+VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target"))
 STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))
 
 
@@ -170,16 +170,17 @@ def check_experiment(path: Path, asked: Criteria) -> dict[str, Check]:
     Raises:
         InputError: the file is missing, is not TOML, or lacks or misspells something that a check needs.
     """
-    layers, target, stated = _read_experiment(path)
-    criteria = Criteria(
-        target.reduction if asked.reduction is None else asked.reduction,
-        target.parameter_range if asked.parameter_range is None else asked.parameter_range,
-        target.size_bytes if asked.size_bytes is None else asked.size_bytes,
-    )
-    return {
-        name: check(layers, variant.ratios, criteria, declared=variant.declared, pruner=variant.pruner)
-        for name, variant in stated.items()
-    }
+    layers, stated = _read_experiment(path)
+    checks: dict[str, Check] = {}
+    for name, variant in stated.items():
+        target = variant.target
+        criteria = Criteria(
+            target.reduction if asked.reduction is None else asked.reduction,
+            target.parameter_range if asked.parameter_range is None else asked.parameter_range,
+            target.size_bytes if asked.size_bytes is None else asked.size_bytes,
+        )
+        checks[name] = check(layers, variant.ratios, criteria, declared=variant.declared, pruner=variant.pruner)
+    return checks
 
 
 def _number(value: Fraction | int | tuple[int, int]) -> float | int | list[int]:
@@ -225,10 +226,11 @@ class _Stated:
     pruner: str
     ratios: tuple[str, ...]
     declared: bool
+    target: Criteria
 
 
-def _read_experiment(path: Path) -> tuple[tuple[int, ...], Criteria, dict[str, _Stated]]:
-    """Layers, criteria, and of each variant what a check needs; nothing else is judged.
+def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
+    """Layers, and of each variant what a check needs; nothing else is judged.
 
     By hand, because the schema's library alone would take longer to load than the whole check may.
     """
@@ -243,37 +245,37 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], Criteria, dict[str, _
     try:
         _known(content, EXPERIMENT_KEYS, "")
         layers = check_layers(_typed(content, "layers", list, ""))
-        target = _read_target(content)
+        target = _read_target(content, "")
         stated: dict[str, _Stated] = {}
         for index, variant in enumerate(_typed(content, "variants", list, "")):
             where = f"variants[{index}]."
             name = _typed(_table_of(variant, where), "name", str, where)
             if name in stated:
                 raise InputError(f"{where}name = {name!r}: names are unique")
-            stated[name] = _read_variant(variant, where)
+            stated[name] = _read_variant(variant, where, target)
         if not stated:
             raise InputError("variants = []: at least one")
     except InputError as error:
         raise type(error)(f"{path}: {error}") from None
-    return layers, target, stated
+    return layers, stated
 
 
-def _read_target(content: dict[str, Any]) -> Criteria:
-    target = _table_of(content.get("target", {}), "target.")
-    _known(target, TARGET_KEYS, "target.")
+def _read_target(content: dict[str, Any], where: str) -> Criteria:
+    target = _table_of(content.get("target", {}), f"{where}target.")
+    _known(target, TARGET_KEYS, f"{where}target.")
     reduction, bounds, size = (target.get(key) for key in ("reduction", "parameter_range", "size_bytes"))
     if bounds is not None and not (isinstance(bounds, list) and len(bounds) == 2 and all(map(_whole, bounds))):
-        raise InputError(f"target.parameter_range = {bounds!r}: two whole numbers, such as [180000, 210000]")
+        raise InputError(f"{where}target.parameter_range = {bounds!r}: two whole numbers, such as [180000, 210000]")
     if size is not None and not _whole(size):
-        raise InputError(f"target.size_bytes = {size!r}: a whole number")
+        raise InputError(f"{where}target.size_bytes = {size!r}: a whole number")
     return Criteria(
-        None if reduction is None else parse_reduction(reduction, "target.reduction"),
+        None if reduction is None else parse_reduction(reduction, f"{where}target.reduction"),
         None if bounds is None else (bounds[0], bounds[1]),
         size,
     )
 
 
-def _read_variant(variant: dict[str, Any], where: str) -> _Stated:
+def _read_variant(variant: dict[str, Any], where: str, target: Criteria) -> _Stated:
     _known(variant, VARIANT_KEYS, where)
     pruner = _typed(variant, "pruner", str, where)
     if pruner not in PRUNERS:
@@ -287,7 +289,7 @@ def _read_variant(variant: dict[str, Any], where: str) -> _Stated:
     if not ratios:
         raise InputError(f"{where}stages = []: at least one")
     declared = "expected_findings" in variant and MISSES in _typed(variant, "expected_findings", list, where)
-    return _Stated(pruner, tuple(ratios), declared)
+    return _Stated(pruner, tuple(ratios), declared, _read_target(variant, where) if "target" in variant else target)
 
 
 def _whole(value: object) -> bool:

@@ -92,12 +92,13 @@ def ledger_arithmetic(folder: Folder) -> Iterator[Fault]:
 
 
 def reaches_target(folder: Folder, run: Run) -> Iterator[Fault]:
-    """What the schedule of this run's variant ends at is what the experiment asked for."""
+    """What the schedule of this run's variant ends at is what the experiment asked of it."""
     experiment = folder.plan.experiment
     variant = folder.plan.variant(run.planned.variant)
     last = expected_ledger(folder, variant)[-1]
-    yield from _misses(experiment.target, experiment.layers, last)
-    size, limit = _size(run, last.stage), experiment.target.size_bytes
+    target = experiment.target_of(variant)
+    yield from _misses(target, experiment.layers, last)
+    size, limit = _size(run, last.stage), target.size_bytes
     if limit is not None and size and size > limit:
         yield Fault(f"{checkpoint_name(last.stage)} has {size} bytes, at most {limit} are asked for", {"size": size})
 

@@ -200,6 +200,38 @@ def test_options_replace_the_files_criteria(tmp_path):
     assert "at least 72.00 %" in done.stdout
 
 
+OWN_TARGET = """
+[variants.target]
+parameter_range = [300000, 320000]
+"""
+
+
+def test_a_variant_s_own_target_takes_the_place_of_the_file_s(tmp_path):
+    """309,331 parameters are within the variant's own range; asked for on the command line, the range is that one."""
+    path = tmp_path / "own.toml"
+    path.write_text(EXPERIMENT.replace('expected_findings = ["schedule-reaches-target"]\n', "") + OWN_TARGET)
+    done = spinn("schedule", "check", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "300,000 to 320,000" in done.stdout
+    assert "180,000 to 210,000" in done.stdout
+    assert spinn("schedule", "check", str(path), *RANGE).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("parameter_range = [3", "parameter_rang = [3", "variants[1].target.parameter_rang: no such key; there are "),
+        ("[300000, 320000]", '"300000"', "variants[1].target.parameter_range = '300000': two whole numbers"),
+        ("parameter_range = [300000, 320000]", "reduction = 0.5", "variants[1].target.reduction = 0.5: a string"),
+        ("parameter_range = [300000, 320000]", 'size_bytes = "1"', "variants[1].target.size_bytes = '1': a whole "),
+    ],
+)
+def test_a_broken_target_of_a_variant_is_one_clear_line(tmp_path, old, new, message):
+    """It is named by its place."""
+    (tmp_path / "broken.toml").write_text(EXPERIMENT + OWN_TARGET.replace(old, new))
+    assert_refused(spinn("schedule", "check", "broken.toml", cwd=tmp_path), f"spinn: broken.toml: {message}")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -42,7 +42,10 @@ def test_the_project_s_own_experiments_can_be_read_and_reach_their_targets(root)
         loaded = experiment.load(path)
         experiment.refuse_unreachable(loaded)
         assert loaded.name == path.stem
-        assert experiment.ledgers(loaded)["sparse"][-1].parameters == 190_030
+        last = {name: stages[-1].parameters for name, stages in experiment.ledgers(loaded).items()}
+        assert last["sparse"] == 190_030
+        assert last.get("neurons", 67_602) == 67_602  # 160-160-160-80
+        assert 180_000 <= last.get("neurons-wide", 190_000) <= 210_000
 
 
 def test_a_plan_names_every_run_once_and_pairs_the_variants():
@@ -97,6 +100,13 @@ def test_a_schedule_that_misses_its_target_is_refused_before_anything_is_written
     with pytest.raises(TargetMissedError, match=r"variant sparse: .* target-reduction: .* use ratios 0?\.\d+"):
         experiment.run(_write(tmp_path, target="0.70"), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_variant_may_have_a_target_of_its_own(tmp_path):
+    """A 50 % stage cannot give the experiment's 70 %, and gives the variant's 30 %."""
+    experiment.refuse_unreachable(experiment.load(_write(tmp_path, "0.70", "target = { reduction = '0.30' }")))
+    with pytest.raises(TargetMissedError, match=r"variant sparse: .* target-reduction"):
+        experiment.refuse_unreachable(experiment.load(_write(tmp_path, "0.30", "target = { reduction = '0.70' }")))
 
 
 def test_a_declared_miss_may_start(tmp_path):

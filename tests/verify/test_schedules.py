@@ -86,3 +86,18 @@ def test_missed_target_is_found(runs, target: dict, message: str) -> None:
     found = [f for f in runs.audit().findings if f.check == "schedule-reaches-target"]
     assert {finding.run_id for finding in found} == set(runs.names("sparse"))
     assert any(message in fault["message"] for fault in found[0].data["faults"])
+
+
+def test_a_variant_s_own_target_is_the_one_that_counts(runs) -> None:
+    """The experiment's is met and the variant's is not, and the other way round."""
+    own = {"reduction": "0.48"}
+    runs.edit_plan(lambda plan: plan["experiment"]["variants"][0].update(target=own))
+    found = [finding for finding in runs.audit().findings if finding.check == "schedule-reaches-target"]
+    assert {finding.run_id for finding in found} == set(runs.names("sparse"))
+
+    def swap(plan: dict) -> None:
+        plan["experiment"]["variants"][0].update(target={"reduction": "0.40"})
+        plan["experiment"].update(target=own)
+
+    runs.edit_plan(swap)
+    assert "schedule-reaches-target" not in runs.failed()
