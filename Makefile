@@ -11,6 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 RUNS := build/runs/$(NAME)
 PAPER := build/paper/$(notdir $(RUNS))
+BENCHMARKS := $(wildcard build/bench/history.jsonl)
 FILE := paper/experiments/$(EXPERIMENT).toml
 BIN := .venv/bin
 TOX := .venv-tox/bin/tox
@@ -35,7 +36,7 @@ paper-artifacts: .venv/installed
 	$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa)
 	$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE)
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
-	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)"
+	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS))
 	@echo "open $(PAPER)/report.html"
 
 verify: .venv-tox/installed

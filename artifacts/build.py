@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from spinn.errors import RecordError
 from spinn.record import (
     BASELINES,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 MANIFEST, REPORT, NUMBERS, MACROS, SUMMARY = "build.json", "report.html", "numbers.json", "numbers.tex", "summary.txt"
 TABLE_FORMATS, FIGURE_FORMATS = ("tex", "csv", "md"), ("pdf", "png")
-IN_BRIEF = ("schedule", "before-after", "accuracy", "training-cost", "inference-cost", "claims")
+IN_BRIEF = ("schedule", "before-after", "accuracy", "training-cost", "inference-cost", "benchmark-targets", "claims")
 _ROOT = Path(__file__).parent.parent
 _LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic")
 
@@ -70,8 +71,10 @@ class BuildReport:
         }
 
 
-def build(runs: Path, out: Path) -> BuildReport:
+def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
     """Bring `out` up to date with the folder of runs; a second call with nothing changed does nothing.
+
+    `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too.
 
     Raises:
         InputError: `runs` is not a folder of runs.
@@ -79,17 +82,20 @@ def build(runs: Path, out: Path) -> BuildReport:
     """
     if not (runs / PLAN).is_file():
         raise RecordError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
-    inputs = _inputs(runs)
+    if benchmarks and not benchmarks.is_file():
+        raise RecordError(f"{benchmarks}: no such file; a history of benchmarks is what `make bench` wrote")
+    inputs = _inputs(runs, benchmarks)
     previous = _manifest(out)
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"))
+    measured = Benchmarks.read(benchmarks) if benchmarks else None
     out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
 
     from verify.audit import audit
 
     verdict = audit(runs, replay=True)  # forged predictions are found by making them again; no torch in it
     if verdict.holds:
-        outputs, sources = _outputs(runs, verdict)
+        outputs, sources = _outputs(runs, verdict, measured)
     else:
         outputs, sources = _refused(runs, verdict), {}
     removed = _remove(out, keep=outputs)
@@ -107,16 +113,17 @@ def build(runs: Path, out: Path) -> BuildReport:
 # --- what everything depends on -------------------------------------------------------------------------------------
 
 
-def _inputs(runs: Path) -> dict[str, Any]:
+def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
     """Digest of each record file, source and template; size, mtime and ctime of each checkpoint; versions."""
     names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
     names += sorted((runs / BASELINES).glob("*"))
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
     code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
-    code += [_ROOT / "spinn" / "record.py", _ROOT / "paper" / "report.html.j2"]
+    code += [_ROOT / name for name in ("spinn/record.py", "spinn/bench/history.py", "paper/report.html.j2")]
+    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
     return {
-        "records": {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()},
+        "records": records | ({BENCHMARKS: digest_file(benchmarks)} if benchmarks else {}),
         "checkpoints": {
             path.relative_to(runs).as_posix(): _times(path)
             for folder in folders
@@ -149,7 +156,9 @@ def _intact(out: Path, outputs: dict[str, str]) -> bool:
 # --- what is made ---------------------------------------------------------------------------------------------------
 
 
-def _outputs(runs: Path, verdict: Verdict) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+def _outputs(
+    runs: Path, verdict: Verdict, measured: Benchmarks | None
+) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
     from artifacts import claims, figures, numbers, report, results, tables
 
@@ -158,6 +167,7 @@ def _outputs(runs: Path, verdict: Verdict) -> tuple[dict[str, bytes], dict[str, 
     outcomes = claims.evaluate(found)
     if outcomes:
         made.insert(0, claims.table(found, outcomes))
+    made += measured.tables() if measured else []
     by_name = {table.name: table for table in made}
     drawn = figures.all_figures(found, by_name["progression"])
     known: dict[str, Number] = {}
@@ -174,7 +184,7 @@ def _outputs(runs: Path, verdict: Verdict) -> tuple[dict[str, bytes], dict[str, 
         outputs |= {f"tables/{table.name}.{end}": c for end, c in zip(TABLE_FORMATS, contents, strict=True)}
     for name, files in drawn.items():
         outputs |= {f"figures/{name}.{ending}": content for ending, content in files.items()}
-    return outputs, found.sources()
+    return outputs, found.sources() | (measured.sources() if measured else {})
 
 
 def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:

@@ -5,12 +5,11 @@ Seconds of a phase that several runs share are counted once; what the machine di
 
 from __future__ import annotations
 
-from artifacts.numbers import Format
+from artifacts.numbers import NOT_MEASURED, Format
 from artifacts.render import Table, spread_columns, table_frame
 from artifacts.results import Results
 
 COUNT = Format(0)
-NOT_MEASURED = "not measured"
 TIMED = "One network of each stack is timed; all have one shape."
 PEAK = (
     "Peak memory is that of the device's allocator on a GPU; on the CPU it is the resident set of the whole process, "

@@ -77,6 +77,7 @@ _LATEX = {
     "’": "'",
     "\u00a0": "~",
 }
+NOT_MEASURED = "not measured"
 _NUMBER = re.compile(r"-(?=[\d.])")
 
 
@@ -113,18 +114,23 @@ def latex_number(text: str) -> str:
 class Format:
     """How a value becomes text: digits after the point, thousands separated; `unit` is the one the value is in.
 
-    With `tiny`, a value whose text would be all zeros is given in scientific notation instead.
+    With `tiny`, a value whose text would be all zeros is given in scientific notation instead; with `significant`,
+    `digits` are those that count, and larger values are whole.
     """
 
     digits: int = 3
     unit: str = ""
     missing: str = "–"
     tiny: bool = False
+    significant: bool = False
 
     def text(self, value: float | int | None) -> str:
         """The text of `value`; `missing` for None."""
         if value is None:
             return self.missing
+        if self.significant:
+            shown = f"{value or 0:,.{self.digits}g}"
+            return f"{value:,.0f}" if "e+" in shown else shown
         shown = f"{value:,.{self.digits}f}"
         if re.search("[1-9]", shown):
             return shown

@@ -21,7 +21,7 @@ from verify.findings import Finding, Verdict
 
 TEMPLATE = Path(__file__).parent.parent / "paper" / "report.html.j2"
 _SHOWN = 3  # runs named for each check
-_COSTS = ("training-cost", "inference-cost")
+_COSTS = ("training-cost", "inference-cost", "benchmarks", "benchmark-targets")
 _REPLAY = "predictions-replayed"
 _APART = ("claims", "environment", *_COSTS)
 

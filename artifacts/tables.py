@@ -39,6 +39,8 @@ NAMES = (
     "progression",
     "training-cost",
     "inference-cost",
+    "benchmarks",
+    "benchmark-targets",
     "environment",
 )
 COUNT = Format(0)

@@ -17,6 +17,8 @@ import pytest
 
 from artifacts import results
 from spinn import baselines, checkpoint, experiment, record, task
+from spinn.bench import history as benchmark_history
+from spinn.bench.report import Report, Row, Target, machine
 from spinn.checkpoint import Checkpoint
 from spinn.config import Experiment
 from spinn.data.dataset import Dataset
@@ -63,6 +65,39 @@ def built(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("built")
     build(honest, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history of two benchmarks, written as `spinn bench` does, the first of them run twice; not to be changed."""
+    path = tmp_path_factory.mktemp("bench") / "history.jsonl"
+    targets = [
+        Target("over the plain loop: times", 1.31, 1.15),
+        Target("share of the products", 0.4321, 0.5),
+        Target("on a CUDA device: minutes", None, 10.0, at_most=True),
+        Target("outputs off", float("nan"), 1e-5, at_most=True),
+    ]
+    rows = [
+        Row("50% & more_$ | <b>x</b>, 1 thread: speed", 12345.678, "rows/s", 0.5, 2.0),
+        Row("elsewhere: speed-up", None, "times"),
+    ]
+    about = machine() | {"processor": "AMD <EPYC>", "cores": 2, "threads": 1, "load_average": 0.4375}
+    trained = Report("train", about, {"products, GFLOP/s": 85.234}, rows, targets, ["of the peer: a plain_loop"])
+    before = replace(trained, rows=[replace(rows[0], value=777.0)])
+    watched = Report("watch", about, rows=[Row("watched: over plain", 1.08, "")])
+    for report in (before, watched, trained):
+        benchmark_history.append(report.as_json(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def built_with_benchmarks(honest: Path, history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build makes of the honest folder and the history; not to be changed."""
+    from artifacts.build import build
+
+    out = tmp_path_factory.mktemp("built")
+    build(honest, out, history)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -97,6 +98,44 @@ def test_a_changed_or_deleted_output_comes_back(honest: Path, out: Path):
     again = build(honest, out)
     assert again.written == ("figures/losses.pdf", "tables/accuracy.tex")
     assert files(out) == before
+
+
+def test_benchmarks_are_built_and_named_as_a_source(built: Path, built_with_benchmarks: Path, history: Path):
+    """Both tables in three forms and in the report; every number of theirs names the history and its digest."""
+    made, before = files(built_with_benchmarks), files(built)
+    names = ("benchmarks", "benchmark-targets")
+    tables = {f"tables/{name}.{ending}" for name in names for ending in ("tex", "csv", "md")}
+    assert set(made) - set(before) == tables
+    page = made["report.html"].decode()
+    assert [f'data-table="{name}"' in page for name in names] == [True, True]
+    digests = {"benchmarks/history.jsonl": hashlib.sha256(history.read_bytes()).hexdigest()}
+    manifest = json.loads(made["build.json"])
+    assert manifest["sources"]["benchmarks/history.jsonl"] == digests
+    assert manifest["inputs"]["records"].items() > digests.items()
+    assert "benchmarks/history.jsonl" not in json.loads(before["build.json"])["sources"]
+    numbers = json.loads(made["numbers.json"])
+    of_benchmarks = {name: entry["source"] for name, entry in numbers.items() if name.startswith("benchmark")}
+    assert len(of_benchmarks) == 10
+    source = f"benchmarks/history.jsonl sha256:{record.digest_of(digests)}"
+    assert all(named == [source] for named in of_benchmarks.values())
+    others = {name: entry for name, entry in numbers.items() if name not in of_benchmarks}
+    assert others == json.loads(before["numbers.json"])
+
+
+def test_a_changed_history_is_built_again(
+    honest: Path, history: Path, built: Path, built_with_benchmarks: Path, tmp_path: Path
+):
+    """The same bytes elsewhere change nothing; one byte does; without the history all is as if it had never been."""
+    out = Path(shutil.copytree(built_with_benchmarks, tmp_path / "out"))
+    copy = Path(shutil.copy(history, tmp_path / "other.jsonl"))
+    assert build(honest, out, copy).written == ()
+    copy.write_text(copy.read_text().replace("12345.678", "12945.678", 1))
+    changed = build(honest, out, copy).written
+    assert "tables/benchmarks.csv" in changed
+    assert not {"tables/accuracy.csv", "tables/benchmark-targets.csv"} & set(changed)
+    assert "12945.678" in (out / "tables" / "benchmarks.csv").read_text()
+    assert len(build(honest, out).removed) == 6
+    assert files(out) == files(built)
 
 
 def test_refused_records_leave_a_report_and_no_number(runs: Path, out: Path):

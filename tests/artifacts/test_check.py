@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,47 @@ def test_a_forged_manifest_does_not_help(out: Path, name: str, old: str, new: st
     path.write_text(path.read_text().replace(old, new, 1))
     forge(out, name)
     assert check(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("tables/benchmarks.csv", "12345.678", "12345.679"),
+        ("tables/benchmarks.md", "| 12,346 |", "| 12,347 |"),
+        ("tables/benchmarks.tex", "& 12,346 &", "& 12,347 &"),
+        ("report.html", '<td class="number">12,346</td>', '<td class="number">12,347</td>'),
+        ("numbers.json", '"value": 12345.678', '"value": 12345.679'),
+        ("tables/benchmark-targets.csv", ",0.4321,0.5,missed", ",0.5321,0.5,missed"),
+        ("tables/benchmark-targets.csv", ",0.4321,0.5,missed", ",0.4321,0.5,holds"),
+        ("tables/benchmark-targets.md", "| 0.4321 | 0.5 |", "| 0.4321 | 0.4 |"),
+        ("tables/benchmark-targets.tex", "not measured & 10 & not measured", "not measured & 10 & holds"),
+        ("summary.txt", "0.5  missed", "0.5  holds"),
+    ],
+)
+def test_benchmarks_are_checked_like_any_table(
+    built_with_benchmarks: Path, tmp_path: Path, name: str, old: str, new: str
+):
+    """What was built holds; a changed digit or verdict is found by its digest, and without it."""
+    assert check(built_with_benchmarks) == ()
+    out = Path(shutil.copytree(built_with_benchmarks, tmp_path / "out"))
+    text = (out / name).read_text()
+    assert old in text
+    (out / name).write_text(text.replace(old, new, 1))
+    assert [problem.file for problem in check(out)] == [name]
+    forge(out, name)
+    assert check(out)
+
+
+def test_another_history_than_was_read_is_noticed(built_with_benchmarks: Path, tmp_path: Path):
+    """Numbers of benchmarks name the history that is among the inputs."""
+    out = Path(shutil.copytree(built_with_benchmarks, tmp_path / "out"))
+    manifest = json.loads((out / "build.json").read_bytes())
+    manifest["inputs"]["records"]["benchmarks/history.jsonl"] = "0" * 64
+    (out / "build.json").write_text(json.dumps(manifest))
+    (problem,) = check(out)
+    assert problem.message == (
+        "source benchmarks/history.jsonl: benchmarks/history.jsonl has another digest among the inputs"
+    )
 
 
 def test_a_forged_number_disagrees_with_its_table(out: Path):

@@ -48,6 +48,39 @@ def test_check_names_the_changed_file(out: Path, monkeypatch, capsys):
     assert [problem["file"] for problem in json.loads(text)["problems"]] == ["tables/accuracy.md"]
 
 
+def test_a_history_of_benchmarks_is_printed(
+    honest: Path, history: Path, built_with_benchmarks: Path, monkeypatch, capsys
+):
+    """--benchmarks is a part of the build: nothing had changed, and the targets are in brief on standard output."""
+    arguments = ["build", str(honest), "--out", str(built_with_benchmarks), "--benchmarks", str(history)]
+    status, text, _ = call(arguments, monkeypatch, capsys)
+    assert status == 0
+    assert "nothing had changed" in text
+    assert [line.split()[-1] for line in text.splitlines() if "share of the products" in line] == ["missed"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; a history of benchmarks"),
+        ("", "no report in it"),
+        ('{"name": "train"}\n', "line 1: not a benchmark's report: time: field required"),
+    ],
+)
+def test_a_bad_history_is_one_line_and_status_2(honest: Path, content, message, tmp_path: Path, monkeypatch, capsys):
+    """Nothing on standard output, and nothing is built."""
+    path = tmp_path / "history.jsonl"
+    if content is not None:
+        path.write_text(content)
+    arguments = ["build", str(honest), "--out", str(tmp_path / "out"), "--benchmarks", str(path)]
+    status, text, error = call(arguments, monkeypatch, capsys)
+    assert (status, text) == (2, "")
+    assert f"{path}" in error
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -26,6 +26,15 @@ def test_texts():
     assert Format(0, missing="not measured").text(None) == "not measured"
 
 
+def test_texts_of_digits_that_count():
+    """As many digits as are asked for, whole where that is more, thousands separated, small ones scientific."""
+    four = Format(4, significant=True)
+    shown = {23.58641: "23.59", 0.99832: "0.9983", 12345.678: "12,346", 999.99: "1,000", 1.1: "1.1", 3.0: "3"}
+    shown |= {1e-5: "1e-05", 0.0: "0", -1.23456: "-1.235", 850000.0: "850,000"}
+    assert {value: four.text(value) for value in shown} == shown
+    assert (four.text(-0.0), four.text(None)) == ("0", "–")
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.floats(-1e9, 1e9), st.integers(0, 6))
 def test_text_reads_back_within_its_last_digit(value: float, digits: int):

@@ -38,7 +38,10 @@ def test_the_schedule_check_of_a_file_loads_nothing_heavy(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["spinn.config", "spinn.record", "spinn.checkpoint", "spinn.data", "verify.audit", "verify.cli", "artifacts.build"],
+    [
+        *("spinn.config", "spinn.record", "spinn.checkpoint", "spinn.data", "verify.audit", "verify.cli"),
+        *("artifacts.build", "artifacts.benchmarks"),
+    ],
 )
 def test_records_data_audit_and_artifacts_load_no_torch(root: Path, module: str) -> None:
     """What reads records gets by without torch."""
@@ -57,6 +60,12 @@ BAD_ARROWS = {
     "verify-imports-artifacts": ("verify/audit.py", "import artifacts.stats", "never the other way round"),
     "verify-uses-the-defendants-masks": ("verify/masks.py", "import spinn.masks", "The judge shares no code"),
     "artifacts-reads-a-network": ("artifacts/results.py", "import spinn.checkpoint", "artifacts reads records only"),
+    "artifacts-runs-a-benchmark": (
+        "artifacts/benchmarks.py",
+        "import spinn.bench.show",
+        "artifacts reads records only",
+    ),
+    "history-read-elsewhere": ("artifacts/costs.py", "import spinn.bench.history", "artifacts reads records only"),
     "schedule-uses-numpy": ("spinn/schedule.py", "import numpy", "standard library only"),
     "audit-uses-torch": ("verify/audit.py", "import torch", "load no torch"),
     "a-cycle": ("spinn/errors.py", "import spinn.record", "No import cycles"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from spinn.bench.history import HISTORY
 from spinn.errors import InputError
 
 
@@ -63,6 +65,24 @@ def test_the_live_check_has_a_target_for_each_library(root: Path, monkeypatch: p
         "watched over plain step, spinn.masks",
     ]
     assert all(row.value is not None for row in report.rows)
+
+
+def test_paper_artifacts_print_the_benchmarks_that_were_run(root: Path, tmp_path: Path):
+    """`make paper-artifacts` passes the history where it is; without one the call is as it was."""
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+
+    def build() -> str:
+        command = ["make", "--dry-run", "--file", str(root / "Makefile"), "paper-artifacts", "PYTHON=python3"]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        (line,) = (line for line in ended.stdout.splitlines() if "spinn-artifacts build" in line)
+        return line.strip()
+
+    plain = build()
+    assert plain.endswith('--out "build/paper/quick-simulator"')
+    (tmp_path / HISTORY).parent.mkdir(parents=True)
+    (tmp_path / HISTORY).touch()
+    assert build() == f"{plain} --benchmarks {HISTORY}"
 
 
 def test_make_bench_runs_every_benchmark(root: Path):
