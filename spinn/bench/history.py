@@ -37,7 +37,7 @@ def read_history(path: Path = HISTORY, name: str | None = None) -> list[dict[str
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             report = json.loads(line)
-            fits = name is None or report["name"] == name
+            fits = report["name"] == name or name is None
         except (ValueError, KeyError, TypeError):
             raise RecordError(f"{path}, line {number}: not a benchmark's report; remove the line") from None
         if fits:

@@ -112,12 +112,13 @@ def test_a_report_that_is_shown_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert kept["time"].endswith("+00:00")
 
 
-def test_a_history_that_is_not_there_is_empty_and_a_broken_line_is_named(tmp_path: Path):
-    """Nothing is guessed from half a line."""
+@pytest.mark.parametrize("line", ['{"name": "torn', "5", "{}"])
+def test_a_history_that_is_not_there_is_empty_and_a_broken_line_is_named(tmp_path: Path, line: str):
+    """Nothing is guessed from half a line, nor from one that is no report."""
     path = tmp_path / "deep" / "history.jsonl"
     assert history.read_history(path) == []
     history.append(Report("made", {}).as_json(), path)
     with open(path, "a") as stream:
-        stream.write('{"name": "torn')
+        stream.write(line)
     with pytest.raises(RecordError, match=r"history\.jsonl, line 2: not a benchmark's report"):
         history.read_history(path)
