@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -184,19 +185,15 @@ def _select_first_version(stack: Stack, stage: Stage, gradients: object) -> Stac
     return replace(stack, masks=first_version(stack.network, stage.ratio))
 
 
-def _select_neurons(name: str) -> Callable[[Stack, Stage, Callable[[Network], Gradients]], Stack]:
-    """The pruner that removes the neurons with the lowest of these scores, and leaves the smaller networks."""
+def _select_neurons(name: str, stack: Stack, stage: Stage, gradients: Callable[[Network], Gradients]) -> Stack:
+    """Without the neurons that have the lowest scores of this name, what is left is a stack of smaller networks."""
+    assert stage.widths is not None
     score = SCORES[name]
-
-    def select(stack: Stack, stage: Stage, gradients: Callable[[Network], Gradients]) -> Stack:
-        assert stage.widths is not None
-        needed = gradients(stack.network) if score is first_order else ()
-        small, kept = keep_neurons(stack.network, stage.widths[1:-1], score, needed)
-        if stack.neurons is not None:  # kept counts in the network of the stage before
-            kept = [numbers.gather(1, places) for numbers, places in zip(stack.neurons, kept, strict=True)]
-        return Stack(small, Masks.ones_like(small), tuple(kept))
-
-    return select
+    needed = gradients(stack.network) if score is first_order else ()
+    small, kept = keep_neurons(stack.network, stage.widths[1:-1], score, needed)
+    if stack.neurons is not None:  # kept counts in the network of the stage before
+        kept = [numbers.gather(1, places) for numbers, places in zip(stack.neurons, kept, strict=True)]
+    return Stack(small, Masks.ones_like(small), tuple(kept))
 
 
 PRUNERS: dict[str, Pruner] = {
@@ -205,7 +202,12 @@ PRUNERS: dict[str, Pruner] = {
         Pruner("global-magnitude", _select_sound, enforced=True, reported=_true_reduction),
         Pruner("first-version", _select_first_version, enforced=False, reported=_sum_of_ratios),
         *(
-            Pruner(name, _select_neurons(name.removeprefix("neurons-")), enforced=False, reported=_true_reduction)
+            Pruner(
+                name,
+                partial(_select_neurons, name.removeprefix("neurons-")),
+                enforced=False,
+                reported=_true_reduction,
+            )
             for name in NEURON_PRUNERS
         ),
     )

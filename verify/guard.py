@@ -15,6 +15,9 @@ from verify.places import Place, Weight
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
+Room = dict[tuple[torch.dtype, torch.device], Tensor]
+"""For results that are needed for a moment: one for all weights, so that it stays in the cache."""
+
 
 class Guard:
     """One weight: which of its entries are pruned, as bits to test tensors with, and what these were when they went.
@@ -26,7 +29,7 @@ class Guard:
 
     largest_before: int
 
-    def __init__(self, place: Place, scratch: dict[torch.dtype, Tensor], *, zeros_count: bool) -> None:
+    def __init__(self, place: Place, room: Room, *, zeros_count: bool) -> None:
         self.place = place
         weight = place.read()
         leaf = weight.leaf.detach()
@@ -39,7 +42,7 @@ class Guard:
         self._before = leaf.clone() if weight.masked else None
         self.pruned = int(self.gone.sum())
         self._bits: dict[torch.dtype, Tensor] = {}
-        self._scratch = scratch
+        self._room = room
 
     def shrink(self, weight: Weight) -> int:
         """Take over the mask as it is now; returns how many pruned entries it keeps again.
@@ -137,9 +140,9 @@ class Guard:
             largest = torch.iinfo(integers.dtype).max
             self._bits[integers.dtype] = torch.where(gone, largest, 0).to(integers.dtype)
         bits = self._bits[integers.dtype]
-        room = self._scratch.get(integers.dtype)
-        if room is None or room.numel() < bits.numel() or room.device != bits.device:
-            room = self._scratch[integers.dtype] = torch.empty(bits.numel(), dtype=bits.dtype, device=bits.device)
+        room = self._room.get((bits.dtype, bits.device))
+        if room is None or room.numel() < bits.numel():
+            room = self._room[bits.dtype, bits.device] = bits.new_empty(bits.numel())
         return bits, room[: bits.numel()].view(bits.shape)
 
 

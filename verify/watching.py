@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from verify.findings import Finding, Severity, Verdict
-from verify.guard import Guard, inf_bits
+from verify.guard import Guard, Room, inf_bits
 from verify.places import Place, find_places
 
 
@@ -108,8 +108,8 @@ class Watch:
         self._model, self._optimizer = model, optimizer
         self._gradients, self._raises = gradients, raises
         masked = any(place.read().mask is not None for place in places)
-        scratch: dict[torch.dtype, Tensor] = {}  # shared, so that it stays in the cache
-        self._guards = [Guard(place, scratch, zeros_count=not masked) for place in places]
+        room: Room = {}
+        self._guards = [Guard(place, room, zeros_count=not masked) for place in places]
         self._zeros_left = {guard.place.name: guard.zeros for guard in self._guards if masked and guard.zeros}
         self._seen: dict[str, _Seen] = {}
         self._due = False  # a step was taken, and not judged yet

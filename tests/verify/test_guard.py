@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.guard import Guard
+from verify.guard import Guard, Room
 from verify.places import Place, Weight
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
@@ -71,7 +71,7 @@ def test_state_of_another_type_is_never_quiet() -> None:
 
 def test_guards_of_different_sizes_share_their_room() -> None:
     """The room grows to the largest weight, and a small one takes the beginning of it."""
-    room: dict[torch.dtype, torch.Tensor] = {}
+    room: Room = {}
     for size in (3, 50, 7):
         weight = Weight(torch.zeros(size), torch.zeros(size), masked=False)
         guard = Guard(Place("weight", lambda weight=weight: weight), room, zeros_count=False)
@@ -79,4 +79,19 @@ def test_guards_of_different_sizes_share_their_room() -> None:
         assert guard.is_quiet(weight, [])
         weight.leaf[size - 1] = 1e-45
         assert not guard.is_quiet(weight, [])
-    assert {dtype: tensor.numel() for dtype, tensor in room.items()} == {torch.int32: 50}
+    assert {dtype: tensor.numel() for (dtype, _), tensor in room.items()} == {torch.int32: 50}
+
+
+def test_a_mask_that_comes_back_in_another_layout_or_type_is_read_again() -> None:
+    """The whole of what it says is compared, also where a contiguous mask follows a transposed one, or bits floats."""
+    mask = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+    stored = Weight(torch.ones(2, 3), mask.mT.contiguous().mT, masked=False)
+    guard = Guard(Place("weight", lambda: stored), {}, zeros_count=False)
+    assert guard.shrink(stored) == 0
+    assert guard.pruned == 2
+    assert guard.shrink(Weight(stored.leaf, mask, masked=False)) == 0
+    grown = mask.clone()
+    grown[0, 0] = 1
+    for kept in (grown.bool(), grown.double(), grown.mT.contiguous().mT, grown):
+        assert guard.shrink(Weight(stored.leaf, mask, masked=False)) == 0
+        assert guard.shrink(Weight(stored.leaf, kept, masked=False)) == 1

@@ -253,7 +253,11 @@ def test_a_weight_that_is_made_anew_is_refused_by_name() -> None:
             model.b = torch.nn.Parameter(torch.ones(3, 2))
             take_steps(watched, model, nothing)
 
-    with pytest.raises(InputError, match=r"^b = \(3, 2\): it was \(2, 2\) when the watch began; end the block before"):
+    with pytest.raises(
+        InputError,
+        match=r"^b = \(3, 2\): it was \(2, 2\) when the watch began; end the block before "
+        "the model is rebuilt, and watch the new one$",
+    ):
         rebuild()
 
 
@@ -351,6 +355,26 @@ def test_what_is_no_fault_is_counted_again_at_the_end_too() -> None:
     hidden, kept = watched.verdict.findings
     assert (hidden.check, hidden.data["count"], hidden.data["first_step"]) == ("hidden-weights", 2, 1)
     assert (kept.check, kept.data["count"], kept.data["largest"]) == ("optimizer-state", 2, "2")
+
+
+def test_of_several_tensors_of_state_a_step_looks_at_one_in_turn_and_the_end_at_all() -> None:
+    """Each has its turn within as many steps as there are; what moves in between is seen at the end."""
+    model = Model()
+    optimizer = still(model)
+    optimizer.state[model.b] = state = {name: torch.zeros(2, 2) for name in ("mean", "square", "most")}
+    with verify.watch(model, optimizer, model.masks) as watched:
+        put(state["mean"], 1.0)
+        take_steps(watched, model, nothing, nothing)  # the second's turn, and the third's
+        assert watched.verdict.findings == ()
+        take_steps(watched, model, nothing)
+        assert (only(watched).data["first_step"], only(watched).data["count"]) == (3, 1)
+    for last in state:
+        state["mean"].zero_()
+        with verify.watch(model, optimizer, model.masks) as watched:
+            take_steps(watched, model, nothing)
+            put(state[last], 1.0, 2.0)
+        assert (only(watched).check, only(watched).data["count"]) == ("optimizer-state", 2)
+        state[last].zero_()
 
 
 # --- when it looks ---------------------------------------------------------------------------------------------------
