@@ -52,8 +52,11 @@ class FitSettings:
 class Steps:
     """A stack in training: its optimizer, and the masks that are held.
 
-    Each step: backward, gradients of pruned weights to zero, gradient norm and clipping per run, Adam, pruned weights
-    and their optimizer state to zero.
+    Each step: backward, gradients of pruned weights to zero, gradient norm and clipping per run, Adam. Pruned weights
+    are set to +0.0 before the first one, when Adam has no state yet. From there a gradient of zero keeps both moments
+    at zero and the weight at 0 − rate · 0 / ε = +0.0 in every bit, weight decay included, so that clearing weights and
+    moments again after each step would be three passes over memory that change nothing (`spinn.masks.Enforcer` has
+    them for optimizers of which that is not true).
     """
 
     def __init__(
@@ -107,9 +110,6 @@ class Steps:
             self.enforcer.gradients()
         norm = self._clip()
         self.optimizer.step()
-        if self.enforcer is not None:
-            self.enforcer.weights()
-            self.enforcer.state()
         return torch.vstack([losses.detach(), norm])
 
     def _losses(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:

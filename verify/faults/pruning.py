@@ -221,12 +221,14 @@ class _BiasesToo(masks.Enforcer):
         super().__init__(network, held, optimizer)
         self._biases = list(network.biases)
 
-    def weights(self) -> None:
-        """Weights, and biases."""
-        super().weights()
+    def gradients(self) -> None:
+        """Of weights, and of the biases, which are held at zero."""
+        super().gradients()
         with torch.no_grad():
             for bias in self._biases:
                 bias[:, 0] = 0.0
+                if bias.grad is not None:
+                    bias.grad[:, 0] = 0.0
 
 
 def _at_epoch_ends() -> Patches:
