@@ -75,6 +75,13 @@ def find_places(model: Any, masks: Any = None) -> list[Place]:
     return [_with_mask(found, name, mask) for name, mask in stated.items()]
 
 
+def why_unreadable(leaf: Tensor) -> str:
+    """Why a weight has no bits to compare; empty where it has: dense, with memory, in a type that torch computes in."""
+    if leaf.device.type == "meta" or leaf.layout != torch.strided:
+        return str(leaf.device if leaf.device.type == "meta" else leaf.layout)
+    return str(leaf.dtype) if leaf.is_floating_point() and leaf.itemsize == 1 else ""
+
+
 def _item(masks: Any, key: Any) -> Callable[[], Tensor]:
     return lambda: masks[key]
 

@@ -109,3 +109,15 @@ def test_masks_that_are_slices_of_one_vector_are_compared_wherever_they_begin() 
         grown = flat.clone()
         grown[begin + 7] = True
         assert guard.shrink(Weight(weight.leaf, grown[begin : begin + 8], masked=False)) == 1
+
+
+def test_what_moved_to_zero_under_a_mask_is_compared_with_zero_from_then_on() -> None:
+    """It has nothing to come back with; what moves from there has."""
+    guard, weight = guarded(torch.tensor([2.0, 3.0, 1.0]), torch.tensor([0.0, 0.0, 1.0]), masked=True)
+    weight.leaf[0] = 0
+    assert guard.has_moved(weight.leaf)
+    assert guard.moved(weight.leaf).tolist() == []
+    guard.settle(weight.leaf)
+    assert guard.is_quiet(weight, [])
+    weight.leaf[0] = 2
+    assert guard.moved(weight.leaf).tolist() == [2]

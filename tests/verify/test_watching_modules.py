@@ -321,6 +321,7 @@ def test_a_watched_model_can_be_saved_and_copied_whole() -> None:
         train(model, optimizer, torch.randn(4, 8), steps=1)
         stream = io.BytesIO()
         torch.save(model, stream)
+        assert b"verify" not in stream.getvalue()  # it is loaded where this project is not installed
         stream.seek(0)
         for twin in (torch.load(stream, weights_only=False), copy.deepcopy(model)):
             assert twin(torch.zeros(1, 8)).shape == (1, 1)
@@ -450,6 +451,34 @@ def test_a_module_that_is_used_twice_is_one() -> None:
         assert watched.verdict.findings[0].data["count"] == 12
     prune.custom_from_mask(layer, "weight", mask)
     assert [place.name for place in find_places(model)] == ["0.bias", "0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "why"),
+    [
+        (torch.zeros(4, 4, device="meta"), "meta"),
+        (torch.zeros(4, 4).to(torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+        (torch.eye(4).to_sparse_coo(), "torch.sparse_coo"),
+    ],
+    ids=["meta", "float8", "sparse"],
+)
+def test_weights_without_bits_to_compare_are_unchecked(weight: torch.Tensor, why: str) -> None:
+    """Named, with the reason; the others are watched, and a mask of one changes nothing."""
+    model = nn.Linear(4, 2)
+    model.register_parameter("strange", nn.Parameter(weight, requires_grad=False))
+    optimizer = torch.optim.SGD([model.weight], 0.1)
+    mask = torch.ones(2, 4)
+    mask[0] = 0
+    for masks in ({"weight": mask}, {"weight": mask, "strange": torch.eye(4)}):
+        model.weight.data[0] = 0.0
+        with verify.watch(model, optimizer, masks, raises=False) as watched:
+            train(model, optimizer, torch.randn(3, 4), steps=1)
+        unchecked = [finding for finding in watched.verdict.findings if finding.severity == "unchecked"]
+        assert [finding.data["layers"] for finding in unchecked] == [{"strange": why}] * len(unchecked)
+        assert [finding.data["count"] for finding in watched.verdict.findings if finding.severity == "error"] == [4]
+    with verify.watch(model, optimizer) as watched:
+        pass
+    assert f"strange ({why}): not looked at" in " ".join(finding.message for finding in watched.verdict.findings)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # it is still in use
