@@ -24,6 +24,7 @@ class Guard:
 
     Attributes:
         pruned: How many entries are pruned. Where none is, there is nothing to ask.
+        leaf: The parameter that was last judged, which another one may stand in for (torch.func.functional_call).
         largest_before: `largest` of what lies under a mask, as it was when it was pruned.
     """
 
@@ -32,6 +33,7 @@ class Guard:
     def __init__(self, place: Place, room: Room, *, zeros_count: bool) -> None:
         self.place = place
         weight = place.read()
+        self.leaf = weight.leaf
         leaf = weight.leaf.detach()
         self.zeros = int((leaf == 0).sum()) if weight.mask is None and leaf.dim() >= 2 else 0
         if weight.mask is not None:
@@ -41,11 +43,12 @@ class Guard:
         self._mask: Tensor | None = None  # as it was when it was last looked at
         self._before = leaf.clone() if weight.masked else None
         self.pruned = int(self.gone.sum())
+        self._grown = 0
         self._bits: dict[torch.dtype, Tensor] = {}
         self._room = room
 
     def shrink(self, weight: Weight) -> int:
-        """Take over the mask as it is now; returns how many pruned entries it keeps again.
+        """Take over the mask as it is now; returns how many entries it keeps that were pruned at some time.
 
         The whole mask is compared each time: torch's own count of changes does not see `mask.data` nor numpy.
 
@@ -59,11 +62,13 @@ class Guard:
                 "rebuilt, and watch the new one"
             )
         mask = weight.mask
-        if mask is None or (self._mask is not None and _same(mask.detach(), self._mask)):
+        if mask is None:
             return 0
+        if self._mask is not None and _same(mask.detach(), self._mask):
+            return self._grown
         self._mask = mask.detach().clone(memory_format=torch.contiguous_format)
         now = mask.detach() == 0
-        grown = int((self.gone & ~now).sum())
+        self._grown = int((self.gone & ~now).sum())
         leaf = weight.leaf.detach()
         if weight.masked:
             self._before = leaf.clone() if self._before is None else torch.where(self.gone, self._before, leaf)
@@ -72,7 +77,7 @@ class Guard:
         self._bits.clear()
         if self.pruned and self._before is not None:
             self.largest_before = self.largest(self._before)
-        return grown
+        return self._grown
 
     def is_quiet(self, weight: Weight, state: list[Tensor]) -> bool:
         """Whether the pruned entries are as they have to be: under a mask as they were, else zero, and zero in `state`.
@@ -113,10 +118,18 @@ class Guard:
         return bool(scratch.bitwise_and_(bits).amax())
 
     def moved(self, leaf: Tensor) -> Tensor:
-        """The pruned entries under the mask that are not what they were, as they are now. Asked where some moved."""
+        """The pruned entries under the mask that are not what they were, nor zero, as they are now.
+
+        Asked where some moved. What moved to zero has nothing to come back with.
+        """
         assert self._before is not None
         now = self.of(leaf)
-        return now[now != self.of(self._before)]
+        return now[(now != self.of(self._before)) & (now != 0)]
+
+    def settle(self, leaf: Tensor) -> None:
+        """Compare with what lies under the mask now from here on."""
+        self._before = leaf.detach().clone()
+        self.largest_before = self.largest(self._before)
 
     def nonzero(self, tensor: Tensor) -> Tensor:
         """The pruned entries that are not zero."""
@@ -150,7 +163,8 @@ def _same(mask: Tensor, known: Tensor) -> bool:
     """Whether two masks are equal bit by bit, eight bytes at a time where they are laid out so: half the time."""
     if mask.dtype != known.dtype:
         return False
-    if mask.is_contiguous() and mask.numel() * mask.itemsize % 8 == 0:
+    # a mask may begin in the middle of one vector that holds all masks
+    if mask.is_contiguous() and not (mask.numel() * mask.itemsize % 8 or mask.storage_offset() * mask.itemsize % 8):
         return torch.equal(mask.view(-1).view(torch.int64), known.view(-1).view(torch.int64))
     return torch.equal(mask, known)
 

@@ -34,10 +34,14 @@ class Weight:
 
 @dataclass(frozen=True)
 class Place:
-    """A weight's name, and how to read it, again and again: masks come and go while a model is trained."""
+    """A weight's name, and how to read it, again and again: masks come and go while a model is trained.
+
+    `owner` is the module that uses the weight when it is called; None where the model is no module.
+    """
 
     name: str
     read: Callable[[], Weight]
+    owner: torch.nn.Module | None = None
 
 
 def find_places(model: Any, masks: Any = None) -> list[Place]:
@@ -51,23 +55,31 @@ def find_places(model: Any, masks: Any = None) -> list[Place]:
         InputError: `model` is neither, or a mask does not fit.
     """
     if isinstance(model, torch.nn.Module):
-        found = {place.name: place for place in _of_module(model)}
+        found = _of_module(model)
     elif isinstance(getattr(model, "weights", None), list):
         found = {f"layers.{i}.weight": _plain(f"layers.{i}.weight", w) for i, w in enumerate(model.weights)}
     else:
         raise InputError(f"model = {type(model).__name__}: a torch.nn.Module, or a network with a list of weights")
+    places = list(dict.fromkeys(found.values()))
     if masks is None:
-        return list(found.values())
+        return places
     if isinstance(masks, Masks):
-        stated = {name: _item(masks.layers, index) for index, name in enumerate(found)}
-        if len(masks.layers) != len(found):
-            raise InputError(f"masks = {len(masks.layers)} layers: the model has {len(found)} weights; one for each")
+        stated = {place.name: _item(masks.layers, index) for index, place in enumerate(places)}
+        if len(masks.layers) != len(places):
+            raise InputError(f"masks = {len(masks.layers)} layers: the model has {len(places)} weights; one for each")
     elif isinstance(masks, Mapping):
         stated = {str(name): _item(masks, name) for name in masks}
     else:
         kind = type(masks).__name__
         raise InputError(f"masks = {kind}: None, spinn.masks.Masks, or a dict from parameter name to mask")
     return [_with_mask(found, name, mask) for name, mask in stated.items()]
+
+
+def why_unreadable(leaf: Tensor) -> str:
+    """Why a weight has no bits to compare; empty where it has: dense, with memory, in a type that torch computes in."""
+    if leaf.device.type == "meta" or leaf.layout != torch.strided:
+        return str(leaf.device if leaf.device.type == "meta" else leaf.layout)
+    return str(leaf.dtype) if leaf.is_floating_point() and leaf.itemsize == 1 else ""
 
 
 def _item(masks: Any, key: Any) -> Callable[[], Tensor]:
@@ -87,10 +99,11 @@ def _with_mask(found: dict[str, Place], name: str, mask: Callable[[], Tensor]) -
             raise InputError(f"masks[{name!r}] = {tuple(now.shape)}: expected a tensor of shape {tuple(leaf.shape)}")
         return Weight(leaf, now.to(leaf.device), masked=False)
 
-    given = read().mask
-    if given is None or not bool(((given == 0) | (given == 1)).all()):
+    read()
+    given = _given(name, mask)
+    if not bool(((given == 0) | (given == 1)).all()):
         raise InputError(f"masks[{name!r}]: expected 0 where a weight is pruned and 1 where it is kept, nothing else")
-    return Place(name, read)
+    return Place(name, read, place.owner)
 
 
 def _given(name: str, mask: Callable[[], Any]) -> Tensor:
@@ -108,12 +121,19 @@ def _plain(name: str, tensor: Tensor) -> Place:
     return Place(name, lambda: Weight(tensor, None, masked=False))
 
 
-def _of_module(model: torch.nn.Module) -> list[Place]:
-    """A place for each parameter under its plain name: `0.weight`, however a library has renamed what is behind it."""
-    places: dict[tuple[int, str], Place] = {}
-    for path, module in model.named_modules():
+def _of_module(model: torch.nn.Module) -> dict[str, Place]:
+    """A place for each parameter under its plain name: `0.weight`, however a library has renamed what is behind it.
+
+    Tied weights have one place under all their names.
+    """
+    places: dict[tuple[int, int], Place] = {}
+    named: dict[str, Place] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
         if _is_parametrisation(path):
             continue
+        if isinstance(module, torch.jit.ScriptModule):
+            called = path or "model"
+            raise InputError(f"{called} = {type(module).__name__}: watch the module that it was scripted from")
         names = [name.removesuffix("_orig") if f"{name.removesuffix('_orig')}_mask" in module._buffers else name
                  for name, parameter in module._parameters.items() if parameter is not None]  # fmt: skip
         parametrised = [name for name, steps in getattr(module, "parametrizations", {}).items() if _masks_of(steps)]
@@ -123,8 +143,9 @@ def _of_module(model: torch.nn.Module) -> list[Place]:
             if torch.nn.parameter.is_lazy(weight.leaf):
                 raise InputError(f"{place.name}: has no shape yet; run a forward pass before it is watched")
             # tied weights are one parameter, but each of their modules may have a mask of its own
-            places.setdefault((id(weight.leaf), "" if weight.mask is None else place.name), place)
-    return list(places.values())
+            key = id(weight.leaf), 0 if weight.mask is None else id(module)
+            named[place.name] = places.setdefault(key, place)
+    return named
 
 
 def _is_parametrisation(path: str) -> bool:
@@ -139,14 +160,29 @@ def _of_tensor(name: str, module: torch.nn.Module, tensor: str) -> Place:
             return Weight(hidden, mask, masked=True)
         parametrizations: Any = module._modules.get("parametrizations", {})
         if tensor in parametrizations:  # torch.nn.utils.parametrize, which torch.ao.pruning builds on
-            mask = functools.reduce(torch.mul, _masks_of(parametrizations[tensor]))  # one after the other
-            return Weight(parametrizations[tensor].original, mask, masked=True)
+            return _parametrised(name, parametrizations[tensor])
         plain = module._parameters.get(tensor)
         if plain is None:
             raise InputError(f"{name}: the weight is gone from the model; watch the model after it is rebuilt")
         return Weight(plain, None, masked=False)
 
-    return Place(name, read)
+    return Place(name, read, module)
+
+
+def _parametrised(name: str, steps: Any) -> Weight:
+    """A weight under masks one after the other; of weight_norm its direction, which has the weight's shape."""
+    leaf = steps.original if steps.is_tensor else getattr(steps, "original1", steps.original0)
+    masks = _masks_of(steps)
+    if not masks:
+        return Weight(leaf, None, masked=False)
+    mask = functools.reduce(torch.mul, masks)
+    try:
+        return Weight(leaf, mask.expand(leaf.shape), masked=True)
+    except RuntimeError:
+        shape, stored = tuple(mask.shape), tuple(leaf.shape)
+        raise InputError(
+            f"{name}: its mask is {shape}, and what is stored of it {stored}; it cannot be watched"
+        ) from None
 
 
 def _masks_of(steps: Any) -> list[Tensor]:

@@ -5,7 +5,8 @@ Knows modules, masks and optimizers; changes none of them. Where a model keeps i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from verify.findings import Finding, Severity, Verdict
 from verify.guard import Guard, Room, inf_bits
-from verify.places import Place, find_places
+from verify.places import Place, Weight, find_places, why_unreadable
 
 
 class PruningFaultError(AssertionError):
@@ -29,23 +30,29 @@ def watch(
     """Check, while the `with` block trains `model`, that pruned weights stay pruned and masks only shrink.
 
     Each step of `optimizer` is judged when the weights have next been used, so that masks may be applied after the step
-    or by the layers themselves: after the next forward pass of `model`, at the next step, or at the end of the block,
-    whichever is first. The block's code
-    stays as it is. What is found:
+    or by the layers themselves: each weight after the next call of its module or of `model`, at the next step, or at
+    the end of the block, whichever is first. The block's code stays as it is.
+
+    A call that no hook sees is judged at the next step, when a loop that enforces masks before it, instead of after,
+    looks sound: what torch.compile made of `model` (watch the compiled module instead), torch.func.functional_call
+    under a transform or with other parameters, and functions that use a weight without its module. Modules that are
+    added inside the block are not watched. What is found:
 
     - `resurrection` (error): a pruned weight is not zero where the network uses it.
     - `non-finite` (error): a pruned weight, or the hidden one under its mask, is inf or NaN (inf · 0 is NaN).
-    - `masks-monotone` (error): a weight that was pruned is kept again by the model's own masks.
+    - `masks-monotone` (error): a weight that was pruned is kept again by its mask, at every step at which it is.
     - `gradients` (error): asked for with `gradients`, the gradient of a pruned weight is not zero at a step.
     - `hidden-weights` (note): under a mask (`weight_orig`) the pruned weights are not what they were when they were
-      pruned; losing the mask revives them.
+      pruned, nor zero; losing the mask revives them.
     - `optimizer-state` (note): the optimizer holds momentum or the like for pruned weights; a step without
       enforcement would move them. Unchecked where it keeps state that is not per weight.
     - `negative-zero` (note): pruned weights are −0.0, which a product with a mask leaves; equal to 0, not in its bits.
 
-    A finding has the layers, the most that a look counted in each, and the first step; an error also the number of
-    steps that showed it. What is only noted is looked for until a layer shows it, and counted at the end; where an
-    optimizer keeps several tensors for a weight, a step looks at one of them, in turn, and the end at all.
+    A finding has the layers, how many entries of each, the largest of them, and the first step; an error also the
+    number of steps that showed it, and the largest of all steps. Entries are counted when a layer first shows an error,
+    whenever the largest grows, and at the end; the most of these is told. What is only noted is looked for until a
+    layer shows it, and counted then and at the end; where an optimizer keeps several tensors for a weight, a step looks
+    at one of them, in turn, and the end at all.
 
     Args:
         model: A `torch.nn.Module`, or `spinn.model.Network`.
@@ -59,14 +66,15 @@ def watch(
             block itself always comes first.
 
     Raises:
-        InputError: a mask names no parameter, or has another shape or other values than 0 and 1.
+        InputError: a mask names no parameter, or has another shape or other values than 0 and 1; or the model is
+            scripted by torch.jit.
     """
     return Watch(model, optimizer, find_places(model, masks), gradients=gradients, raises=raises)
 
 
 @dataclass
 class _Seen:
-    """What one check found so far: first and last step, how many steps, and the most that one look counted.
+    """What one check found so far: first and last step, how many steps, and the most that was counted.
 
     `steps` is of errors alone.
     """
@@ -81,20 +89,24 @@ class _Seen:
 
 
 class _Hook:
-    """A module's hook that is left behind where the module is pickled or copied: a copy is not watched."""
+    """A module's hook that is left behind where the module is pickled, copied, compiled, traced or exported."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
 
     def __call__(self, *_: Any) -> None:
-        self._call()
+        traced = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if not traced:
+            self._call()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Hook, (_nothing,)
+        # takes whatever a hook is given, does nothing, and is loaded where this project is not installed
+        return getattr, (contextlib.nullcontext(), "__exit__")
 
-
-def _nothing() -> None:
-    pass
+    @property
+    def __name__(self) -> str:
+        """What torch.jit.script asks for first."""
+        raise AttributeError("torch.jit.script cannot compile the hook of verify.watch: script outside the block")
 
 
 class Watch:
@@ -107,12 +119,16 @@ class Watch:
         """How many steps of the optimizer were seen."""
         self._model, self._optimizer = model, optimizer
         self._gradients, self._raises = gradients, raises
+        unread = {place.name: why_unreadable(place.read().leaf) for place in places}
+        self._unread = {name: why for name, why in unread.items() if why}
+        places = [place for place in places if place.name not in self._unread]
         masked = any(place.read().mask is not None for place in places)
         room: Room = {}
         self._guards = [Guard(place, room, zeros_count=not masked) for place in places]
         self._zeros_left = {guard.place.name: guard.zeros for guard in self._guards if masked and guard.zeros}
         self._seen: dict[str, _Seen] = {}
-        self._due = False  # a step was taken, and not judged yet
+        self._sizes: dict[tuple[str, str], int] = {}  # bits of the largest entry of a check and layer
+        self._due: dict[Guard, None] = {}  # a step was taken, and these were not judged yet
         self._stepping = False
         self._hooks: list[Any] = []
 
@@ -123,7 +139,10 @@ class Watch:
             self._optimizer.register_step_post_hook(self._after_step),
         ]
         if isinstance(self._model, torch.nn.Module):
-            self._hooks.append(self._model.register_forward_hook(_Hook(self._judge)))
+            # the parts as well: they may be called by themselves, or through `model.forward`
+            owners = [guard.place.owner for guard in self._guards]
+            for part in dict.fromkeys([self._model, *(owner for owner in owners if owner is not None)]):
+                self._hooks.append(part.register_forward_hook(_Hook(partial(self._use, part))))
         return self
 
     def __exit__(
@@ -134,7 +153,7 @@ class Watch:
             hook.remove()
         if kind is not None:
             return  # the model may be half-way through a step
-        self._judge(thoroughly=True)
+        self._judge(self._guards, thoroughly=True)
         if self._raises and not self.verdict.holds:
             errors = [finding for finding in self.verdict.findings if finding.severity == "error"]
             raise PruningFaultError("\n".join(f"{finding.check}: {finding.message}" for finding in errors))
@@ -144,11 +163,16 @@ class Watch:
         """What was found so far."""
         findings = [_finding(check, seen, self.steps) for check, seen in self._seen.items()]
         if not any(guard.pruned for guard in self._guards):
-            findings.append(Finding("nothing-watched", "note", "no weight of the model is pruned: nothing to watch"))
+            message = "no weight that the model had when the watch began is pruned: nothing to watch"
+            findings.append(Finding("nothing-watched", "note", message))
         if self._zeros_left:
             named = ", ".join(f"{name} ({count})" for name, count in self._zeros_left.items())
             message = f"zeros of {named} are not watched, since other weights have masks; name theirs in masks"
             findings.append(Finding("nothing-watched", "note", message, data={"layers": self._zeros_left}))
+        if self._unread:
+            named = ", ".join(f"{name} ({why})" for name, why in self._unread.items())
+            message = f"{named}: not looked at, since there are no bits to compare; the other weights are"
+            findings.append(Finding("resurrection", "unchecked", message, data={"layers": self._unread}))
         if strange := self._strange_state():
             message = f"{strange}: not looked at, since it is not kept weight by weight; the weights are"
             findings.append(Finding("optimizer-state", "unchecked", message))
@@ -171,31 +195,40 @@ class Watch:
 
     def _before_step(self, *_: Any) -> None:
         self._stepping = True
-        self._judge()
+        self._judge(self._due)
         if self._gradients:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():
                 for guard in (guard for guard in self._guards if guard.pruned):
                     gradient = guard.place.read().leaf.grad
                     gradient = gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
-                    if gradient is not None and guard.largest(gradient):
-                        self._note("gradients", "error", guard, partial(guard.nonzero, gradient), False, self.steps + 1)
+                    if gradient is not None and (size := guard.largest(gradient)):
+                        wrong = partial(guard.nonzero, gradient)
+                        self._note("gradients", "error", guard, wrong, size, step=self.steps + 1)
 
     def _after_step(self, *_: Any) -> None:
         self.steps += self._stepping  # once, where a step calls that of the class below it
         self._stepping = False
-        self._due = True
+        self._due = dict.fromkeys(self._guards)
 
-    def _judge(self, *, thoroughly: bool = False) -> None:
-        """Look at everything once, if a step was taken since; `thoroughly` counts again what was found before."""
-        if not self._due and not thoroughly:
-            return
-        self._due = False
-        with torch.no_grad():
-            for guard in self._guards:
-                self._look(guard, thoroughly)
+    def _use(self, module: torch.nn.Module) -> None:
+        """Judge what `module` was just used with, unless others stood in for its weights."""
+        if self._due:
+            used = (guard for guard in self._due if module in (self._model, guard.place.owner))
+            self._judge(used, in_use=True)
 
-    def _look(self, guard: Guard, thoroughly: bool) -> None:
-        weight = guard.place.read()
+    def _judge(self, guards: Iterable[Guard], *, in_use: bool = False, thoroughly: bool = False) -> None:
+        """Look at each once; `thoroughly` counts again what was found before."""
+        # not in inference mode, whose tensors could not be written to by the next look
+        with torch.inference_mode(False), torch.no_grad():
+            for guard in list(guards):
+                weight = guard.place.read()
+                if in_use and weight.leaf is not guard.leaf:
+                    continue  # torch.func.functional_call: the step stays to be judged
+                guard.leaf = weight.leaf
+                self._due.pop(guard, None)
+                self._look(guard, weight, thoroughly)
+
+    def _look(self, guard: Guard, weight: Weight, thoroughly: bool) -> None:
         grown = guard.shrink(weight)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
@@ -210,18 +243,28 @@ class Watch:
             return
         moved = weight.masked and (known or guard.has_moved(weight.leaf))
         if moved and not known:
-            self._note("hidden-weights", "note", guard, partial(guard.moved, weight.leaf), thoroughly)
+            self._hidden(guard, weight.leaf)
         largest = guard.largest_before if weight.masked and not moved else guard.largest(weight.leaf)
         if largest and largest >= inf_bits(weight.leaf.dtype):
             pruned = guard.of(weight.leaf)
             self._enter("non-finite", "error", guard.place.name, int((~torch.isfinite(pruned)).sum()))
         if largest and not weight.masked:
-            self._note("resurrection", "error", guard, partial(guard.nonzero, weight.leaf), thoroughly)
+            wrong = partial(guard.nonzero, weight.leaf)
+            self._note("resurrection", "error", guard, wrong, largest, thoroughly=thoroughly)
         for kept in state:
-            if guard.largest(kept):
-                self._note("optimizer-state", "note", guard, partial(guard.nonzero, kept), thoroughly)
+            if size := guard.largest(kept):
+                wrong = partial(guard.nonzero, kept)
+                self._note("optimizer-state", "note", guard, wrong, size, thoroughly=thoroughly)
         if not weight.masked and (thoroughly or self.steps == 1):
             self._zeros(guard, weight.leaf)
+
+    def _hidden(self, guard: Guard, leaf: Tensor) -> None:
+        """Count what moved under a mask, for the first time or at the end; what moved to zero is settled."""
+        moved = guard.moved(leaf)
+        if moved.numel():
+            self._enter("hidden-weights", "note", guard.place.name, moved.numel(), _largest(moved))
+        else:
+            guard.settle(leaf)
 
     def _state(self, leaf: Tensor) -> list[Tensor]:
         """What the optimizer keeps for each entry of a weight."""
@@ -241,17 +284,23 @@ class Watch:
         severity: Severity,
         guard: Guard,
         wrong: Callable[[], Tensor],
-        thoroughly: bool,
+        size: int,
+        *,
+        thoroughly: bool = False,
         step: int | None = None,
     ) -> None:
-        """Count the `wrong` entries when a layer first has some, and at the end; in between, only that it goes on."""
+        """Count the `wrong` entries when a layer first has some, when the largest grows (`size`, bits), and at the end.
+
+        In between, only that it goes on.
+        """
         name = guard.place.name
-        if self._has(check, guard) and not thoroughly:
+        most = self._sizes.get((check, name), 0)
+        if size <= most and not thoroughly:
             self._enter(check, severity, name, 0, step=step)
             return
+        self._sizes[check, name] = max(size, most)
         entries = wrong()
-        finite = entries[torch.isfinite(entries)].abs()
-        self._enter(check, severity, name, entries.numel(), float(finite.max()) if finite.numel() else 0.0, step)
+        self._enter(check, severity, name, entries.numel(), _largest(entries), step)
 
     def _has(self, check: str, guard: Guard) -> bool:
         seen = self._seen.get(check)
@@ -267,6 +316,12 @@ class Watch:
         seen.layers[name] = max(count, seen.layers.get(name, 0))
         seen.count = sum(seen.layers.values())
         seen.largest = max(seen.largest, largest)
+
+
+def _largest(entries: Tensor) -> float:
+    """The largest finite magnitude."""
+    finite = entries[torch.isfinite(entries)].abs()
+    return float(finite.max()) if finite.numel() else 0.0
 
 
 _SENTENCES: dict[str, Callable[[int, str], str]] = {
@@ -303,10 +358,13 @@ def _finding(check: str, seen: _Seen, steps: int) -> Finding:
     size = f"{seen.largest:.3g}"
     where = ", ".join(seen.layers)
     data = {"count": seen.count, "layers": dict(seen.layers), "first_step": seen.first_step, "largest": size}
-    if seen.severity == "note":
+    if seen.severity != "note":
+        data["steps"] = seen.steps
+    if not seen.first_step:
+        when = "before the first step"
+    elif seen.severity == "note":
         when = f"first seen at step {seen.first_step}"
     else:
         first = f"from step {seen.first_step} on" if seen.steps > 1 else f"at step {seen.first_step}"
         when = f"{first}, {seen.steps} of {steps} steps"
-        data["steps"] = seen.steps
     return Finding(check, seen.severity, f"{_SENTENCES[check](seen.count, size)} ({where}; {when})", data=data)

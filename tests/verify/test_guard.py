@@ -95,3 +95,29 @@ def test_a_mask_that_comes_back_in_another_layout_or_type_is_read_again() -> Non
     for kept in (grown.bool(), grown.double(), grown.mT.contiguous().mT, grown):
         assert guard.shrink(Weight(stored.leaf, mask, masked=False)) == 0
         assert guard.shrink(Weight(stored.leaf, kept, masked=False)) == 1
+
+
+def test_masks_that_are_slices_of_one_vector_are_compared_wherever_they_begin() -> None:
+    """Eight bytes at a time where they begin so, one by one where not: equal is equal, and a change is seen."""
+    flat = torch.tensor([True] * 4 + [False] * 20)
+    for begin in range(9):
+        mask = flat[begin : begin + 8]
+        weight = Weight(torch.zeros(8), mask, masked=False)
+        guard = Guard(Place("weight", lambda weight=weight: weight), {}, zeros_count=False)
+        assert guard.shrink(weight) == 0
+        assert guard.shrink(weight) == 0
+        grown = flat.clone()
+        grown[begin + 7] = True
+        assert guard.shrink(Weight(weight.leaf, grown[begin : begin + 8], masked=False)) == 1
+
+
+def test_what_moved_to_zero_under_a_mask_is_compared_with_zero_from_then_on() -> None:
+    """It has nothing to come back with; what moves from there has."""
+    guard, weight = guarded(torch.tensor([2.0, 3.0, 1.0]), torch.tensor([0.0, 0.0, 1.0]), masked=True)
+    weight.leaf[0] = 0
+    assert guard.has_moved(weight.leaf)
+    assert guard.moved(weight.leaf).tolist() == []
+    guard.settle(weight.leaf)
+    assert guard.is_quiet(weight, [])
+    weight.leaf[0] = 2
+    assert guard.moved(weight.leaf).tolist() == [2]

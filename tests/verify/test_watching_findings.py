@@ -115,7 +115,7 @@ def test_non_finite() -> None:
 
 
 def test_masks_that_grow() -> None:
-    """Told once for each change, and what came back stays watched."""
+    """At each step at which the mask keeps what was pruned; and what came back stays watched."""
     model = Model()
     with verify.watch(model, still(model), model.masks, raises=False) as watched:
         take_steps(watched, model, nothing, lambda: put(model.masks["b"], 1, 1), nothing)
@@ -123,8 +123,8 @@ def test_masks_that_grow() -> None:
         "masks-monotone",
         "error",
         "2 weights that were pruned are kept again: prune among the weights that are still active, and hand masks "
-        "from stage to stage (b; at step 2, 1 of 3 steps)",
-        data={"count": 2, "layers": {"b": 2}, "first_step": 2, "steps": 1, "largest": "0"},
+        "from stage to stage (b; from step 2 on, 2 of 3 steps)",
+        data={"count": 2, "layers": {"b": 2}, "first_step": 2, "steps": 2, "largest": "0"},
     )
     with verify.watch(model, still(model), model.masks, raises=False) as watched:
         put(model.masks["b"], 0, 0)
@@ -159,9 +159,9 @@ def test_gradients() -> None:
         assert only(watched) == Finding(
             "gradients",
             "error",
-            "gradients of 1 pruned weights are not zero at the step; the largest is 4: clear them before clipping "
+            "gradients of 2 pruned weights are not zero at the step; the largest is 8: clear them before clipping "
             "(b; from step 2 on, 2 of 3 steps)",
-            data={"count": 1, "layers": {"b": 1}, "first_step": 2, "steps": 2, "largest": "4"},
+            data={"count": 2, "layers": {"b": 2}, "first_step": 2, "steps": 2, "largest": "8"},
         )
 
 
@@ -375,6 +375,54 @@ def test_of_several_tensors_of_state_a_step_looks_at_one_in_turn_and_the_end_at_
             put(state[last], 1.0, 2.0)
         assert (only(watched).check, only(watched).data["count"]) == ("optimizer-state", 2)
         state[last].zero_()
+
+
+def test_the_largest_is_that_of_all_steps_and_entries_are_counted_when_it_grows() -> None:
+    """Also where it is gone at the end; more entries that are no larger are counted at the end alone."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, 1e-9), lambda: put(model.b, -7, 7))
+        assert (only(watched).data["count"], only(watched).data["largest"]) == (2, "7")
+        take_steps(watched, model, lambda: put(model.b, 7, 0), lambda: put(model.b, 0, 0))
+    assert only(watched).data == {"count": 2, "layers": {"b": 2}, "first_step": 1, "steps": 3, "largest": "7"}
+
+
+def test_a_mask_that_shrinks_again_is_no_longer_grown() -> None:
+    """The steps are those at which it kept what had been pruned."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.masks["b"], 1, 0), nothing, lambda: put(model.masks["b"], 0, 0))
+    assert (only(watched).check, only(watched).data["first_step"], only(watched).data["steps"]) == (
+        "masks-monotone",
+        1,
+        2,
+    )
+
+
+def test_what_moved_to_zero_under_its_mask_is_not_hidden() -> None:
+    """Nothing comes back from there: only what is not zero counts, and what moves later does."""
+    model = Model()
+    put(model.b, 5, 6)
+    for name in MASKS:
+        prune.custom_from_mask(model, name, model.masks[name])
+    with verify.watch(model, still(model)) as watched:
+        take_steps(watched, model, lambda: put(model.b_orig, 0, 0), nothing)  # type: ignore[arg-type]
+        assert watched.verdict.findings == ()
+        take_steps(watched, model, lambda: put(model.b_orig, 0, 2))  # type: ignore[arg-type]
+    assert only(watched).data == {"count": 1, "layers": {"b": 1}, "first_step": 3, "largest": "2"}
+
+
+def test_what_is_found_where_no_step_was_taken_is_before_the_first() -> None:
+    """An edit by hand, of weights or of their sign."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        put(model.a, 8)
+        put(model.b, -0.0)
+    assert [finding.message.rpartition(" (")[2] for finding in watched.verdict.findings] == [
+        "a; before the first step)",
+        "b; before the first step)",
+        "the optimizer took no step",
+    ]
 
 
 # --- when it looks ---------------------------------------------------------------------------------------------------

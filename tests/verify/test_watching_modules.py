@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize, prune
 import verify
 from spinn.errors import InputError
 from verify import strategies
+from verify.places import find_places
 
 
 def checks(watched: verify.watching.Watch) -> dict[str, str]:
@@ -320,6 +321,7 @@ def test_a_watched_model_can_be_saved_and_copied_whole() -> None:
         train(model, optimizer, torch.randn(4, 8), steps=1)
         stream = io.BytesIO()
         torch.save(model, stream)
+        assert b"verify" not in stream.getvalue()  # it is loaded where this project is not installed
         stream.seek(0)
         for twin in (torch.load(stream, weights_only=False), copy.deepcopy(model)):
             assert twin(torch.zeros(1, 8)).shape == (1, 1)
@@ -369,3 +371,122 @@ def test_a_mask_written_behind_torchs_back_is_found_at_the_end() -> None:
         model.get_buffer("weight_mask").data[0, 1] = 1.0
     (finding,) = (finding for finding in watched.verdict.findings if finding.check == "masks-monotone")
     assert (finding.data["count"], finding.data["first_step"]) == (1, 3)
+
+
+def test_a_mask_that_is_the_same_along_a_dimension_is_watched_in_full() -> None:
+    """A parametrization multiplies (16, 1) with (16, 8): each of the row's weights is pruned."""
+    model = nn.Linear(8, 16)
+    mask = (torch.arange(16) % 2).float()[:, None]
+    parametrize.register_parametrization(model, "weight", Masking(mask))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer, torch.randn(4, 8))
+        assert checks(watched) == {}
+        mask.fill_(1.0)
+        train(model, optimizer, torch.randn(4, 8))
+    (grown,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
+    assert (grown.check, grown.data["count"]) == ("masks-monotone", 64)
+
+
+def test_a_mask_after_weight_norm_is_watched() -> None:
+    """What lies under it is the direction, which has the weight's shape."""
+    model = nn.Linear(8, 16)
+    nn.utils.parametrizations.weight_norm(model)
+    mask = torch.ones(16, 8)
+    mask[:, :3] = 0
+    parametrize.register_parametrization(model, "weight", Masking(mask))
+    optimizer = torch.optim.Adam(model.parameters())
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer, torch.randn(4, 8))
+        assert "error" not in checks(watched).values()
+        mask[0, 0] = 1.0
+        train(model, optimizer, torch.randn(4, 8))
+    assert checks(watched)["masks-monotone"] == "error"
+
+
+def test_a_parametrization_without_masks_may_come_inside_the_block() -> None:
+    """Zeros of a weight stay watched where weight_norm takes it apart: a direction of zero gives a weight of zero."""
+    model = nn.Linear(4, 2)
+    model.weight.data[:, 0] = 0.0
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    with verify.watch(model, optimizer) as watched:
+        nn.utils.parametrizations.weight_norm(model)
+        train(model, optimizer, torch.randn(4, 4))
+    assert watched.verdict.holds
+
+
+def test_a_mask_of_another_shape_than_what_is_stored_is_refused() -> None:
+    """By the weight's name and both shapes."""
+    model = nn.Linear(4, 2)
+    parametrize.register_parametrization(model, "weight", Masking(torch.ones(3, 1, 4)), unsafe=True)
+    with pytest.raises(
+        InputError, match=r"^weight: its mask is \(3, 1, 4\), and what is stored of it \(2, 4\); it can"
+    ):
+        verify.watch(model, torch.optim.SGD(model.parameters(), 0.1))
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "out.weight"])
+def test_a_mask_of_tied_weights_may_have_any_of_their_names(name: str) -> None:
+    """And is told by the one that was given."""
+    model = Tied()
+    optimizer = torch.optim.Adam(model.parameters())
+    mask = torch.ones(20, 8)
+    mask[:10] = model.embedding.weight.data[:10] = 0.0
+    with verify.watch(model, optimizer, {name: mask}, raises=False) as watched:
+        train(model, optimizer, torch.arange(20))
+    assert watched.verdict.findings[0].data["layers"] == {name: 80}
+
+
+def test_a_module_that_is_used_twice_is_one() -> None:
+    """Under either of its names, with a mask of its own too."""
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    optimizer = torch.optim.Adam(model.parameters())
+    mask = torch.eye(4)
+    layer.weight.data.mul_(mask)
+    for masks in (None, {"0.weight": mask}, {"2.weight": mask}):
+        layer.weight.data.mul_(mask)
+        with verify.watch(model, optimizer, masks, raises=False) as watched:
+            train(model, optimizer, torch.randn(5, 4), steps=1)
+        assert watched.verdict.findings[0].data["count"] == 12
+    prune.custom_from_mask(layer, "weight", mask)
+    assert [place.name for place in find_places(model)] == ["0.bias", "0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "why"),
+    [
+        (torch.zeros(4, 4, device="meta"), "meta"),
+        (torch.zeros(4, 4).to(torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+        (torch.eye(4).to_sparse_coo(), "torch.sparse_coo"),
+    ],
+    ids=["meta", "float8", "sparse"],
+)
+def test_weights_without_bits_to_compare_are_unchecked(weight: torch.Tensor, why: str) -> None:
+    """Named, with the reason; the others are watched, and a mask of one changes nothing."""
+    model = nn.Linear(4, 2)
+    model.register_parameter("strange", nn.Parameter(weight, requires_grad=False))
+    optimizer = torch.optim.SGD([model.weight], 0.1)
+    mask = torch.ones(2, 4)
+    mask[0] = 0
+    for masks in ({"weight": mask}, {"weight": mask, "strange": torch.eye(4)}):
+        model.weight.data[0] = 0.0
+        with verify.watch(model, optimizer, masks, raises=False) as watched:
+            train(model, optimizer, torch.randn(3, 4), steps=1)
+        unchecked = [finding for finding in watched.verdict.findings if finding.severity == "unchecked"]
+        assert [finding.data["layers"] for finding in unchecked] == [{"strange": why}] * len(unchecked)
+        assert [finding.data["count"] for finding in watched.verdict.findings if finding.severity == "error"] == [4]
+    with verify.watch(model, optimizer) as watched:
+        pass
+    assert f"strange ({why}): not looked at" in " ".join(finding.message for finding in watched.verdict.findings)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # it is still in use
+def test_a_scripted_module_is_refused() -> None:
+    """Its parameters are out of reach; so is the part of a model that is one."""
+    scripted = torch.jit.script(nn.Linear(4, 2))
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], 0.1)
+    with pytest.raises(InputError, match=r"^model = RecursiveScriptModule: watch the module that it was scripted from"):
+        verify.watch(scripted, optimizer)
+    with pytest.raises(InputError, match=r"^0 = RecursiveScriptModule: watch the module"):
+        verify.watch(nn.Sequential(scripted), optimizer)
