@@ -97,7 +97,7 @@ def read(path: Path) -> Checkpoint:
         return _decode(layers, tensors)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such checkpoint; it was deleted, or the run did not get this far") from None
-    except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: not a readable checkpoint ({error}); roll back to an earlier stage") from None
 
 

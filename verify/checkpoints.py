@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Rational
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spinn.errors import InputError
-from verify.counts import counts, refuse_ratios, sparsity
+from verify.counts import counts, exact_ratios, sparsity
 from verify.findings import Finding, Severity, Verdict
 from verify.stages import Stage, Weight, stages_of
 from verify.state_files import State, as_state, read_state
@@ -24,7 +25,7 @@ THIN = 0.01  # a layer that keeps less than this share of its weights is worth a
 
 
 def audit_files(
-    paths: Sequence[Path], ratios: Sequence[str] | None = None, ignored_layers: Sequence[str] = ()
+    paths: Sequence[Path], ratios: Sequence[str | Rational] | None = None, ignored_layers: Sequence[str] = ()
 ) -> Verdict:
     """Audit state dict files, the dense network's first, then one for each stage.
 
@@ -41,7 +42,7 @@ def audit_files(
 
 def audit_states(
     states: Sequence[Mapping[str, Any]],
-    ratios: Sequence[str] | None = None,
+    ratios: Sequence[str | Rational] | None = None,
     names: Sequence[str] | None = None,
     ignored_layers: Sequence[str] = (),
 ) -> Verdict:
@@ -53,9 +54,11 @@ def audit_states(
             parametrizations with masks are understood; a buffer does not show that the network multiplies with it, so
             that what is not zero under it is unchecked. Where any state has masks, only what they belong to is
             prunable; otherwise all tensors with at least two dimensions are.
-        ratios: The share of the still active weights that each stage should have pruned, as decimal strings.
+        ratios: The share of the still active weights that each stage should have pruned, exactly: decimal strings or
+            fractions. A binary float is refused, since it is not the decimal that it is written as.
         names: What messages call the states.
-        ignored_layers: Names of tensors or modules that are not pruned on purpose, with `*` for any part of a name.
+        ignored_layers: Names of tensors or modules that are not pruned on purpose, with `*` for any part of a name;
+            inf in them is a note.
 
     Returns:
         Findings of the checks counts, masks-monotone, resurrection, hidden-weights, nothing-pruned, collapsed-layer,
@@ -70,14 +73,18 @@ def audit_states(
 
 
 def _audit(
-    states: Sequence[State], ratios: Sequence[str] | None, names: Sequence[str], ignored_layers: Sequence[str]
+    states: Sequence[State],
+    ratios: Sequence[str | Rational] | None,
+    names: Sequence[str],
+    ignored_layers: Sequence[str],
 ) -> Verdict:
     if len(states) < 2:
         raise InputError(f"states = {len(states)}: expected the dense network and at least one stage")
+    if isinstance(ignored_layers, str):
+        raise InputError(f"ignored_layers = {ignored_layers!r}: expected a list such as ['head']")
     stages, tied = stages_of(states, names, ignored_layers)
-    if ratios is not None:
-        refuse_ratios(ratios, len(stages) - 1)
-    return Verdict(tuple(_findings(stages, tied, ratios)))
+    exact = None if ratios is None else exact_ratios(ratios, len(stages) - 1)
+    return Verdict(tuple(_findings(stages, tied, exact)))
 
 
 def _findings(stages: Sequence[Stage], tied: Mapping[str, str], ratios: Sequence[str] | None) -> Iterator[Finding]:
@@ -279,6 +286,13 @@ def _numbers(stage: Stage) -> Iterator[Finding]:
         count, where = sum(stage.wild.values()), ", ".join(stage.wild)
         data = {"stage": stage.number, "count": count, "layers": dict(stage.wild)}
         yield Finding("non-finite", "error", f"{stage.name}: {count} entries are inf or NaN ({where})", data=data)
+    if stage.infinite:
+        count, where = sum(stage.infinite.values()), ", ".join(stage.infinite)
+        message = (
+            f"{stage.name}: {count} entries are inf where that may be meant: in masks that are added, in observers"
+        )
+        data = {"stage": stage.number, "count": count, "layers": dict(stage.infinite)}
+        yield Finding("non-finite", "note", f"{message} that have seen nothing, or ignored ({where})", data=data)
     negative = {
         name: int((_signbit(weight.used) & (weight.used == 0)).sum())
         for name, weight in stage.weights.items()
@@ -287,6 +301,10 @@ def _numbers(stage: Stage) -> Iterator[Finding]:
     if stage.number and sum(negative.values()):
         message = f"{stage.name}: {sum(negative.values())} zeros are −0.0, which a product with a mask leaves"
         yield _layered("negative-zero", "note", message, stage, negative)
+    beside = {name: weight.beside for name, weight in stage.weights.items()}
+    if sum(beside.values()):
+        message = f"{stage.name}: {sum(beside.values())} weights that masks keep are zero, which they were not in the"
+        yield _layered("sparsity", "note", f"{message} dense network; they count as pruned", stage, beside)
     zeros = {name: int((weight.used == 0).sum()) for name, weight in stage.weights.items() if not weight.stated}
     if not stage.number and sum(zeros.values()):
         message = f"{stage.name}: {sum(zeros.values())} weights of the dense network are zero; they count as kept"

@@ -1,7 +1,9 @@
 """Ways to turn stage ratios into counts: the ledger's, others that are sound, and mistakes that have been made.
 
-A verifier that compares counts has to say by which of these it counts. All work on integers, apart from the two that
-say what a product in floating point gives, since that is how torch.nn.utils.prune and `int(ratio * count)` round.
+A verifier that compares counts has to say by which of these it counts. All work on integers, apart from those that say
+what a product in floating point gives, since that is how torch.nn.utils.prune, `int(ratio * count)` and
+`int((1 - ratio) * count)` round. What goes and what is kept round alike in integers (up here is down there), but for
+ties, and not in floating point: (1 - .9) * 100 is a little less than 10 there.
 """
 
 from __future__ import annotations
@@ -25,6 +27,13 @@ _ROUNDINGS: dict[str, Rounding] = {
     "half up": lambda share, count: math.floor(share * count + Fraction(1, 2)),
     "half to even after a product in floating point": lambda share, count: round(float(share) * count),
     "down after a product in floating point": lambda share, count: math.floor(float(share) * count),
+    "half to even on the kept side": lambda share, count: count - half_to_even(1 - share, count),
+    "half to even on the kept side after a product in floating point": lambda share, count: (
+        count - round((1 - float(share)) * count)
+    ),
+    "down on the kept side after a product in floating point": lambda share, count: (
+        count - math.floor((1 - float(share)) * count)
+    ),
 }
 # A quantile of `count` magnitudes lies at the place share · (count − 1), between two of them (numpy.quantile and
 # torch.quantile interpolate); a loop prunes what is `<=` or `<` it.
@@ -35,7 +44,12 @@ _QUANTILES: dict[str, Rounding] = {
     "cut at the quantile of what is active, which stays": lambda share, count: math.ceil(share * (count - 1)),
 }
 # Of the share that should be left after all stages so far, taken of all weights at once.
-_ONCE = ("half to even", "down", "up")
+_ONCE = ("half to even", "down", "up", "half to even on the kept side")
+# The same in floating point: the share that should be left is a product of 1 − ratio, rounded at each.
+_ONCE_IN_FLOATS: dict[str, Callable[[float], int]] = {
+    "half to even on the kept side after a product in floating point": round,
+    "down on the kept side after a product in floating point": math.floor,
+}
 
 
 def ledger_of(active: int, ratios: Sequence[str]) -> list[int]:
@@ -56,6 +70,7 @@ def sound(active: int, ratios: Sequence[str]) -> dict[str, list[int]]:
     """
     staged = {f"rounded {words} at each stage": rounding for words, rounding in _ROUNDINGS.items()}
     once = {_once_name(words): _at_once(active, ratios, _ROUNDINGS[words]) for words in _ONCE}
+    once |= {_once_name(words): _at_once_in_floats(active, ratios, kept) for words, kept in _ONCE_IN_FLOATS.items()}
     return {name: _staged(active, ratios, rounding) for name, rounding in staged.items()} | once | {
         name: _staged(active, ratios, rounding) for name, rounding in _QUANTILES.items()
     }  # fmt: skip
@@ -101,3 +116,8 @@ def _once_name(words: str) -> str:
 
 def _at_once(active: int, ratios: Sequence[str], count: Rounding) -> list[int]:
     return [active - count(share, active) for share in gone_by(ratios)]
+
+
+def _at_once_in_floats(active: int, ratios: Sequence[str], kept: Callable[[float], int]) -> list[int]:
+    left = accumulate((1 - float(Fraction(text)) for text in ratios), lambda a, b: a * b)
+    return [kept(active * share) for share in left]

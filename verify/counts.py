@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,20 @@ class Step:
         return dimensions(self.before, self.after) or []
 
 
-def refuse_ratios(ratios: Sequence[str], stages: int) -> None:
-    """Refuse ratios that are no shares, or not one for each stage.
+def exact_ratios(ratios: Sequence[str | Rational], stages: int) -> list[str]:
+    """Ratios as they are written; refuses what is no exact share, and not one for each stage.
 
     Raises:
         InputError: with what was given.
     """
+    if isinstance(ratios, str):
+        raise InputError(f"ratios = {ratios!r:.400}: expected a list such as ['.30', '.30']")
+    for ratio in ratios:
+        if not isinstance(ratio, str | Rational):
+            kind = type(ratio).__name__
+            raise InputError(
+                f"ratios, {ratio!r:.400} = {kind}: expected exact ones, '0.30' or fractions.Fraction(3, 10)"
+            )
     written = [str(ratio).strip() for ratio in ratios]
     given = f"ratios = {','.join(written):.400}"
     if len(ratios) != stages:
@@ -57,6 +66,7 @@ def refuse_ratios(ratios: Sequence[str], stages: int) -> None:
         raise InputError(f"{given}: decimals such as 0.30, or quotients such as 3/10")
     if not all(0 <= Fraction(text) < 1 for text in written):
         raise InputError(f"{given}: each is at least 0 and below 1; write 30 % as 0.30")
+    return [str(ratio) for ratio in ratios]
 
 
 def sparsity(dense: Stage, stage: Stage) -> Finding:
@@ -148,6 +158,10 @@ def _convention(stages: Sequence[Stage], ratios: Sequence[str]) -> str | None:
         gone = [[count - stage.weights[name].idle for name, count in stage.kept.items()] for stage in stages]
         named = _of_weights(gone, ratios)
         named = None if named is None else f"{named}, zeros of the dense network counted as pruned"
+    if named is None and any(weight.beside for stage in stages for weight in stage.weights.values()):
+        masks = [[count + stage.weights[name].beside for name, count in stage.kept.items()] for stage in stages]
+        named = _of_weights(masks, ratios)
+        named = None if named is None else f"{named}, zeros beside the masks counted as kept"
     return named or _of_units(_masks(stages), ratios)
 
 

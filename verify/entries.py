@@ -17,11 +17,13 @@ from os.path import commonprefix
 import numpy as np
 
 from spinn.errors import InputError
+from verify.infinities import is_added
 from verify.state_files import State
 
 _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # torch.nn.DataParallel and AveragedModel, torch.compile
 _AVERAGED = "n_averaged"  # how many states an AveragedModel is the mean of, beside its `module.`
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", _AVERAGED)
+_MASKED_OUT = -1e4  # what is added to keep attention away is this or less, down to −inf; no weight is
 _PARAMETRISED = re.compile(r"^(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d*)$")
 
 Arrays = Mapping[str, np.ndarray]
@@ -51,7 +53,7 @@ class Entries:
         name: What messages call the state.
         entries: Name of the parameter → entry.
         others: Parameters that belong to an entry and are never pruned: magnitudes of weight_norm.
-        wild: Key of a tensor → how many of its entries are inf or NaN.
+        buffers: All other tensors by name: statistics, masks, magnitudes, integers.
         aliases: Name → an earlier name of the same storage.
         orphans: Names of parameters that are stored as `<name>_orig` without a mask.
         skipped: Entries that are no tensors.
@@ -61,7 +63,7 @@ class Entries:
     name: str
     entries: dict[str, Entry]
     others: int = 0
-    wild: dict[str, int] = field(default_factory=dict)
+    buffers: dict[str, np.ndarray] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -75,6 +77,22 @@ class Entries:
             entries[home] = _union(entries[home], entry) if home in entries else entry
         return replace(self, entries=entries)
 
+    def as_in(self, dense: Entries) -> Entries:
+        """The same where what is called a mask is a parameter if it is one in the dense network, and only then.
+
+        A parameter of which nothing is left looks like a mask of zeros, and a mask that is learned from ones on like a
+        parameter later.
+        """
+        strangers = {name for name in self.entries if is_mask_by_name(name) and name not in dense.entries}
+        found = {name for name in self.buffers if is_mask_by_name(name) and name in dense.entries}
+        kept = {name: entry for name, entry in self.entries.items() if name not in strangers}
+        rest = {name: tensor for name, tensor in self.buffers.items() if name not in found}
+        return replace(
+            self,
+            entries=kept | {name: Entry(name, self.buffers[name]) for name in found},
+            buffers=rest | {name: self.entries[name].tensor for name in strangers},
+        )
+
     def without(self, prefix: str | None) -> Entries:
         """The same with a prefix, if there is one, taken off the names of all parameters."""
         if prefix is None:
@@ -82,6 +100,7 @@ class Entries:
         return replace(
             self,
             entries={name.removeprefix(prefix): entry for name, entry in self.entries.items()},
+            buffers={name.removeprefix(prefix): tensor for name, tensor in self.buffers.items()},
             aliases={name.removeprefix(prefix): first.removeprefix(prefix) for name, first in self.aliases.items()},
             orphans=tuple(name.removeprefix(prefix) for name in self.orphans),
         )
@@ -104,7 +123,7 @@ def entries_of(name: str, state: State) -> Entries:
         name,
         entries,
         others=sum(tensors[key].size for key in names if _is_magnitude(key, tensors)),
-        wild=_wild(tensors),
+        buffers={plain: tensor for key, tensor in tensors.items() if (plain := names.get(key, key)) not in entries},
         aliases={names[key]: names[first] for key, first in aliases.items() if {key, first} <= set(names)},
         orphans=tuple(plain for plain, entry in entries.items() if _is_orphan(plain, entry, tensors)),
         skipped=state.skipped,
@@ -122,13 +141,6 @@ def _prefix(tensors: Iterable[str]) -> str:
     names = [key for key in tensors if not key.endswith(_AVERAGED)]
     common = commonprefix(names)  # noqa: RUF071 - compares letters, but the pattern ends at a dot
     return common.removesuffix(_WRAPPERS.sub("", common))
-
-
-def _wild(tensors: Arrays) -> dict[str, int]:
-    """Entries that are not finite, of whatever a network computes with; attention masks are −inf on purpose."""
-    looked_at = [key for key, tensor in tensors.items() if _is_number(tensor) and not _is_mask_by_name(key)]
-    counts = {key: int(np.count_nonzero(~np.isfinite(tensors[key]))) for key in looked_at}
-    return {key: count for key, count in counts.items() if count}
 
 
 def _union(one: Entry, other: Entry) -> Entry:
@@ -188,13 +200,19 @@ def _is_number(tensor: np.ndarray) -> bool:
     return bool(np.issubdtype(tensor.dtype, np.inexact))
 
 
-def _is_mask_by_name(key: str) -> bool:
+def is_mask_by_name(key: str) -> bool:
+    """Whether a tensor is called a mask."""
     return key.rpartition(".")[2] == "mask" or key.endswith("_mask")
+
+
+def _is_mask(tensor: np.ndarray) -> bool:
+    """Whether the values of a tensor are those of a mask: 0 and 1, or some that keep attention away."""
+    return _is_binary(tensor) or bool((np.real(tensor) <= _MASKED_OUT).any())
 
 
 def _is_beside(key: str, tensors: Arrays) -> bool:
     """Buffers: running statistics, masks that are no weight's, and the vectors of spectral_norm."""
-    if key.endswith(_BUFFERS) or _is_mask_by_name(key):
+    if key.endswith(_BUFFERS) or (is_mask_by_name(key) and _is_mask(tensors[key])) or is_added(tensors[key]):
         return True
     if key.endswith(("_u", "_v")):
         return ".parametrizations." in f".{key}" or f"{key[:-2]}_orig" in tensors

@@ -2,7 +2,8 @@
 
 Knows how libraries name masks and parametrised weights; judges nothing. Prunable are the tensors that have a mask in
 any of the states, or where there are no masks at all, the floating-point tensors with at least two dimensions. A state
-without masks has them by its zeros, apart from those that the dense network had already.
+without masks has them by its zeros, apart from those that the dense network had already; a state with masks has them by
+its zeros, too, where these are too many for chance.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from itertools import accumulate
 import numpy as np
 
 from spinn.errors import InputError
-from verify.entries import Entries, Entry, entries_of
+from verify.entries import Entries, Entry, entries_of, is_mask_by_name
+from verify.infinities import faults_and_notes
 from verify.state_files import State
+
+# Zeros of a stage beside its masks that are more than chance: of trained weights hardly one in a million is zero.
+MANY = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Weight:
         proven: Whether the file shows that the network multiplies `stored` with its mask, or only that it may.
         known: Whether the file can say what is kept: not where a parametrization left its mask out.
         idle: Entries that are zero here and in the dense network, by no mask; they count as kept.
+        beside: Entries that the stated mask keeps and that are zero, but were not in the dense network; they count as
+            pruned.
     """
 
     used: np.ndarray
@@ -41,6 +48,7 @@ class Weight:
     proven: bool = True
     known: bool = True
     idle: int = 0
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class Stage:
         weights: Its prunable tensors by the name of the parameter, `0.weight`.
         others: How many parameters it has that are not prunable.
         spared: Tensors with at least two dimensions that are not prunable, or ignored.
-        wild: Tensor → entries that are inf or NaN.
+        wild: Tensor → entries that are inf or NaN, which is a fault.
+        infinite: Tensor → entries that are inf, which may be meant.
         unmasked: Parametrised tensors whose mask, if it is one, is not in the file.
         lost: Tensors of torch.nn.utils.prune whose mask is gone.
         skipped: Entries of the state that are no tensors.
@@ -66,6 +75,7 @@ class Stage:
     others: int
     spared: tuple[str, ...] = ()
     wild: dict[str, int] = field(default_factory=dict)
+    infinite: dict[str, int] = field(default_factory=dict)
     unmasked: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -100,17 +110,19 @@ def stages_of(
     """
     read = [entries_of(name, state) for name, state in zip(names, states, strict=True)]
     read = _alike(read)
+    read = [read[0], *(entries.as_in(read[0]) for entries in read[1:])]
     tied = _tied(read)
     read = [entries.merged(tied) for entries in read]
     ignored = _ignored(read, ignored_layers)
     prunable = _prunable(read) - ignored
-    origin = {name: entry.tensor for name, entry in read[0].entries.items() if entry.mask is None}
+    dense = read[0].entries
+    many = _are_many(read[1:], prunable, dense)
     stages = []
     for number, entries in enumerate(read):
-        weights = dict(_weights(entries, prunable, origin if number else None))
+        weights = dict(_weights(entries, prunable, dense if number else None, many=many))
         if not weights:
             raise InputError(f"{entries.name}: {_nothing(entries, ignored)}")
-        stages.append(_stage(number, entries, weights, _lost(entries, read)))
+        stages.append(_stage(number, entries, weights, _lost(entries, read), ignored))
     return stages, tied
 
 
@@ -145,9 +157,12 @@ def _prunable(read: Sequence[Entries]) -> set[str]:
 
 def _ignored(read: Sequence[Entries], patterns: Sequence[str]) -> set[str]:
     names = list(dict.fromkeys(name for entries in read for name in entries.entries))
+    buffers = dict.fromkeys(name for entries in read for name in entries.buffers)
     ignored: set[str] = set()
     for pattern in patterns:
-        matched = {name for name in names if any(fnmatchcase(part, pattern) for part in _with_parents(name))}
+        matched = {
+            name for name in (*names, *buffers) if any(fnmatchcase(part, pattern) for part in _with_parents(name))
+        }
         if not matched:
             raise InputError(f"ignored_layers = {pattern}: no tensor or module has that name; there are {_some(names)}")
         ignored |= matched
@@ -195,7 +210,12 @@ def _nothing(entries: Entries, ignored: set[str]) -> str:
     return f"no weights; expected floating-point tensors with at least two dimensions that are not ignored{hint}"
 
 
-def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tuple[str, ...]) -> Stage:
+def _stage(
+    number: int, entries: Entries, weights: dict[str, Weight], lost: tuple[str, ...], ignored: set[str]
+) -> Stage:
+    tensors = {name: entry.tensor for name, entry in entries.entries.items()}
+    unmasked = {name: tensor for name, tensor in entries.buffers.items() if not is_mask_by_name(name)}
+    wild, infinite = faults_and_notes(tensors | unmasked, ignored)
     rest = {name: entry.tensor for name, entry in entries.entries.items() if name not in weights}
     return Stage(
         number,
@@ -203,7 +223,8 @@ def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tupl
         weights,
         others=entries.others + sum(tensor.size for tensor in rest.values()),
         spared=tuple(name for name, tensor in rest.items() if tensor.ndim >= 2),
-        wild=entries.wild,
+        wild=wild,
+        infinite=infinite,
         unmasked=tuple(entry.key for name, entry in entries.entries.items() if entry.unknown and name in weights),
         lost=lost,
         skipped=entries.skipped,
@@ -212,18 +233,21 @@ def _stage(number: int, entries: Entries, weights: dict[str, Weight], lost: tupl
 
 
 def _weights(
-    entries: Entries, prunable: set[str], origin: Mapping[str, np.ndarray] | None
+    entries: Entries, prunable: set[str], dense: Mapping[str, Entry] | None, *, many: bool
 ) -> Iterator[tuple[str, Weight]]:
     for name, entry in entries.entries.items():
         if name not in prunable:
             continue
         if entry.mask is None:
-            yield name, _whole(entry) if origin is None or entry.unknown else _by_zeros(entry.tensor, origin.get(name))
+            yield name, _whole(entry) if dense is None or entry.unknown else _by_zeros(entry.tensor, dense.get(name))
             continue
         kept = entry.mask != 0
         with np.errstate(invalid="ignore"):  # inf · 0 is NaN, for the network too
             used = entry.tensor * kept if entry.masked else entry.tensor
-        yield name, Weight(used, kept, entry.tensor if entry.masked else None, stated=True, proven=entry.proven)
+        beside = _beside(entry, (dense or {}).get(name) if many else None)
+        stored = entry.tensor if entry.masked else None
+        count = int(np.count_nonzero(beside))
+        yield name, Weight(used, kept & ~beside, stored, stated=True, proven=entry.proven, beside=count)
 
 
 def _whole(entry: Entry) -> Weight:
@@ -231,9 +255,25 @@ def _whole(entry: Entry) -> Weight:
     return Weight(entry.tensor, np.ones(entry.tensor.shape, bool), known=not entry.unknown)
 
 
-def _by_zeros(tensor: np.ndarray, origin: np.ndarray | None) -> Weight:
+def _by_zeros(tensor: np.ndarray, dense: Entry | None) -> Weight:
     """A tensor without a mask: kept is what is not zero, or was zero in the dense network already."""
     kept, idle = tensor != 0, np.zeros(tensor.shape, bool)
-    if origin is not None and origin.shape == tensor.shape:
-        idle = ~kept & (origin == 0)
+    if dense is not None and dense.mask is None and dense.tensor.shape == tensor.shape:
+        idle = ~kept & (dense.tensor == 0)
     return Weight(tensor, kept | idle, idle=int(np.count_nonzero(idle)))
+
+
+def _beside(entry: Entry, dense: Entry | None) -> np.ndarray:
+    """Where a mask keeps an entry that is zero, but was not in the dense network."""
+    if entry.mask is None or dense is None or dense.tensor.shape != entry.tensor.shape:
+        return np.zeros(entry.tensor.shape, bool)
+    return (entry.mask != 0) & (entry.tensor == 0) & (dense.tensor != 0)
+
+
+def _are_many(read: Sequence[Entries], prunable: set[str], dense: Mapping[str, Entry]) -> bool:
+    """Whether any state has more zeros beside its masks, over all layers, than chance puts there."""
+    return any(
+        sum(int(_beside(entry, dense.get(name)).sum()) for name, entry in entries.entries.items() if name in prunable)
+        >= MANY
+        for entries in read
+    )

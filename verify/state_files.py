@@ -10,7 +10,7 @@ import pickle
 import re
 import warnings
 from codecs import getincrementaldecoder
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import safetensors
 from spinn.errors import InputError
 
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
-_MOST_EXPANDED = 2**28  # bytes of a tensor that repeats what its storage has
+_MOST_EXPANDED = 2**28  # bytes that a state's tensors may take beyond what is stored of them
 _NESTED = ("state_dict", "model_state_dict")
 
 
@@ -78,9 +78,13 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
     aliases: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
     strangers = {str(key): type(value).__name__ for key, value in tensors.items() if not _is_tensor(value)}
+    expanded = 0
     for key, value in tensors.items():
         if str(key) in strangers:
             continue
+        expanded += _expanded(value)
+        if expanded > _MOST_EXPANDED:
+            raise InputError(f"{name}, {key!r}: {_vast(value)}")
         arrays[str(key)] = _array(value, f"{name}, {key!r}")
         place = _storage(value)
         if place is not None and first.setdefault(place, str(key)) != str(key):
@@ -105,21 +109,32 @@ def _array(value: Any, name: str) -> np.ndarray:
     if value.is_meta:
         raise InputError(f"{name}: it is on the device meta, where tensors have no values; save the model itself")
     try:
-        if _is_vast(value):
-            raise InputError(
-                f"{name}: shape {tuple(value.shape)} repeats a storage of {value.untyped_storage().nbytes()} bytes, "
-                f"to more than {_MOST_EXPANDED:,}; save what is not expanded"
-            )
         return _of_torch(value)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name}: it cannot be read as numbers ({reason:.120}); save it as a plain tensor") from None
 
 
-def _is_vast(tensor: Any) -> bool:
-    """Whether a tensor is far larger than what is stored of it: `expand` makes any size of one number."""
+def _expanded(tensor: Any) -> int:
+    """Bytes that a tensor takes beyond what is stored: of one number `expand` and sparse layouts make any size."""
+    if isinstance(tensor, np.ndarray) or tensor.is_meta or tensor.is_nested:
+        return 0
     size = tensor.numel() * tensor.element_size()
-    return size > _MOST_EXPANDED and "strided" in str(tensor.layout) and size > tensor.untyped_storage().nbytes()
+    if _is_sparse(tensor):
+        return size
+    return max(0, size - tensor.untyped_storage().nbytes()) if "strided" in str(tensor.layout) else 0
+
+
+def _is_sparse(tensor: Any) -> bool:
+    return "sparse" in str(tensor.layout)
+
+
+def _vast(tensor: Any) -> str:
+    shape = f"shape {tuple(tensor.shape)}"
+    if _is_sparse(tensor):
+        return f"{shape} is sparse, and dense would take the file to more than {_MOST_EXPANDED:,} bytes; save it dense"
+    stored = f"a storage of {tensor.untyped_storage().nbytes()} bytes"
+    return f"{shape} repeats {stored}, to more than {_MOST_EXPANDED:,}; save what is not expanded"
 
 
 def _of_torch(tensor: Any) -> np.ndarray:
@@ -245,14 +260,32 @@ def _own_layout(path: Path, state: State, metadata: dict[str, str]) -> State:
         return state
     tensors = state.tensors
     try:
-        layers: Sequence[int] = json.loads(metadata["layers"])
         whole: dict[str, np.ndarray] = {}
-        for index, (inputs, outputs) in enumerate(pairwise(layers)):
+        for index, (inputs, outputs) in enumerate(pairwise(_widths(metadata["layers"]))):
             name, shape = f"layers.{index}.weight", (outputs, inputs)
-            mask = np.unpackbits(tensors[f"{name}.mask"], count=inputs * outputs).reshape(shape).astype(bool)
+            mask = _unpacked(tensors[f"{name}.mask"], shape)
             weight = tensors[f"{name}.outside"].copy() if f"{name}.outside" in tensors else np.zeros(shape, np.float32)
             weight[mask] = tensors[f"{name}.values"]
             whole |= {name: weight, f"{name}_mask": mask, f"layers.{index}.bias": tensors[f"layers.{index}.bias"]}
         return State(whole, applied=True)
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path}: a checkpoint of this project that is damaged ({error}); roll back a stage") from None
+
+
+def _widths(text: str) -> list[int]:
+    """The widths of the layers, as a file's metadata has them."""
+    try:
+        widths = json.loads(text)
+    except RecursionError:
+        raise ValueError("layers are nested too deeply") from None
+    if not isinstance(widths, list) or not all(type(width) is int and width > 0 for width in widths):
+        raise ValueError(f"layers = {text:.40}: expected a list of widths")
+    return widths
+
+
+def _unpacked(packed: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A mask from its bits; as many as the shape says have to be there, before anything of that size is made."""
+    size = shape[0] * shape[1]
+    if packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
+        raise ValueError(f"a mask of {packed.nbytes} bytes for weights of shape {shape!s:.60}")
+    return np.unpackbits(packed, count=size).reshape(shape).astype(bool)

@@ -254,3 +254,11 @@ def test_a_stack_of_networks_survives_the_disk(tmp_path: Path):
         assert back_masks is not None
         pairs = zip([*back.parameters(), *back_masks.layers], [*network.parameters(), *masks.layers], strict=True)
         assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+
+
+def test_widths_that_are_nested_too_deeply_are_refused(tmp_path: Path):
+    """The parser of the metadata gives up with an error of its own kind."""
+    path = tmp_path / "a.safetensors"
+    safetensors.numpy.save_file({"layers.0.bias": np.ones(1, np.float32)}, path, metadata={"layers": "[" * 100_000})
+    with pytest.raises(RecordError, match="not a readable checkpoint"):
+        checkpoint.read(path)

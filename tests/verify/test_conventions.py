@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from verify.conventions import LEDGER, by_layer, gone_by, ledger_of, mistaken, sound
+
+FLOATS = "on the kept side after a product in floating point"
 
 
 def test_the_ledger_rounds_half_to_even_of_what_is_active() -> None:
@@ -26,9 +30,15 @@ def test_sound_conventions_by_hand() -> None:
         ("rounded half up at each stage", [6, 4, 4]),
         ("rounded half to even after a product in floating point at each stage", [7, 5, 5]),
         ("rounded down after a product in floating point at each stage", [7, 5, 5]),
+        ("rounded half to even on the kept side at each stage", [6, 4, 4]),
+        ("rounded half to even on the kept side after a product in floating point at each stage", [6, 4, 4]),
+        ("rounded down on the kept side after a product in floating point at each stage", [6, 4, 3]),
         ("rounded once, from the share that should be left", [7, 5, 4]),
         ("rounded once, from the share that should be left, down", [7, 5, 5]),
         ("rounded once, from the share that should be left, up", [6, 4, 4]),
+        ("rounded once, from the share that should be left, half to even on the kept side", [6, 5, 4]),
+        (f"rounded once, from the share that should be left, half to even {FLOATS}", [6, 5, 4]),
+        (f"rounded once, from the share that should be left, down {FLOATS}", [6, 4, 4]),
         ("cut at the quantile of what is active, which goes too", [6, 4, 3]),
         ("cut at the quantile of what is active, which stays", [7, 5, 4]),
     ]
@@ -41,6 +51,41 @@ def test_products_in_floating_point_are_those_of_python() -> None:
     assert rounded["rounded half to even after a product in floating point at each stage"] == [43]
     assert cut["rounded down at each stage"] == [71]
     assert cut["rounded down after a product in floating point at each stage"] == [72]
+
+
+@pytest.mark.parametrize(
+    ("active", "ratios", "name", "kept"),
+    [
+        (100, ["0.9"], f"rounded down {FLOATS} at each stage", [9]),
+        (100, ["0.8"], f"rounded down {FLOATS} at each stage", [19]),
+        (15, ["0.7"], f"rounded half to even {FLOATS} at each stage", [5]),
+        (15, ["1/2", "1/2"], "rounded half to even on the kept side at each stage", [8, 4]),
+        (9, ["1/2"], "rounded half to even on the kept side at each stage", [4]),
+        (10, ["0.5", "0.5"], "rounded once, from the share that should be left, half to even on the kept side", [5, 2]),
+        (100, ["0.9", "0.5"], f"rounded once, from the share that should be left, down {FLOATS}", [9, 4]),
+        (15, ["0.7", "0"], f"rounded once, from the share that should be left, half to even {FLOATS}", [5, 5]),
+    ],
+)
+def test_what_is_kept_may_be_what_is_rounded(active: int, ratios: list[str], name: str, kept: list[int]) -> None:
+    """As Python has `int((1 - r) * n)` and `round((1 - r) * n)`: (1 - .9) * 100 is 9.999…, (1 - .7) * 15 above 4.5."""
+    assert sound(active, ratios)[name] == kept
+
+
+@given(st.integers(1, 300), st.lists(st.fractions(0, "0.99", max_denominator=100), min_size=1, max_size=3))
+def test_rounding_what_is_kept_is_as_a_loop_would(active: int, shares: list[Fraction]) -> None:
+    """In Python's own arithmetic, stage by stage; rounded down exactly, it is the other side rounded up."""
+    kept = sound(active, [str(share) for share in shares])
+    ways = {
+        "rounded up": lambda share, count: math.floor((1 - share) * count),
+        "rounded half to even on the kept side": lambda share, count: round((1 - share) * count),
+        f"rounded down {FLOATS}": lambda share, count: int((1 - float(share)) * count),
+        f"rounded half to even {FLOATS}": lambda share, count: round((1 - float(share)) * count),
+    }
+    for name, way in ways.items():
+        count = active
+        for number, share in enumerate(shares):
+            count = way(share, count)
+            assert kept[f"{name} at each stage"][number] == count
 
 
 @given(

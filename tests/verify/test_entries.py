@@ -42,15 +42,18 @@ MASKED, BESIDE = (True, True, True, False), (True, True, False, False)
         ({"a.weight": TWO, "a.bias": LINE}, {"a.weight": PLAIN, "a.bias": PLAIN}),
         ({"a.weight_orig": TWO, "a.weight_mask": HALF}, {"a.weight": MASKED}),
         ({"a.weight": TWO, "a.weight_mask": HALF}, {"a.weight": BESIDE}),
-        ({"a.weight": TWO, "a.weight_mask": WIDE}, {"a.weight": PLAIN}),
+        ({"a.weight": TWO, "a.weight_mask": WIDE}, {"a.weight": PLAIN, "a.weight_mask": PLAIN}),
         ({"a.weight": TWO, "a.mask": HALF}, {"a.weight": BESIDE}),
         ({"weight": TWO, "mask": HALF}, {"weight": BESIDE}),
         ({"weight": TWO, "a.mask": HALF}, {"weight": PLAIN}),
-        ({"a.weight": TWO, "a.mask": WIDE}, {"a.weight": PLAIN}),
-        ({"a.weight": TWO, "a.mask": TWO}, {"a.weight": PLAIN}),
+        ({"a.weight": TWO, "a.mask": WIDE}, {"a.weight": PLAIN, "a.mask": PLAIN}),
+        ({"a.weight": TWO, "a.mask": TWO}, {"a.weight": PLAIN, "a.mask": PLAIN}),
         ({"a.bias": TWO, "a.mask": HALF}, {"a.bias": PLAIN}),
         ({"a.weight": TWO, "a.mask": HALF, "a.weight_mask": HALF}, {"a.weight": BESIDE}),
-        ({"lone_mask": TWO, "b": TWO, "bitmask": TWO}, {"b": PLAIN, "bitmask": PLAIN}),
+        ({"lone_mask": HALF, "b": TWO, "bitmask": HALF}, {"b": PLAIN, "bitmask": PLAIN}),
+        ({"lone_mask": TWO, "mask": TWO * 1j, "b": TWO}, {"lone_mask": PLAIN, "mask": PLAIN, "b": PLAIN}),
+        ({"mask": TWO - 1e4 - 1, "b.mask": np.where(HALF > 0, 0.5, -np.inf), "b": TWO}, {"b": PLAIN}),
+        ({"mask": TWO - 1e4, "b": TWO}, {"mask": PLAIN, "b": PLAIN}),
         ({"a_orig": TWO, "a": TWO}, {"a_orig": PLAIN, "a": PLAIN}),
         ({"a_orig": TWO}, {"a": PLAIN}),
         ({"a_orig": TWO, "a_u": LINE, "a_v": LINE}, {"a": PLAIN}),
@@ -209,12 +212,21 @@ def test_originals_without_masks_are_orphans() -> None:
     assert read(tensors).orphans == ("a",)
 
 
-def test_what_is_not_finite_is_counted_where_a_network_computes_with_it() -> None:
-    """Buffers too; not in masks, nor in integers."""
-    wild = np.array([[np.nan, np.inf], [-np.inf, 1]], np.float32)
-    tensors = {"w": wild, "n.running_var": wild[0], "attn_mask": wild, "a.mask": wild, "i": np.arange(3), "b": LINE}
-    assert read(tensors).wild == {"w": 3, "n.running_var": 2}
-    assert read({"w": TWO.astype(complex) * np.nan}).wild == {"w": 4}
+def test_what_is_called_a_mask_is_what_it_is_in_the_dense_network() -> None:
+    """A parameter that was pruned to zeros is one still; a mask of ones that was learned is none."""
+    dense = read({"w": TWO, "enc.mask": TWO, "gate.mask": HALF})
+    stage = read({"w": TWO, "enc.mask": TWO * 0, "gate.mask": TWO, "new.mask": TWO}).as_in(dense)
+    assert list(stage.entries) == ["w", "enc.mask"]
+    assert sorted(stage.buffers) == ["gate.mask", "new.mask"]
+    assert stage.entries["enc.mask"].tensor.tolist() == [[0, 0], [0, 0]]
+    assert dense.as_in(dense) == dense
+
+
+def test_all_that_is_no_parameter_is_a_buffer() -> None:
+    """Statistics, masks, integers, magnitudes; under names without the prefix."""
+    tensors = {"m.w_orig": TWO, "m.w_mask": HALF, "m.n.running_var": LINE, "m.i": np.arange(2)}
+    tensors |= {"m.v_g": TWO[:, :1], "m.v_v": TWO}
+    assert list(read(tensors).without("m.").buffers) == ["w_mask", "n.running_var", "i", "v_g"]
 
 
 @pytest.mark.parametrize(

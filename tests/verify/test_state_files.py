@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,26 @@ def test_a_small_file_of_a_vast_tensor_is_refused(tmp_path: Path) -> None:
     assert as_state({"w": torch.empty(2**13, 2**13 + 1)}, "x").tensors["w"].shape == (2**13, 2**13 + 1)
 
 
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_a_sparse_tensor_is_what_it_would_be_when_dense(tmp_path: Path, layout: torch.layout) -> None:
+    """One number at a corner of 1.6 GB is refused before any of that is made; so is a file of many smaller ones."""
+    corner = torch.sparse_coo_tensor(torch.tensor([[0], [0]]), torch.ones(1), (20_000, 20_000), check_invariants=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the layout a beta
+        tensor = corner if layout == torch.sparse_coo else corner.to_sparse_csr()
+    path = saved(tmp_path, {"0.weight": tensor})
+    message = (
+        f"{path}, '0.weight': shape (20000, 20000) is sparse, and dense would take the file to more than 268,435,456 "
+        "bytes; save it dense"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read_state(path)
+    part = torch.sparse_coo_tensor(torch.tensor([[0], [0]]), torch.ones(1), (2**13, 2**12), check_invariants=True)
+    assert list(as_state({"a": part, "b": part.to_dense()}, "x").tensors) == ["a", "b"]
+    with pytest.raises(InputError, match=r"'c': shape .* is sparse"):
+        as_state(dict.fromkeys("abc", part), "x")
+
+
 def test_tensors_in_one_storage_are_aliases() -> None:
     """Of the same shape at the same place; empty ones, parts, and arrays of numpy are not."""
     weight, array = torch.arange(6.0).reshape(2, 3), np.ones(2)
@@ -229,4 +250,27 @@ def test_a_mask_of_somebody_elses_layer_is_not_this_projects_layout(tmp_path: Pa
     assert (set(state.tensors), state.applied) == (set(tensors), False)
     safetensors.numpy.save_file(tensors, path, metadata={"layers": "[2, 2]"})
     with pytest.raises(InputError, match=r"a checkpoint of this project that is damaged \(.*\); roll back a stage"):
+        read_state(path)
+
+
+@pytest.mark.parametrize(
+    ("widths", "words"),
+    [
+        ("[" * 100_000, "layers are nested too deeply"),
+        ("[100000, 100000]", "a mask of 2 bytes for weights of shape (100000, 100000)"),
+        (f"[{10**400}, 2]", "a mask of 2 bytes for weights of shape (2, 1000000"),
+        ("[2, 8, 3]", "layers.0.weight.values"),
+        ("[1e9, 1e9]", "layers = [1e9, 1e9]: expected a list of widths"),
+        ("[-4, -4]", "layers = [-4, -4]: expected a list of widths"),
+        ("[true, 2]", "layers = [true, 2]: expected a list of widths"),
+        ("{}", "layers = {}: expected a list of widths"),
+        ("3", "layers = 3: expected a list of widths"),
+    ],
+)
+def test_widths_that_the_masks_do_not_have_are_refused(tmp_path: Path, widths: str, words: str) -> None:
+    """In one line, before anything of the size that they claim is made."""
+    path = tmp_path / "a.safetensors"
+    mask = {"layers.0.weight.mask": np.ones(2, np.uint8)}
+    safetensors.numpy.save_file(mask, path, metadata={"layers": widths})
+    with pytest.raises(InputError, match=rf"that is damaged \(.*{re.escape(words)}.*\); roll back a stage$"):
         read_state(path)
