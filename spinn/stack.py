@@ -28,6 +28,7 @@ def choose(experiment: Experiment, dataset: Dataset, runs: Sequence[PlannedRun],
     if device.type != "cuda":
         return STACK
     one, two = (_peak(experiment, dataset, runs[:number], device) for number in (1, 2))
+    torch.cuda.empty_cache()  # what the measurement still holds is free too
     free, _ = torch.cuda.mem_get_info(device)
     return fitting(len(runs), max(two - one, 1), int(_SHARE * free))
 
