@@ -16,6 +16,8 @@ from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network, compact
 
+_DIVERGED = "training diverged, lower its learning rate or roll back a stage"
+
 Gradients = Sequence[Tensor]
 """Of the loss, one for each weight matrix `[runs, out, in]`."""
 
@@ -66,18 +68,18 @@ def keep_neurons(
 
     Raises:
         InputError: a width that the network cannot come to.
-        NonFiniteError: a score is inf or NaN.
+        NonFiniteError: a weight, a bias or a score is inf or NaN.
     """
     hidden = network.layers[1:-1]
     if len(widths) != len(hidden) or not all(1 <= new <= old for new, old in zip(widths, hidden, strict=True)):
         raise InputError(f"widths = {tuple(widths)}: one for each of the hidden layers {hidden}, at least 1, not more")
+    _refuse_non_finite(network)
     masks, kept = Masks.ones_like(network), []
     for layer, width in enumerate(widths):
         scores = score(network, layer, gradients)
         if not bool(torch.isfinite(scores).all()):
             raise NonFiniteError(
-                f"layers.{layer}.weight = inf or NaN among its neurons' scores: expected finite ones; training "
-                "diverged, lower its learning rate or roll back a stage"
+                f"layers.{layer}.weight = inf or NaN among its neurons' scores: expected finite ones; {_DIVERGED}"
             )
         order = scores.sort(dim=1, descending=True, stable=True).indices
         kept.append(order[:, :width].sort(1).values)
@@ -86,3 +88,10 @@ def keep_neurons(
     pairs = zip(*((one.weights, one.biases) for one in small), strict=True)
     weights, biases = ([torch.cat(parts) for parts in zip(*side, strict=True)] for side in pairs)
     return Network(weights, biases), kept
+
+
+def _refuse_non_finite(network: Network) -> None:
+    for kind, layers in (("weight", network.weights), ("bias", network.biases)):
+        for layer, values in enumerate(layers):
+            if not bool(torch.isfinite(values).all()):
+                raise NonFiniteError(f"layers.{layer}.{kind} = inf or NaN: expected finite ones; {_DIVERGED}")

@@ -115,7 +115,17 @@ def test_what_cannot_be_kept_is_refused():
     for widths in ((6, 5), (7, 5, 4), (0, 5, 4)):
         with pytest.raises(InputError, match=r"one for each of the hidden layers \(6, 5, 4\)"):
             keep_neurons(network, widths)
-    with torch.no_grad():
-        network.weights[1][1, 0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match=r"layers\.1\.weight = inf or NaN among its neurons' scores"):
+        keep_neurons(network, (3, 3, 3), lambda network, layer, _: torch.full((2, 6 - layer), [0.0, torch.nan][layer]))
+
+
+@pytest.mark.parametrize("layer", range(4))
+@pytest.mark.parametrize("kind", ["weight", "bias"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_network_that_diverged_is_refused(layer: int, kind: str, value: float):
+    """Wherever it shows: a bias is folded, and no score of incoming weights sees the last layer."""
+    network = stack()
+    with torch.no_grad():
+        (network.weights if kind == "weight" else network.biases)[layer][1, 0] = value
+    with pytest.raises(NonFiniteError, match=rf"layers\.{layer}\.{kind} = inf or NaN: expected finite ones; training"):
         keep_neurons(network, (3, 3, 3))
