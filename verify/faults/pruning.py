@@ -77,17 +77,21 @@ class _Once(masks.Enforcer):
 
 
 class _Multiplying(masks.Enforcer):
-    """Pruned weights are multiplied by their mask: a negative one becomes −0.0."""
+    """Pruned weights are multiplied by their mask after every step: a negative one becomes −0.0."""
 
     def __init__(self, network: Any, held: masks.Masks, optimizer: Any = None) -> None:
         super().__init__(network, held, optimizer)
-        self._pairs = list(zip(network.weights, held.layers, strict=True))
+        pairs = list(zip(network.weights, held.layers, strict=True))
+
+        @torch.no_grad()
+        def multiply(*_: Any) -> None:
+            for weight, mask in pairs:
+                weight.mul_(mask)
+
+        optimizer.register_step_post_hook(multiply)
 
     def weights(self) -> None:
-        """The product."""
-        with torch.no_grad():
-            for weight, mask in self._pairs:
-                weight.mul_(mask)
+        """Nothing."""
 
     def gradients(self) -> None:
         """Nothing."""
