@@ -19,7 +19,7 @@ from spinn.model import Network, compact
 _DIVERGED = "training diverged, lower its learning rate or roll back a stage"
 
 Gradients = Sequence[Tensor]
-"""Of the loss, one for each weight matrix `[runs, out, in]`."""
+"""Of the loss, one for each of `Network.parameters()`: the weight matrices `[runs, out, in]`, then the biases."""
 
 Score = Callable[[Network, int, Gradients], Float[Tensor, "runs neurons"]]
 
@@ -38,11 +38,15 @@ def both_sides(network: Network, layer: int, gradients: Gradients = ()) -> Float
 
 
 def first_order(network: Network, layer: int, gradients: Gradients) -> Float[Tensor, "runs neurons"]:
-    """How much the loss would change, to first order, if all weights out of a neuron were zero: |Σ w · ∂L/∂w|.
+    """How much the loss would change, to first order, if a neuron's activation a were its constant, tanh of its bias.
 
-    Molchanov et al. 2019 (Importance estimation for neural network pruning, eq. 6), without the square.
+    |Σ ∂L/∂a · (tanh(b) − a)| over the rows: |Σ w · (tanh(b) · ∂L/∂b' − ∂L/∂w)| over the weights w out of it and the
+    biases b' that they lead to. Molchanov et al. 2019 (Importance estimation for neural network pruning, eq. 6),
+    without the square, for the removal that `keep_neurons` does: there a neuron is set to 0.
     """
-    return (network.weights[layer + 1].detach() * gradients[layer + 1]).sum(1).abs()
+    weight, stays = network.weights[layer + 1].detach(), network.biases[layer].detach().tanh()
+    of_weight, of_bias = gradients[layer + 1], gradients[len(network.weights) + layer + 1]
+    return (weight * (stays[:, None] * of_bias[..., None] - of_weight)).sum(1).abs()
 
 
 SCORES: dict[str, Score] = {"incoming": incoming, "both-sides": both_sides, "first-order": first_order}

@@ -167,10 +167,10 @@ def data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " ru
     return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
 
 
-def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs _ _"]]:
-    """Gradient of each run's data loss over all its training rows, one for each weight matrix `[runs, out, in]`."""
+def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs ..."]]:
+    """Gradient of each run's data loss over all its training rows, one for each of `network.parameters()`."""
     losses = data_loss(network(task.train.x), task.train)
-    return list(torch.autograd.grad(losses.sum(), network.weights))
+    return list(torch.autograd.grad(losses.sum(), network.parameters()))
 
 
 def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:

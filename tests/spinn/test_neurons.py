@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -40,7 +41,7 @@ def silenced(network: Network, kept: Sequence[torch.Tensor]) -> Network:
 
 def gradients_of(network: Network, x: torch.Tensor) -> list[torch.Tensor]:
     """Of the mean square of all outputs."""
-    return list(torch.autograd.grad(network(x).square().mean((1, 2)).sum(), network.weights))
+    return list(torch.autograd.grad(network(x).square().mean((1, 2)).sum(), network.parameters()))
 
 
 @given(widths=st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)), name=st.sampled_from(sorted(SCORES)))
@@ -70,20 +71,23 @@ def test_the_neurons_with_the_highest_scores_stay(name: str):
 def test_scores_of_a_closed_form():
     """Two hidden neurons: what goes in, what goes in and out, and what the loss would lose to first order."""
     weights = [torch.tensor([[[1.0, -2.0], [0.5, 0.5]]]), torch.tensor([[[3.0, -4.0]]])]
-    network = Network(weights, [torch.zeros(1, 2), torch.zeros(1, 1)])
+    network = Network(weights, [torch.tensor([[0.0, 1.0]]), torch.zeros(1, 1)])
     assert incoming(network, 0).tolist() == [[3.0, 1.0]]
     assert both_sides(network, 0).tolist() == [[6.0, 5.0]]
-    assert first_order(network, 0, [torch.zeros(1, 2, 2), torch.tensor([[[0.5, 0.25]]])]).tolist() == [[1.5, 1.0]]
+    gradients = [torch.zeros(1, 2, 2), torch.tensor([[[0.5, 0.25]]]), torch.zeros(1, 2), torch.tensor([[2.0]])]
+    stays = 4 * (2.0 * math.tanh(1.0) - 0.25)  # of the second neuron, whose bias is 1
+    assert first_order(network, 0, gradients)[0].tolist() == pytest.approx([1.5, stays])
 
 
 def test_first_order_predicts_the_change_of_the_loss():
-    """Scaling a neuron's way out by 1 − ε changes the loss by ε times its score, to order ε²."""
+    """ε of the way from a neuron to its constant changes the loss by ε times its score, to order ε²."""
     network, x, eps = stack(1), torch.randn(1, 9, 3, dtype=torch.float64), 1e-6
     scores = first_order(network, 1, gradients_of(network, x))
     before = network(x).square().mean()
     for neuron in range(LAYERS[2]):
         scaled = network.clone()
         with torch.no_grad():
+            scaled.biases[2] += eps * scaled.weights[2][:, :, neuron] * scaled.biases[1][:, neuron].tanh()
             scaled.weights[2][:, :, neuron] *= 1 - eps
         change = (scaled(x).square().mean() - before).abs() / eps
         torch.testing.assert_close(change, scores[0, neuron], rtol=1e-3, atol=1e-6)

@@ -274,10 +274,10 @@ def test_gradients_of_the_loss_are_each_runs_own():
     before = step.data_loss(network(task.train.x), task.train).detach()
     moved, rate = network.clone(), 1e-6
     with torch.no_grad():
-        for weight, gradient in zip(moved.weights, gradients, strict=True):
-            weight.sub_(rate * gradient)
+        for parameter, gradient in zip(moved.parameters(), gradients, strict=True):
+            parameter.sub_(rate * gradient)
         after = step.data_loss(moved(task.train.x), task.train)
-    squares = torch.stack([gradient.square().sum((1, 2)) for gradient in gradients]).sum(0)
+    squares = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients]).sum(0)
     torch.testing.assert_close((before - after) / rate, squares, rtol=1e-3, atol=1e-9)
     alone = build(made(), THREE[2:], PhysicsConfig(), dtype=torch.float64)
     third = Network([w[2:] for w in network.weights], [b[2:] for b in network.biases])

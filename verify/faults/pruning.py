@@ -287,7 +287,12 @@ def _weakest_kept(score: neurons.Score) -> neurons.Score:
 
 def _magnitudes_summed(score: neurons.Score) -> neurons.Score:
     """What single weights would change is added up without its signs."""
-    return lambda network, layer, gradients: (network.weights[layer + 1] * gradients[layer + 1]).detach().abs().sum(1)
+
+    def unsigned(network: Any, layer: int, gradients: Any) -> torch.Tensor:
+        stays, of_bias = network.biases[layer].tanh()[:, None], gradients[len(network.weights) + layer + 1][..., None]
+        return (network.weights[layer + 1] * (stays * of_bias - gradients[layer + 1])).detach().abs().sum(1)
+
+    return unsigned
 
 
 def _numbered_anew() -> Patches:
