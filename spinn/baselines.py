@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 
 from spinn.config import BaselineName
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, Dataset
+from spinn.errors import DataError
 from spinn.record import (
     BASELINE_COLUMNS,
     BASELINES,
@@ -56,6 +57,28 @@ def fit_wear_law(frame: pd.DataFrame) -> np.ndarray:
     return least_squares(residuals, start, xtol=1e-12, ftol=1e-12, gtol=1e-12).x
 
 
+def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
+    """See, before anything is trained, that every planned baseline has labels to be fitted on in every fold.
+
+    Raises:
+        DataError: a target is measured in the held-out cases of a fold alone; names baseline, target and fold.
+    """
+    tests = {run.fold: run.test for run in plan.runs}
+    for name in plan.experiment.baselines:
+        for target in _targets(plan, name):
+            measured = set(dataset.frame["case"][dataset.frame[target].notna()])
+            for fold, test in sorted(tests.items()):
+                if measured <= set(test):
+                    raise DataError(
+                        f"baseline {name!r}, fold {fold}: {target} is measured in none of the cases that it is fitted "
+                        f"on, in {sorted(measured)} alone; use data with more labels, or leave it out of baselines"
+                    )
+
+
+def _targets(plan: Plan, name: BaselineName) -> tuple[str, ...]:
+    return plan.dataset.targets if name == "mean" else ("VB",)
+
+
 def evaluate(plan: Plan, dataset: Dataset, out: Path) -> None:
     """Fit every planned baseline over all folds; write `baselines/<name>.csv` and `.json` below `out`."""
     for name in plan.experiment.baselines:
@@ -66,7 +89,7 @@ def evaluate(plan: Plan, dataset: Dataset, out: Path) -> None:
 
 def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path) -> None:
     start = time.perf_counter()
-    targets = plan.dataset.targets if name == "mean" else ("VB",)
+    targets = _targets(plan, name)
     folds, parts = [], []
     tests = {run.fold: run.test for run in plan.runs}
     for fold, test in sorted(tests.items()):

@@ -129,7 +129,8 @@ class Cohort:
 
     @cached_property
     def _task(self) -> task.Task:
-        return task.build(self.dataset, self._units, self.plan.experiment.physics, self.device)
+        physics, planned = self.plan.experiment.physics, self.plan.runs
+        return task.build(self.dataset, self._units, physics, self.device, planned=planned)
 
     @cached_property
     def _plan_digest(self) -> str:

@@ -121,8 +121,8 @@ class Variant(Stated):
     """One way of pruning that the experiment runs, what the audit is expected to find in it, and a target of its own.
 
     `pruner`: single weights by magnitude over all layers, or as the faulty first version did; or whole neurons with the
-    lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what the loss would lose
-    to first order (`spinn.neurons`).
+    lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what its removal
+    changes in the loss, to first order (`spinn.neurons`).
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

@@ -6,8 +6,9 @@ out. Nothing here is estimated: what cannot be read is None.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +19,7 @@ import pynvml
 import torch
 
 _POWERCAP = Path("/sys/class/powercap")
+_MOST_WATTS = 1000.0  # no package of a processor takes as much
 
 
 def forward_flops(weights: int, rows: int) -> int:
@@ -65,9 +67,7 @@ def measure(device: torch.device) -> Iterator[Meter]:
         torch.cuda.synchronize(device)
     meter.seconds = time.perf_counter() - meter._start
     meter.peak_memory_bytes = _peak(device)
-    after = _energy(device)
-    if before is not None and after is not None and after >= before:  # a counter that wrapped has measured nothing
-        meter.energy_joules = after - before
+    meter.energy_joules = _spent(before, _energy(device), meter.seconds)
 
 
 def _reset_peak(device: torch.device) -> None:
@@ -93,17 +93,63 @@ def _peak(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
-def _energy(device: torch.device) -> float | None:
-    """Joules on a running counter, or None where the machine shows none."""
-    if device.type == "cuda":
-        try:
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
-            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
-        except pynvml.NVMLError:
-            return None
-    counters = sorted(_POWERCAP.glob("intel-rapl:?/energy_uj"))
+@dataclass(frozen=True)
+class _Counter:
+    """A running counter of energy, in joules; it begins again at 0 after `wraps_at`."""
+
+    joules: float
+    wraps_at: float = math.inf
+
+
+_Counters = Mapping[str, _Counter]
+
+
+def _energy(device: torch.device) -> _Counters:
+    """The counters of the device, or of the processor's packages; none where the machine shows none."""
+    return _of_device(device) if device.type == "cuda" else _of_packages()
+
+
+def _of_device(device: torch.device) -> _Counters:
+    """NVML's, by the device's UUID: NVML counts other devices than a process that sees some of them."""
+    name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     try:
-        return sum(int(counter.read_text()) for counter in counters) / 1e6 if counters else None
-    except PermissionError:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(name)
+        return {name: _Counter(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)}
+    except pynvml.NVMLError:
+        return {}
+
+
+def _of_packages() -> _Counters:
+    """RAPL's domains `package-…`: the others are parts of a package, or, as psys, contain them all.
+
+    Documentation/power/powercap/powercap.rst of the Linux kernel.
+    """
+    try:
+        return {
+            zone.name: _Counter(_joules(zone / "energy_uj"), _joules(zone / "max_energy_range_uj"))
+            for zone in sorted(_POWERCAP.glob("intel-rapl:*"))
+            if (zone / "name").read_text().startswith("package-")
+        }
+    except OSError:  # for root alone, as a rule
+        return {}
+
+
+def _joules(path: Path) -> float:
+    return int(path.read_text()) / 1e6
+
+
+def _spent(before: _Counters, after: _Counters, seconds: float) -> float | None:
+    """Joules between two readings; None where there are none, or a counter may have gone round unseen.
+
+    In a shorter time than `_MOST_WATTS` need for all of its range a counter wraps once at most, and then stands lower.
+    """
+    if not before or before.keys() != after.keys():
         return None
+    if any(seconds * _MOST_WATTS >= counter.wraps_at for counter in after.values()):
+        return None
+    spent = 0.0
+    for name, counter in after.items():
+        joules = counter.joules - before[name].joules
+        spent += joules if joules >= 0 else joules + counter.wraps_at
+    return spent if math.isfinite(spent) else None

@@ -205,6 +205,7 @@ def run(
     Raises:
         TargetMissedError: a variant cannot reach the target; nothing was trained.
         InputError: the file, the data, or the folder cannot be used.
+        DataError: a run cannot be trained on its cases, or a baseline not be fitted.
     """
     path = Path(path)
     experiment = load(path)
@@ -234,6 +235,7 @@ def run(
     # Whatever can be refused is refused before `fresh` removes anything.
     chosen = determinism.use(device, None)
     sweep.refuse_untrainable(plan, dataset)
+    baselines.refuse_unfittable(plan, dataset)
     if fresh:
         _clear(folder)
     _prepare(folder, plan, dataset, claims)

@@ -16,8 +16,10 @@ from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network, compact
 
+_DIVERGED = "training diverged, lower its learning rate or roll back a stage"
+
 Gradients = Sequence[Tensor]
-"""Of the loss, one for each weight matrix `[runs, out, in]`."""
+"""Of the loss, one for each of `Network.parameters()`: the weight matrices `[runs, out, in]`, then the biases."""
 
 Score = Callable[[Network, int, Gradients], Float[Tensor, "runs neurons"]]
 
@@ -36,11 +38,15 @@ def both_sides(network: Network, layer: int, gradients: Gradients = ()) -> Float
 
 
 def first_order(network: Network, layer: int, gradients: Gradients) -> Float[Tensor, "runs neurons"]:
-    """How much the loss would change, to first order, if all weights out of a neuron were zero: |Σ w · ∂L/∂w|.
+    """How much the loss would change, to first order, if a neuron's activation a were its constant, tanh of its bias.
 
-    Molchanov et al. 2019 (Importance estimation for neural network pruning, eq. 6), without the square.
+    |Σ ∂L/∂a · (tanh(b) − a)| over the rows: |Σ w · (tanh(b) · ∂L/∂b' − ∂L/∂w)| over the weights w out of it and the
+    biases b' that they lead to. Molchanov et al. 2019 (Importance estimation for neural network pruning, eq. 6),
+    without the square, for the removal that `keep_neurons` does: there a neuron is set to 0.
     """
-    return (network.weights[layer + 1].detach() * gradients[layer + 1]).sum(1).abs()
+    weight, stays = network.weights[layer + 1].detach(), network.biases[layer].detach().tanh()
+    of_weight, of_bias = gradients[layer + 1], gradients[len(network.weights) + layer + 1]
+    return (weight * (stays[:, None] * of_bias[..., None] - of_weight)).sum(1).abs()
 
 
 SCORES: dict[str, Score] = {"incoming": incoming, "both-sides": both_sides, "first-order": first_order}
@@ -66,18 +72,18 @@ def keep_neurons(
 
     Raises:
         InputError: a width that the network cannot come to.
-        NonFiniteError: a score is inf or NaN.
+        NonFiniteError: a weight, a bias or a score is inf or NaN.
     """
     hidden = network.layers[1:-1]
     if len(widths) != len(hidden) or not all(1 <= new <= old for new, old in zip(widths, hidden, strict=True)):
         raise InputError(f"widths = {tuple(widths)}: one for each of the hidden layers {hidden}, at least 1, not more")
+    _refuse_non_finite(network)
     masks, kept = Masks.ones_like(network), []
     for layer, width in enumerate(widths):
         scores = score(network, layer, gradients)
         if not bool(torch.isfinite(scores).all()):
             raise NonFiniteError(
-                f"layers.{layer}.weight = inf or NaN among its neurons' scores: expected finite ones; training "
-                "diverged, lower its learning rate or roll back a stage"
+                f"layers.{layer}.weight = inf or NaN among its neurons' scores: expected finite ones; {_DIVERGED}"
             )
         order = scores.sort(dim=1, descending=True, stable=True).indices
         kept.append(order[:, :width].sort(1).values)
@@ -86,3 +92,10 @@ def keep_neurons(
     pairs = zip(*((one.weights, one.biases) for one in small), strict=True)
     weights, biases = ([torch.cat(parts) for parts in zip(*side, strict=True)] for side in pairs)
     return Network(weights, biases), kept
+
+
+def _refuse_non_finite(network: Network) -> None:
+    for kind, layers in (("weight", network.weights), ("bias", network.biases)):
+        for layer, values in enumerate(layers):
+            if not bool(torch.isfinite(values).all()):
+                raise NonFiniteError(f"layers.{layer}.{kind} = inf or NaN: expected finite ones; {_DIVERGED}")

@@ -28,6 +28,7 @@ def choose(experiment: Experiment, dataset: Dataset, runs: Sequence[PlannedRun],
     if device.type != "cuda":
         return STACK
     one, two = (_peak(experiment, dataset, runs[:number], device) for number in (1, 2))
+    torch.cuda.empty_cache()  # what the measurement still holds is free too
     free, _ = torch.cuda.mem_get_info(device)
     return fitting(len(runs), max(two - one, 1), int(_SHARE * free))
 
@@ -42,7 +43,7 @@ def _peak(experiment: Experiment, dataset: Dataset, runs: Sequence[PlannedRun], 
     """Bytes that torch holds while it trains masked networks that nobody keeps, the recorded step included."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    built = task.build(dataset, runs, experiment.physics, device)
+    built = task.build(dataset, runs, experiment.physics, device)  # a run lacks no term that it may have
     network = Network.initialise(experiment.layers, [run.seed for run in runs], device)
     dense = experiment.dense
     settings = FitSettings(EAGER_CALLS + 2, dense.learning_rate, dense.batch, physics=experiment.physics)

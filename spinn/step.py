@@ -72,14 +72,14 @@ class Steps:
         self._moving = bool(set(task.terms) - {"initial"})
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
-        self._step = Replayed(self._take, task.device)
+        self._step = Replayed(task.device)
 
     def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
         """One pass over the training rows; returns loss, data, terms and gradient norm, means over the steps."""
         inputs = self._inputs(draws)
         seen: list[Tensor] = []
         for number in range(self._batches):
-            seen.append(self._step(*(tensor[number] for tensor in inputs)).clone())
+            seen.append(self._step(self._take, *(tensor[number] for tensor in inputs)).clone())
         return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
 
     def _inputs(self, draws: Sequence[torch.Generator]) -> list[Tensor]:
@@ -167,10 +167,10 @@ def data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " ru
     return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
 
 
-def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs _ _"]]:
-    """Gradient of each run's data loss over all its training rows, one for each weight matrix `[runs, out, in]`."""
+def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs ..."]]:
+    """Gradient of each run's data loss over all its training rows, one for each of `network.parameters()`."""
     losses = data_loss(network(task.train.x), task.train)
-    return list(torch.autograd.grad(losses.sum(), network.weights))
+    return list(torch.autograd.grad(losses.sum(), network.parameters()))
 
 
 def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:

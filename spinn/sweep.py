@@ -45,7 +45,7 @@ def refuse_untrainable(plan: Plan, dataset: Dataset) -> None:
     first = plan.experiment.variants[0].name
     for name in dict.fromkeys(run.cohort for run in plan.runs):
         runs = [run for run in plan.runs if run.cohort == name and run.variant == first]
-        task.build(dataset, runs, plan.experiment.physics)
+        task.build(dataset, runs, plan.experiment.physics, planned=plan.runs)
 
 
 def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.device) -> float:
@@ -53,7 +53,7 @@ def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.devi
     flops, rate = 0, 0.0
     for name in names:
         runs = [run for run in plan.runs if run.cohort == name and run.variant == plan.experiment.variants[0].name]
-        built = task.build(dataset, runs, plan.experiment.physics, device)
+        built = task.build(dataset, runs, plan.experiment.physics, device, planned=plan.runs)
         rate = rate or estimate.flops_per_second(plan, built)
         flops += estimate.cohort_flops(plan, built)
     minutes, seconds = divmod(round(flops / rate), 60)

@@ -167,11 +167,13 @@ def build(
     physics: PhysicsConfig,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    planned: Sequence[PlannedRun] = (),
 ) -> Task:
     """Stack the data of `runs`, in their order.
 
     A physics term that needs what the training cases do not have (heat: a measured thermal displacement and the
-    spindle power) is left out of `terms`, and `warnings` says so.
+    spindle power) is left out of `terms`, and `warnings` says so. It is left out of all `planned` runs, those of the
+    whole experiment (by default `runs`), where any of them lacks it: which runs share a stack decides nothing.
 
     Raises:
         DataError: a run without labelled training or validation cuts, or with values no network can train on.
@@ -181,7 +183,7 @@ def build(
         raise InputError("runs = []: at least one run; plan some first")
     table = Table(dataset)
     parts = [RunData(table, run) for run in runs]
-    terms, warnings = _computable(physics, parts)
+    terms, warnings = _computable(physics, table, planned or runs)
 
     def stack(arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(_padded(arrays)).to(device=device, dtype=dtype)
@@ -239,19 +241,23 @@ def predict(network: Network, dataset: Dataset, scalers: Sequence[Scaler]) -> np
     return np.concatenate(chunks, axis=1) * scale + mean
 
 
-def _computable(physics: PhysicsConfig, parts: Sequence[RunData]) -> tuple[tuple[PhysicsTerm, ...], tuple[str, ...]]:
+def _computable(
+    physics: PhysicsConfig, table: Table, planned: Sequence[PlannedRun]
+) -> tuple[tuple[PhysicsTerm, ...], tuple[str, ...]]:
     """The enabled terms that every run's training cases can feed, and a sentence about each that they cannot."""
     lacks: dict[PhysicsTerm, str] = {}
-    for part in parts:
+    for run in {frozenset(run.train): run for run in reversed(planned)}.values():  # one of those with the same cases
+        part = RunData(table, run)
         wear, thermal = part.labelled
+        where = f"in training of {run.run_id}"
         if not len(part.segments.per_minute):
-            lacks |= dict.fromkeys((*_NEEDS_WEAR, "heat"), f"no cutting time passes in training of {part.run.run_id}")
+            lacks |= dict.fromkeys((*_NEEDS_WEAR, "heat"), f"no cutting time passes {where}")
         if not wear:
-            lacks |= dict.fromkeys(_NEEDS_WEAR, f"flank wear is not measured in training of {part.run.run_id}")
+            lacks |= dict.fromkeys(_NEEDS_WEAR, f"flank wear is not measured {where}")
         if not thermal:
-            lacks["heat"] = "thermal displacement is not measured"
+            lacks["heat"] = f"thermal displacement is not measured {where}"
         elif not part.segments.powered.any():
-            lacks["heat"] = "the spindle power is not known"
+            lacks["heat"] = f"the spindle power is not known {where}"
     enabled = physics.enabled()
     warnings = tuple(
         f"physics term {name!r} (weight {getattr(physics, name)}) is left out: {lacks[name]}"

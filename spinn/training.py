@@ -96,6 +96,7 @@ def fit(
             book.best = data_loss(network(task.validation.x), task.validation).to("cpu", torch.float64).numpy()
     else:
         best.restore()
+    steps.optimizer.zero_grad()  # gradients lie in the memory of the recorded step: nothing of it outlives the phase
     return book.result(residuals(network, coefficients, task))
 
 

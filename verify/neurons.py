@@ -1,7 +1,7 @@
 """Did the right neurons go? Their scores computed again, in float64, from the network that they were ranked in.
 
-Scores: Li et al. 2017 (weights into a neuron), the same with the weights out of it, and Molchanov et al. 2019 (what the
-data loss would lose, to first order), whose gradients come from a backward pass of the judge's own.
+Scores: Li et al. 2017 (weights into a neuron), the same with the weights out of it, and, after Molchanov et al. 2019,
+what the removal changes in the data loss, to first order; its gradients come from a backward pass of the judge's own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _scores(folder: Folder, run: Run, pruner: str, network: Network) -> Scores:
 
 
 def first_order(network: Network, inputs: np.ndarray, labels: np.ndarray) -> Scores:
-    """|Σ w · ∂L/∂w| over the weights out of each hidden neuron: of its activation h over the rows, |Σ h · ∂L/∂h|.
+    """|Σ ∂L/∂h · (tanh(b) − h)| over the rows: the activation h of a hidden neuron becomes tanh of its bias b.
 
     Args:
         network: the network.
@@ -72,9 +72,11 @@ def first_order(network: Network, inputs: np.ndarray, labels: np.ndarray) -> Sco
     gradient = 2 * error / np.maximum(counts, 1) / max(int((counts > 0).sum()), 1)
     rounding = ROUNDING + OUTPUT_ROUNDING / max(float(np.sqrt(np.mean(error**2))), OUTPUT_ROUNDING)
     scores: Scores = []
-    for weight, hidden in zip(reversed(weights[1:]), reversed(activations[1:]), strict=True):
-        gradient = gradient @ weight
-        scores.append((np.abs((hidden * gradient).sum(0)), rounding * np.abs(hidden * gradient).sum(0)))
+    for layer in reversed(range(len(weights) - 1)):
+        hidden, stays = activations[layer + 1], np.tanh(network.biases[layer].astype(float))
+        gradient = gradient @ weights[layer + 1]
+        changes = np.abs(((stays - hidden) * gradient).sum(0))
+        scores.append((changes, rounding * ((np.abs(stays) + np.abs(hidden)) * np.abs(gradient)).sum(0)))
         gradient = gradient * (1 - hidden**2)  # tanh′ = 1 − tanh²
     return scores[::-1]
 

@@ -22,7 +22,7 @@ def alive(folder: Folder, run: Run) -> Iterator[Fault]:
     """Every enabled term that the data can feed is in the run's loss, and its history shows it at work."""
     weights = {term: getattr(folder.plan.experiment.physics, term) for term in folder.plan.experiment.physics.enabled()}
     recorded = run.checked.physics_terms
-    wanted = {term for term in weights if _feedable(folder, run, term)}
+    wanted = {term for term in weights if _feedable(folder, term)}
     if set(recorded) != wanted:
         yield Fault(
             f"physics terms {sorted(recorded)} are recorded; enabled, and possible on this data: {sorted(wanted)}"
@@ -44,14 +44,16 @@ def alive(folder: Folder, run: Run) -> Iterator[Fault]:
     yield from _coefficients(folder, run)
 
 
-def _feedable(folder: Folder, run: Run, term: str) -> bool:
-    """Whether the training cases of every run of the cohort have what `term` needs."""
-    data = folder.dataset
-    needs = {"heat": ("thermal", "power"), "initial": ()}.get(term, ("VB",))
-    known = [~np.isnan(data.columns[name]) for name in needs]
-    planned = {other.run_id: other for other in folder.plan.runs}
-    mates = [planned[name] for name in run.checked.cohort_runs if name in planned]
-    return all((values & data.of(mate.train)).any() for values in known for mate in mates)
+def _feedable(folder: Folder, term: str) -> bool:
+    """Whether the training cases of every planned run have what `term` needs; of all, whatever runs share a stack."""
+    key = f"{term} can be fed"
+    if key not in folder.memory:
+        data = folder.dataset
+        needs = {"heat": ("thermal", "power"), "initial": ()}.get(term, ("VB",))
+        known = [~np.isnan(data.columns[name]) for name in needs]
+        trained_on = [data.of(cases) for cases in {run.train for run in folder.plan.runs}]
+        folder.memory[key] = all((values & rows).any() for values in known for rows in trained_on)
+    return folder.memory[key]
 
 
 def _bites_elsewhere(folder: Folder, term: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from spinn import baselines
 from spinn.data.dataset import Dataset
+from spinn.errors import DataError
 
 LAW = (-5.06, 0.63, 0.38, 1.46)
 
@@ -62,3 +63,17 @@ def test_held_out_cases_do_not_reach_the_fit(tmp_path, simple_plan):
         }
         found.append({kind: record.folds[0].coefficients for kind, record in records.items()})
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("name", "target"), [("mean", "thermal"), ("mean", "VB"), ("wear-law", "VB")])
+def test_a_baseline_without_labels_is_refused_before_training(simple_plan, name, target):
+    """A target that is measured in one tool alone has no mean, and no law, where this tool is held out."""
+    frame = _frame().assign(thermal=1.0)
+    frame[target] = frame[target].where(frame["case"] == "3")
+    dataset = Dataset("tidy", frame, ("time", "DOC", "feed", "steel"))
+    plan = simple_plan(dataset, baselines=[name])
+    (fold,) = {run.fold for run in plan.runs if "3" in run.test}
+    message = rf"baseline '{name}', fold {fold}: {target} is measured in none of the cases .* in \['3'\] alone"
+    with pytest.raises(DataError, match=message):
+        baselines.refuse_unfittable(plan, dataset)
+    baselines.refuse_unfittable(plan, Dataset("tidy", _frame().assign(thermal=1.0), dataset.features))

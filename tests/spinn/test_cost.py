@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -103,3 +105,84 @@ def test_a_meter_reads_time_and_memory_of_its_block():
     assert meter.peak_memory_bytes >= empty.peak_memory_bytes
     assert meter.peak_memory_bytes >= 200_000_000
     assert meter.energy_joules is None or meter.energy_joules >= 0
+
+
+# --- energy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """RAPL as a machine with two packages shows it: parts of a package, and the platform that contains both."""
+
+    def zone(name: str, called: str, joules: float, wraps_at: float = 200_000.0) -> None:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for file, text in (("name", called), ("energy_uj", joules * 1e6), ("max_energy_range_uj", wraps_at * 1e6)):
+            (folder / file).write_text(f"{text if file == 'name' else int(text)}\n")
+
+    for name, called, joules in (
+        ("intel-rapl:0", "package-0", 100.0),
+        ("intel-rapl:0:0", "core", 40.0),
+        ("intel-rapl:0:1", "dram", 20.0),
+        ("intel-rapl:1", "package-1", 1_000.0),
+        ("intel-rapl:2", "psys", 9_000.0),
+        ("intel-rapl-mmio:0", "package-0", 100.0),
+    ):
+        zone(name, called, joules)
+    monkeypatch.setattr(cost, "_POWERCAP", tmp_path)
+    return zone
+
+
+def test_energy_is_that_of_the_packages_alone(packages):
+    """Neither their parts nor the platform that contains them is added to them."""
+    with cost.measure(torch.device("cpu")) as meter:
+        packages("intel-rapl:0", "package-0", 103.0)
+        packages("intel-rapl:0:0", "core", 42.0)
+        packages("intel-rapl:1", "package-1", 1_004.0)
+        packages("intel-rapl:2", "psys", 9_050.0)
+    assert meter.energy_joules == pytest.approx(7.0)
+
+
+def test_a_counter_that_went_round_once_is_read_on(packages):
+    """In a time in which it cannot have gone round twice, one that stands lower has gone round once."""
+    with cost.measure(torch.device("cpu")) as meter:
+        packages("intel-rapl:0", "package-0", 30.0)
+    assert meter.energy_joules == pytest.approx(200_000.0 - 70.0)
+
+
+def test_a_counter_that_may_have_gone_round_unseen_measures_nothing(packages):
+    """A block as long as 1 kW needs for the whole range: one reading fits many energies."""
+    before = cost._energy(torch.device("cpu"))
+    packages("intel-rapl:0", "package-0", 150.0)
+    after = cost._energy(torch.device("cpu"))
+    assert cost._spent(before, after, 199.9) == pytest.approx(50.0)
+    assert cost._spent(before, after, 200.0) is None
+
+
+@pytest.mark.parametrize("missing", ["energy_uj", "max_energy_range_uj", "all"])
+def test_without_a_readable_counter_energy_is_not_measured(packages, tmp_path, missing):
+    """None, never a guess: where one package cannot be read the others are no whole."""
+    for zone in list(tmp_path.iterdir()):
+        if missing == "all":
+            for file in zone.iterdir():
+                file.unlink()
+            zone.rmdir()
+    if missing != "all":
+        (tmp_path / "intel-rapl:1" / missing).unlink()
+    with cost.measure(torch.device("cpu")) as meter:
+        pass
+    assert meter.energy_joules is None
+
+
+def test_the_energy_of_a_device_is_asked_for_by_its_uuid(monkeypatch):
+    """A process that sees the second device of a machine alone calls it 0; NVML's 0 is another device."""
+    joules = {"GPU-second": iter((5_000, 9_000))}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="second"))
+    monkeypatch.setattr(cost.pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(cost.pynvml, "nvmlDeviceGetHandleByIndex", lambda index: f"GPU-{index}")
+    monkeypatch.setattr(cost.pynvml, "nvmlDeviceGetHandleByUUID", lambda name: name)
+    monkeypatch.setattr(cost.pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda name: next(joules[name]))
+    before, after = (cost._energy(torch.device("cuda", 0)) for _ in range(2))
+    assert cost._spent(before, after, 1e6) == pytest.approx(4.0)
+    monkeypatch.setattr(cost.pynvml, "nvmlDeviceGetHandleByUUID", mock.Mock(side_effect=cost.pynvml.NVMLError(1)))
+    assert cost._spent(before, cost._energy(torch.device("cuda", 0)), 1.0) is None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spinn import experiment, record
-from spinn.errors import InputError, RecordError, ScheduleError, TargetMissedError
+from spinn.errors import DataError, InputError, RecordError, ScheduleError, TargetMissedError
 
 FILE = """
 name = "tiny"
@@ -177,3 +178,15 @@ def test_a_finished_folder_loads_no_torch(tmp_path, monkeypatch):
     experiment.run(path, out=tmp_path / "runs", device="cpu")
     monkeypatch.setattr("spinn.determinism.use", lambda *_: pytest.fail("torch was asked for a device"))
     experiment.run(path, out=tmp_path / "runs", device="cpu")
+
+
+def test_what_a_baseline_cannot_be_fitted_on_is_refused_before_training(tmp_path, monkeypatch):
+    """Thermal displacement of one tool alone, each tool held out in turn: one clear line, and no folder."""
+    import spinn.data
+
+    whole = spinn.data.load("simulator")
+    rare = whole.frame["thermal"].where(whole.frame["case"] == "3")
+    monkeypatch.setattr(spinn.data, "load", lambda _: replace(whole, frame=whole.frame.assign(thermal=rare)))
+    with pytest.raises(DataError, match=r"baseline 'mean', fold 2: thermal is measured in none"):
+        experiment.run(_write(tmp_path), out=tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()

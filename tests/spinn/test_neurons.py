@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -40,7 +41,7 @@ def silenced(network: Network, kept: Sequence[torch.Tensor]) -> Network:
 
 def gradients_of(network: Network, x: torch.Tensor) -> list[torch.Tensor]:
     """Of the mean square of all outputs."""
-    return list(torch.autograd.grad(network(x).square().mean((1, 2)).sum(), network.weights))
+    return list(torch.autograd.grad(network(x).square().mean((1, 2)).sum(), network.parameters()))
 
 
 @given(widths=st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)), name=st.sampled_from(sorted(SCORES)))
@@ -70,20 +71,23 @@ def test_the_neurons_with_the_highest_scores_stay(name: str):
 def test_scores_of_a_closed_form():
     """Two hidden neurons: what goes in, what goes in and out, and what the loss would lose to first order."""
     weights = [torch.tensor([[[1.0, -2.0], [0.5, 0.5]]]), torch.tensor([[[3.0, -4.0]]])]
-    network = Network(weights, [torch.zeros(1, 2), torch.zeros(1, 1)])
+    network = Network(weights, [torch.tensor([[0.0, 1.0]]), torch.zeros(1, 1)])
     assert incoming(network, 0).tolist() == [[3.0, 1.0]]
     assert both_sides(network, 0).tolist() == [[6.0, 5.0]]
-    assert first_order(network, 0, [torch.zeros(1, 2, 2), torch.tensor([[[0.5, 0.25]]])]).tolist() == [[1.5, 1.0]]
+    gradients = [torch.zeros(1, 2, 2), torch.tensor([[[0.5, 0.25]]]), torch.zeros(1, 2), torch.tensor([[2.0]])]
+    stays = 4 * (2.0 * math.tanh(1.0) - 0.25)  # of the second neuron, whose bias is 1
+    assert first_order(network, 0, gradients)[0].tolist() == pytest.approx([1.5, stays])
 
 
 def test_first_order_predicts_the_change_of_the_loss():
-    """Scaling a neuron's way out by 1 − ε changes the loss by ε times its score, to order ε²."""
+    """ε of the way from a neuron to its constant changes the loss by ε times its score, to order ε²."""
     network, x, eps = stack(1), torch.randn(1, 9, 3, dtype=torch.float64), 1e-6
     scores = first_order(network, 1, gradients_of(network, x))
     before = network(x).square().mean()
     for neuron in range(LAYERS[2]):
         scaled = network.clone()
         with torch.no_grad():
+            scaled.biases[2] += eps * scaled.weights[2][:, :, neuron] * scaled.biases[1][:, neuron].tanh()
             scaled.weights[2][:, :, neuron] *= 1 - eps
         change = (scaled(x).square().mean() - before).abs() / eps
         torch.testing.assert_close(change, scores[0, neuron], rtol=1e-3, atol=1e-6)
@@ -115,7 +119,17 @@ def test_what_cannot_be_kept_is_refused():
     for widths in ((6, 5), (7, 5, 4), (0, 5, 4)):
         with pytest.raises(InputError, match=r"one for each of the hidden layers \(6, 5, 4\)"):
             keep_neurons(network, widths)
-    with torch.no_grad():
-        network.weights[1][1, 0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match=r"layers\.1\.weight = inf or NaN among its neurons' scores"):
+        keep_neurons(network, (3, 3, 3), lambda network, layer, _: torch.full((2, 6 - layer), [0.0, torch.nan][layer]))
+
+
+@pytest.mark.parametrize("layer", range(4))
+@pytest.mark.parametrize("kind", ["weight", "bias"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_network_that_diverged_is_refused(layer: int, kind: str, value: float):
+    """Wherever it shows: a bias is folded, and no score of incoming weights sees the last layer."""
+    network = stack()
+    with torch.no_grad():
+        (network.weights if kind == "weight" else network.biases)[layer][1, 0] = value
+    with pytest.raises(NonFiniteError, match=rf"layers\.{layer}\.{kind} = inf or NaN: expected finite ones; training"):
         keep_neurons(network, (3, 3, 3))

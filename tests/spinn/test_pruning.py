@@ -288,7 +288,7 @@ def test_kept_neurons_are_numbered_as_in_the_dense_network(name):
 
     def gradients(of: Network) -> list[torch.Tensor]:
         asked.append(of.layers)
-        return [torch.ones_like(weight) for weight in of.weights]
+        return [torch.ones_like(parameter) for parameter in of.parameters()]
 
     for stage in schedule.plan_neurons((3, 9, 8, 2), ["0.3", "0.3"]):
         stack = PRUNERS[name].select(stack, stage, gradients)

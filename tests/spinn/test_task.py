@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from spinn.cohort import Cohort
 from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
 from spinn.errors import DataError, InputError
@@ -162,13 +164,36 @@ def test_heat_is_left_out_by_name_where_it_cannot_be_computed(data):
     nothing = replace(data, frame=data.frame.assign(thermal=np.nan))
     task = build(nothing, [planned("AC", "B")], ALL_TERMS)
     assert task.terms == ("wear_rate", "initial", "monotone", "nonnegative")
-    assert task.warnings == ("physics term 'heat' (weight 1.0) is left out: thermal displacement is not measured",)
+    assert task.warnings == (
+        "physics term 'heat' (weight 1.0) is left out: thermal displacement is not measured in training of run-AC",
+    )
     assert set(task.coefficients[0]) == {"a", "b", "c", "d", "g"}
     assert task.scalers[0].target_mean[1] == 0.0
     assert task.scalers[0].target_scale[1] == 1.0
     assert task.starts_measured[0].tolist() == [[1, 0], [1, 0]]
     powerless = replace(data, frame=data.frame.assign(power=np.nan))
     assert "the spindle power is not known" in build(powerless, [planned("AC", "B")], ALL_TERMS).warnings[0]
+
+
+def test_terms_are_those_of_the_experiment_not_of_the_stack(data):
+    """A term that one planned run lacks is left out of all: alone, in a stack with it, or in a stack without it."""
+    rare = replace(data, frame=data.frame.assign(thermal=data.frame["thermal"].where(data.frame["case"] == "A")))
+    runs = [planned("AC", "B"), planned("AD", "B"), planned("CD", "B")]
+    assert "heat" in build(rare, runs[:2], ALL_TERMS).terms
+    for stack in (runs, runs[:1], runs[:2], runs[2:]):
+        task = build(rare, stack, ALL_TERMS, planned=runs)
+        assert task.terms == ("wear_rate", "initial", "monotone", "nonnegative")
+        assert task.warnings[0].endswith("thermal displacement is not measured in training of run-CD")
+
+
+def test_cohorts_of_one_experiment_have_the_same_terms(data, simple_plan, tmp_path):
+    """Each run of the plan a cohort of its own, one of them without a thermal label in training."""
+    rare = replace(data, frame=data.frame.assign(thermal=data.frame["thermal"].where(data.frame["case"] == "A")))
+    plan = simple_plan(rare, split={"kind": "grouped", "folds": 4, "validation_cases": 1}, stack=1, physics={"heat": 1})
+    cohorts = dict.fromkeys(run.cohort for run in plan.runs)
+    made = [Cohort(plan, name, rare, tmp_path, torch.device("cpu"), mock.Mock(), 1.0) for name in cohorts]
+    assert len(made) == 4
+    assert {cohort._task.terms for cohort in made} == {()}
 
 
 def test_wear_terms_are_left_out_without_wear_labels(data):

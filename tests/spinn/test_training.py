@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -272,10 +274,10 @@ def test_gradients_of_the_loss_are_each_runs_own():
     before = step.data_loss(network(task.train.x), task.train).detach()
     moved, rate = network.clone(), 1e-6
     with torch.no_grad():
-        for weight, gradient in zip(moved.weights, gradients, strict=True):
-            weight.sub_(rate * gradient)
+        for parameter, gradient in zip(moved.parameters(), gradients, strict=True):
+            parameter.sub_(rate * gradient)
         after = step.data_loss(moved(task.train.x), task.train)
-    squares = torch.stack([gradient.square().sum((1, 2)) for gradient in gradients]).sum(0)
+    squares = torch.stack([gradient.square().flatten(1).sum(1) for gradient in gradients]).sum(0)
     torch.testing.assert_close((before - after) / rate, squares, rtol=1e-3, atol=1e-9)
     alone = build(made(), THREE[2:], PhysicsConfig(), dtype=torch.float64)
     third = Network([w[2:] for w in network.weights], [b[2:] for b in network.biases])
@@ -378,19 +380,18 @@ def test_unenforced_masks_let_pruned_weights_return():
 class _Buffers:
     """`spinn.replay.Replayed` as a recorded graph works: always on the tensors of the first call."""
 
-    def __init__(self, work, device):
-        self.work = work
+    def __init__(self, device):
         self.inputs: list[torch.Tensor] = []
         self.result: torch.Tensor | None = None
 
-    def __call__(self, *inputs):
+    def __call__(self, work, *inputs):
         if self.result is None:
             self.inputs = [tensor.clone() for tensor in inputs]
-            self.result = self.work(*self.inputs)
+            self.result = work(*self.inputs)
             return self.result
         for kept, new in zip(self.inputs, inputs, strict=True):
             kept.copy_(new)
-        return self.result.copy_(self.work(*self.inputs))
+        return self.result.copy_(work(*self.inputs))
 
 
 @pytest.mark.parametrize("batch", [512, 12])
@@ -425,9 +426,30 @@ def test_no_step_waits_for_the_device(monkeypatch, batch):
 
 def test_calls_on_a_processor_are_the_work_itself():
     """Nothing is recorded there."""
-    replayed = Replayed(lambda x, y: x + y, torch.device("cpu"))
+    replayed = Replayed(torch.device("cpu"))
     for value in range(6):
-        assert replayed(torch.tensor(value), torch.tensor(1)).item() == value + 1
+        assert replayed(torch.add, torch.tensor(value), torch.tensor(1)).item() == value + 1
+
+
+def test_nothing_of_a_phase_outlives_it(monkeypatch):
+    """Steps, optimizer and gradients are gone with it, though Python looks for no cycles: on a device, their memory."""
+    seen: list[weakref.ref] = []
+    sound = step.Steps.__init__
+
+    def noted(self, *arguments):
+        sound(self, *arguments)
+        seen.extend([weakref.ref(self), weakref.ref(self.optimizer)])
+
+    monkeypatch.setattr(step.Steps, "__init__", noted)
+    network, masks = _half_pruned(THREE)
+    gc.collect()
+    gc.disable()
+    try:
+        train(THREE, FitSettings(2, 1e-2, batch=12, physics=ALL_TERMS), network=network, masks=masks)
+        assert [one() for one in seen] == [None, None]
+    finally:
+        gc.enable()
+    assert [parameter.grad for parameter in network.parameters()] == [None] * 6
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")

@@ -6,11 +6,15 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+from spinn.masks import Masks
+from spinn.model import Network
 from verify import mutants
 from verify.audit import CHECKS, NOTES
 from verify.cli import _print_matrix, cli
+from verify.faults import pruning
 from verify.faults.mutant import Mutant
 from verify.mutants import MUTANTS, REFUSED, Outcome, run
 
@@ -67,3 +71,18 @@ def test_matrix_shows_every_catch(capsys: pytest.CaptureFixture[str]) -> None:
     assert table.count("●") == len(MUTANTS) - 2
     assert table.count("MISSED") == 1
     assert "…" not in table
+
+
+def test_multiplied_masks_leave_negative_zeros() -> None:
+    """The fault is what its name says: after a step pruned weights are zero, some of them -0.0, none another number."""
+    network = Network.initialise((6, 9, 2), [0])
+    masks = Masks(tuple(torch.arange(weight[0].numel()).view(weight.shape) % 2 > 0 for weight in network.weights))
+    optimizer = torch.optim.Adam(network.parameters())
+    enforcer = pruning._Multiplying(network, masks, optimizer)
+    enforcer.weights()
+    network(torch.ones(1, 3, 6)).square().sum().backward()
+    enforcer.gradients()
+    optimizer.step()
+    pruned = torch.cat([weight[~mask] for weight, mask in zip(network.weights, masks.layers, strict=True)])
+    assert not pruned.any()
+    assert pruned.signbit().any()

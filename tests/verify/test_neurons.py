@@ -115,11 +115,13 @@ def test_first_order_scores_are_the_trainers() -> None:
     """In float64, with labels missing: the judge's backward pass against autograd, to rounding."""
     random = torch.Generator().manual_seed(3)
     stack = Stacked.initialise(LAYERS, [5], dtype=torch.float64)
+    for bias in stack.biases:
+        bias.data.normal_(generator=random)
     x = torch.randn(1, 9, 18, generator=random, dtype=torch.float64)
     y = torch.randn(1, 9, 2, generator=random, dtype=torch.float64)
     measured = (torch.rand(1, 9, 2, generator=random) > 0.3).double()
     loss = step.data_loss(stack(x), Rows(x, y * measured, measured, (9,))).sum()
-    gradients = torch.autograd.grad(loss, stack.weights)
+    gradients = torch.autograd.grad(loss, stack.parameters())
     labels = torch.where(measured[0] > 0, y[0], torch.nan).numpy()
     arrays = [[one[0].detach().numpy() for one in some] for some in (stack.weights, stack.biases)]
     network = Network(tuple(arrays[0]), tuple(arrays[1]), tuple(np.ones_like(one, bool) for one in arrays[0]), {})

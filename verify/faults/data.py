@@ -74,10 +74,10 @@ def _changed_data() -> Patches:
     """The networks train on other data than was planned: a channel is scaled after the fingerprint was taken."""
     sound = task.build
 
-    def build(dataset: Dataset, *rest: Any) -> task.Task:
+    def build(dataset: Dataset, *rest: Any, **named: Any) -> task.Task:
         frame = dataset.frame.copy()
         frame[dataset.features[4]] *= 1.05
-        return sound(replace(dataset, frame=frame), *rest)
+        return sound(replace(dataset, frame=frame), *rest, **named)
 
     return [mock.patch.object(task, "build", build)]
 

@@ -77,17 +77,21 @@ class _Once(masks.Enforcer):
 
 
 class _Multiplying(masks.Enforcer):
-    """Pruned weights are multiplied by their mask: a negative one becomes −0.0."""
+    """Pruned weights are multiplied by their mask after every step: a negative one becomes −0.0."""
 
     def __init__(self, network: Any, held: masks.Masks, optimizer: Any = None) -> None:
         super().__init__(network, held, optimizer)
-        self._pairs = list(zip(network.weights, held.layers, strict=True))
+        pairs = list(zip(network.weights, held.layers, strict=True))
+
+        @torch.no_grad()
+        def multiply(*_: Any) -> None:
+            for weight, mask in pairs:
+                weight.mul_(mask)
+
+        optimizer.register_step_post_hook(multiply)
 
     def weights(self) -> None:
-        """The product."""
-        with torch.no_grad():
-            for weight, mask in self._pairs:
-                weight.mul_(mask)
+        """Nothing."""
 
     def gradients(self) -> None:
         """Nothing."""
@@ -283,7 +287,12 @@ def _weakest_kept(score: neurons.Score) -> neurons.Score:
 
 def _magnitudes_summed(score: neurons.Score) -> neurons.Score:
     """What single weights would change is added up without its signs."""
-    return lambda network, layer, gradients: (network.weights[layer + 1] * gradients[layer + 1]).detach().abs().sum(1)
+
+    def unsigned(network: Any, layer: int, gradients: Any) -> torch.Tensor:
+        stays, of_bias = network.biases[layer].tanh()[:, None], gradients[len(network.weights) + layer + 1][..., None]
+        return (network.weights[layer + 1] * (stays * of_bias - gradients[layer + 1])).detach().abs().sum(1)
+
+    return unsigned
 
 
 def _numbered_anew() -> Patches:
