@@ -214,6 +214,7 @@ class Environment(Strict):
     device: str
     threads: int
     packages: dict[str, str]
+    tf32: bool = False  # products of float32 matrices in the reduced precision of a CUDA device's tensor cores
 
 
 class Record(Strict):

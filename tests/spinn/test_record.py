@@ -112,6 +112,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     plain: dict[Any, st.SearchStrategy[Any]] = {
         float: st.floats(allow_nan=False, allow_infinity=False),
         int: st.integers(),
+        bool: st.booleans(),
         str: st.text(),
         type(None): st.none(),
     }
