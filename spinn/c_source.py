@@ -29,7 +29,7 @@ typedef int m8 __attribute__((vector_size(32), may_alias));
 
 static inline v8 select_(m8 mask, v8 yes, v8 no) {{ return (v8)((mask & (m8)yes) | (~mask & (m8)no)); }}
 
-/* tanh, as a ratio of polynomials of degree 13 and 6 on |x| <= 7.998811, where it is 1 to float precision: the
+/* tanh, as a ratio of polynomials of degree 13 and 6 on |x| <= 7.998811, beyond which it is within 4e-7 of 1: the
  * coefficients of Eigen (MathFunctionsImpl.h, generic_fast_tanh_float). NaN stays NaN. */
 static inline v8 tanh_(v8 x) {{
     const v8 bound = (v8){{}} + 7.998811f;

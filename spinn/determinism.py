@@ -30,7 +30,8 @@ def use(device: str = "auto", threads: int | None = None) -> torch.device:
 
     Args:
         device: 'cpu', 'cuda', 'cuda:<index>', or 'auto': CUDA where there is one.
-        threads: Threads of CPU kernels; None leaves torch's choice.
+        threads: Threads of CPU kernels; None leaves torch's choice: OMP_NUM_THREADS, or as many as the cores that this
+            process may run on. Records state how many there were.
 
     Raises:
         InputError: no such device on this machine, or a thread count below 1.
@@ -79,8 +80,17 @@ def environment(device: torch.device) -> Environment:
         memory_bytes=psutil.virtual_memory().total,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
+        tf32=_tf32(),
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
     )
+
+
+def _tf32() -> bool:
+    """Whether anything lets CUDA multiply float32 matrices in TF32: torch's switches, or NVIDIA's over them."""
+    override = os.environ.get("NVIDIA_TF32_OVERRIDE")
+    if override == "0":
+        return False
+    return override == "1" or torch.get_float32_matmul_precision() != "highest"
 
 
 def _processor() -> str:

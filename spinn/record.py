@@ -13,9 +13,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel
@@ -213,7 +213,13 @@ class Environment(Strict):
     memory_bytes: int
     device: str
     threads: int
+    tf32: bool = False  # products of float32 matrices in the reduced precision of a CUDA device's tensor cores
     packages: dict[str, str]
+
+    @pydantic.model_serializer(mode="wrap")
+    def _tf32_when_on(self, content: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """TF32 is written where it is on: records from before there was the field keep their seal."""
+        return {name: value for name, value in content(self).items() if name != "tf32" or value}
 
 
 class Record(Strict):

@@ -85,6 +85,24 @@ def test_environment_names_this_machine():
     assert found.processor
 
 
+@pytest.mark.usefixtures("restored")
+def test_environment_says_whether_tf32_is_on(monkeypatch):
+    """Off after `use`; on where torch's precision was lowered afterwards, or NVIDIA's override is set."""
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    device = determinism.use("cpu")
+    assert not determinism.environment(device).tf32
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert determinism.environment(device).tf32
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert determinism.environment(device).tf32
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+        assert not determinism.environment(device).tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_processor_falls_back_where_cpuinfo_is_silent(tmp_path, monkeypatch):
     """Without a model name in /proc/cpuinfo the record carries the platform's word, never an empty string."""
     silent = tmp_path / "cpuinfo"

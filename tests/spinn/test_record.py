@@ -112,6 +112,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     plain: dict[Any, st.SearchStrategy[Any]] = {
         float: st.floats(allow_nan=False, allow_infinity=False),
         int: st.integers(),
+        bool: st.booleans(),
         str: st.text(),
         type(None): st.none(),
     }
@@ -173,3 +174,15 @@ def test_any_plan_comes_back_as_it_was(ratios: tuple[str, ...], dataset: Any, ru
     found = written_and_read(plan)
     assert found == plan
     assert record.plan_digest(found) == record.plan_digest(plan)
+
+
+def test_tf32_is_written_where_it_is_on():
+    """A record from before there was the field keeps its content, and so its seal; one with TF32 on says so."""
+    before = {"spinn": "0", "python": "3", "platform": "x", "processor": "x", "cores": 1, "memory_bytes": 1}
+    before |= {"device": "cpu", "threads": 1, "packages": {"torch": "2"}}
+    old = record.Environment.model_validate(before)
+    assert not old.tf32
+    assert old.model_dump(mode="json") == before
+    on = old.model_copy(update={"tf32": True})
+    assert on.model_dump(mode="json") == before | {"tf32": True}
+    assert record.Environment.model_validate(on.model_dump()) == on
