@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 Epochs = Callable[[int], list[float]]
-"""Train for so many epochs; the seconds of each."""
+"""Train for one epoch that is not counted and so many more; the seconds of each of these."""
 
 
 def network(layers: Sequence[int]) -> nn.Sequential:
@@ -108,6 +108,7 @@ def _loop(
 
     def epochs(count: int) -> list[float]:
         seconds = []
+        epoch()
         for _ in range(count):
             start = time.perf_counter()
             epoch()

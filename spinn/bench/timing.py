@@ -15,10 +15,11 @@ _LONG, _VERY_LONG, _FEW = 0.01, 0.5, 3
 
 
 def in_turns(calls: Mapping[str, Call], rounds: int, seconds: float = 0.0) -> Times:
-    """Seconds of every call, in turns: each is repeated for so many `seconds` in all, and at least once in each round.
+    """Seconds of every call, in turns: a short one is repeated for so many `seconds` in all, a long one once a round.
 
     All are called twice before. In a turn a short call is repeated, after one that is not counted: else it would be
-    timed with the caches as its neighbour left them.
+    timed with the caches as its neighbour left them. Of long calls there are so few that their 95th percentile is the
+    longest of them.
     """
     once = {name: _once(call) for name, call in calls.items()}
     blocks = {name: 1 if s > _LONG else max(1, int(seconds / rounds / s)) for name, s in once.items()}
