@@ -42,7 +42,7 @@ _NOTES = (
     "of the limit: FLOPs of the epoch's matrix products (as spinn.cost counts them, less the gradient of the data) "
     "over the rate of such products, same shapes, alone. of the peer: the plain loop, which enforces no masks.",
     "The paper experiment's minutes are not measured here, but by its own run on a CUDA device: its records have them.",
-    "64 runs on a CUDA device one after another replay their recorded step, as runs do; eager ones would take longer.",
+    "64 runs on a CUDA device one after another replay their recorded step, as runs do; eager ones are not timed.",
     f"The masks of `{ONE}` hold as DESIGN asks: gradients, weights and optimizer state of pruned weights are zero.",
 )
 

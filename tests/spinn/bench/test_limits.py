@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from spinn import runtimes
-from spinn.bench import compaction, limits, networks, peers
+from spinn.bench import compaction, limits, networks, peers, train
 from spinn.bench.timing import in_turns, p95, times_faster
 
 LAYERS = (3, 6, 5, 2)
@@ -87,6 +88,26 @@ def test_the_plain_loop_learns():
     peers._loop(made, data, data, 8, {})(20)
     with torch.no_grad():
         assert float((made(x) - x[:, :2]).square().mean()) < before / 2
+
+
+def test_peers_and_ours_begin_with_an_epoch_that_is_not_counted():
+    """Three epochs are taken for two that are timed, of either: a first one is never compared with a second."""
+    sizes = train.Sizes(layers=LAYERS, rows=24, batch=8)
+    data = TensorDataset(torch.randn(sizes.rows, 3), torch.randn(sizes.rows, 2))
+    steps = []
+    hook = register_optimizer_step_post_hook(lambda *_: steps.append(1))
+    try:
+        for epochs in (
+            peers.plain_loop(LAYERS, data, data, sizes.batch),
+            peers.masked_loop(LAYERS, data, data, sizes.batch, 0.5),
+            peers.prune_loop(LAYERS, data, data, sizes.batch, 0.5),
+            train.ours(networks.dense(LAYERS), None, sizes),
+        ):
+            steps.clear()
+            assert len(epochs(2)) == 2
+            assert len(steps) == 3 * sizes.steps
+    finally:
+        hook.remove()
 
 
 def test_removal_of_neurons_is_compared_with_torch_pruning():
