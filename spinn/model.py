@@ -6,7 +6,6 @@ Knows tanh layers and masks; nothing of data, units, losses or optimizers. A sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,11 +77,7 @@ class Network:
         return [*self.weights, *self.biases]
 
     def __call__(self, x: Float[Tensor, "runs batch inputs"]) -> Float[Tensor, "runs batch outputs"]:
-        """Outputs of each run for its own rows.
-
-        Rows go through the layers as columns, so that the gradient of a weight comes out laid out as the weight is,
-        and is not copied.
-        """
+        """Outputs of each run for its own rows, which go through the layers as columns."""
         columns = x.mT
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             columns = torch.baddbmm(bias[:, :, None], weight, columns).tanh_()
@@ -94,57 +89,18 @@ class Network:
         """Outputs, and the exact derivative of the last `moving` of them in the direction `dx`, carried forward.
 
         With the last rows of `x` moving at `dx` per minute the second result is their outputs' rate per minute.
-        Gradients of both flow to the parameters. Each layer is one product, values and tangents side by side as
-        columns, so that each weight has a single gradient that is laid out as the weight is.
+        Gradients of both flow to the parameters.
         """
-        batch = x.shape[1]
-        columns = torch.cat([x.mT, dx.mT], 2)
+        value, tangent, still = x.mT, dx.mT, x.shape[1] - dx.shape[1]
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            columns = _TanhWithTangent.apply(torch.bmm(weight, columns), bias, batch)
-        columns = torch.bmm(self.weights[-1], columns)
-        return (columns[:, :, :batch] + self.biases[-1][:, :, None]).mT, columns[:, :, batch:].mT
+            value = torch.baddbmm(bias[:, :, None], weight, value).tanh()
+            tangent = (1 - value[:, :, still:].square()) * torch.bmm(weight, tangent)
+        value = torch.baddbmm(self.biases[-1][:, :, None], self.weights[-1], value)
+        return value.mT, torch.bmm(self.weights[-1], tangent).mT
 
     def clone(self) -> Network:
         """A copy that shares nothing with this one."""
         return Network([weight.detach().clone() for weight in self.weights], [b.detach().clone() for b in self.biases])
-
-
-class _TanhWithTangent(torch.autograd.Function):
-    """v = tanh(z + b) of the first `batch` columns, and v̇ = (1 − v²)·ż of the rest, the tangents of the last of them.
-
-    As formulas for autograd this takes three times the passes over memory: each slice's gradient would be a tensor of
-    zeros with the slice in it.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, z: Float[Tensor, "runs out columns"], bias: Float[Tensor, "runs out"], batch: int
-    ) -> Float[Tensor, "runs out columns"]:
-        moving = slice(2 * batch - z.shape[2], batch)
-        result = torch.empty_like(z)
-        value, tangent = result[:, :, :batch], result[:, :, batch:]
-        torch.add(z[:, :, :batch], bias[:, :, None], out=value).tanh_()
-        torch.mul(value[:, :, moving], value[:, :, moving], out=tangent)
-        torch.addcmul(z[:, :, batch:], tangent, z[:, :, batch:], value=-1, out=tangent)
-        ctx.save_for_backward(z, result)
-        ctx.batch, ctx.moving = batch, moving
-        return result
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, given: Float[Tensor, "runs out columns"]) -> tuple[Tensor, Tensor, None]:
-        """z̄ = (v̄ − 2·v·ż·t̄)·(1 − v²), ż̄ = t̄·(1 − v²), b̄ = Σ z̄; t̄ is the gradient of v̇, 0 for what is still."""
-        z, result = ctx.saved_tensors
-        batch, moving = ctx.batch, ctx.moving
-        value, slope = result[:, :, :batch], given[:, :, batch:]
-        gradient = torch.empty_like(z)
-        of_value, of_tangent = gradient[:, :, :batch], gradient[:, :, batch:]
-        of_value.copy_(given[:, :, :batch])
-        torch.mul(value[:, :, moving], z[:, :, batch:], out=of_tangent)
-        of_value[:, :, moving].addcmul_(of_tangent, slope, value=-2)
-        torch.ops.aten.tanh_backward.grad_input(of_value, value, grad_input=of_value)
-        torch.ops.aten.tanh_backward.grad_input(slope, value[:, :, moving], grad_input=of_tangent)
-        return gradient, of_value.sum(2), None
 
 
 def to_checkpoint(

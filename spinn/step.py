@@ -17,6 +17,7 @@ from torch import Tensor
 from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
+from spinn.passes import Passes
 from spinn.physics import Coefficients, initial_loss, motion_losses
 from spinn.replay import Replayed
 from spinn.task import Rows, Task, gather
@@ -52,11 +53,11 @@ class FitSettings:
 class Steps:
     """A stack in training: its optimizer, and the masks that are held.
 
-    Each step: backward, gradients of pruned weights to zero, gradient norm and clipping per run, Adam. Pruned weights
-    are set to +0.0 before the first one, when Adam has no state yet. From there a gradient of zero keeps both moments
-    at zero and the weight at 0 − rate · 0 / ε = +0.0 in every bit, weight decay included, so that clearing weights and
-    moments again after each step would be three passes over memory that change nothing (`spinn.masks.Enforcer` has
-    them for optimizers of which that is not true).
+    Each step: backward, by autograd from the loss to the outputs and by `Passes` from there, gradients of pruned
+    weights to zero, gradient norm and clipping per run, Adam. Pruned weights are set to +0.0 before the first one, when
+    Adam has no state yet. From there a gradient of zero keeps both moments at zero and the weight at 0 − rate · 0 / ε =
+    +0.0 in every bit, weight decay included, so that clearing weights and moments again after each step would be three
+    passes over memory that change nothing (`spinn.masks.Enforcer` has them for optimizers of which that is not true).
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Steps:
         self._moving = bool(set(task.terms) - {"initial"})
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
+        self._passes = Passes(network)
         self._step = Replayed(task.device)
 
     def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
@@ -106,6 +108,7 @@ class Steps:
         losses = self._losses(*inputs)
         self.optimizer.zero_grad(set_to_none=True)
         losses[0].sum().backward()
+        self._passes.backward()
         if self.enforcer is not None:
             self.enforcer.gradients()
         norm = self._clip()
@@ -120,7 +123,7 @@ class Steps:
             measured = gather(rows.measured, index) * weight[..., None]
             rows = Rows(gather(rows.x, index), gather(rows.y, index), measured, ())
         points = (inputs[0], inputs[1], inputs[2]) if self._moving else None
-        y, losses = with_physics(self.network, self.coefficients, self.task, rows.x, points)
+        y, losses = with_physics(self._passes, self.coefficients, self.task, rows.x, points)
         data = data_loss(y, rows)
         terms = self.task.terms
         weighted = [weight * losses[term] for weight, term in zip(self._weights, terms, strict=True)]
@@ -141,7 +144,7 @@ class Steps:
 
 
 def with_physics(
-    network: Network,
+    network: Network | Passes,
     coefficients: Coefficients,
     task: Task,
     x: Float[Tensor, "runs rows features"],

@@ -18,6 +18,7 @@ from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.data.dataset import Dataset
 from spinn.errors import InputError
 from spinn.model import Network
+from spinn.passes import Passes
 from spinn.physics import Conditions, Motion, Scales
 from spinn.record import PlannedRun, Scaler
 from spinn.rundata import RunData, Table, scaled
@@ -115,7 +116,7 @@ class Task:
 
     def motion(
         self,
-        network: Network,
+        network: Network | Passes,
         still: Float[Tensor, "runs still features"],
         index: Int[Tensor, "runs points"],
         place: Float[Tensor, "runs points"],

@@ -13,6 +13,7 @@ import torch
 
 from spinn import cohort, step, training
 from spinn.model import Network
+from spinn.passes import Passes
 from verify.faults.mutant import Mutant, Patches
 
 
@@ -39,13 +40,13 @@ def _detached_physics() -> Patches:
 def _shuffled_derivative() -> Patches:
     """Rates are differences between neighbouring rows of a batch, divided by the time between them."""
 
-    def with_tangent(self: Network, x: torch.Tensor, dx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def with_tangent(self: Network | Passes, x: torch.Tensor, dx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         y, moving = self(x), dx.shape[1]
         state, time = y[:, y.shape[1] - moving :], x[:, x.shape[1] - moving :, :1]
         change, passed = state.roll(1, 1) - state, time.roll(1, 1) - time
         return y, change * passed / (passed.square() + 1e-3) * dx[:, :, :1]  # the same time twice divides by 0
 
-    return [mock.patch.object(Network, "with_tangent", with_tangent)]
+    return [mock.patch.object(way, "with_tangent", with_tangent) for way in (Network, Passes)]
 
 
 def _wrong_law() -> Patches:
