@@ -20,14 +20,15 @@ class Replayed:
     """One work on tensors whose shapes never change; what a call gives is valid until the next one.
 
     The work may change tensors in place (weights, optimizer state), and on a CUDA device must not wait for the device
-    nor depend on anything else that changes. On other devices it is called as it is. It comes with every call and is
-    not kept: its owner owns this, and a cycle would hold the graph's memory until Python looks for cycles.
+    nor depend on anything else that changes. On other devices, or not `recorded`, it is called as it is. It comes
+    with every call and is not kept: its owner owns this, and a cycle would hold the graph's memory until Python looks
+    for cycles.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, recorded: bool = True) -> None:
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" and recorded else None
         self._inputs: Sequence[Tensor] = ()
         self._result: Tensor | None = None
 

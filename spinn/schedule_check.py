@@ -49,7 +49,8 @@ class Check:
     """A schedule, what comes of it, and what would hold instead.
 
     `declared`: the experiment says that this schedule is meant to miss. `suggestion` is None where nothing needs
-    mending, or where nothing holds, which `why_none` then explains. `pruner` says what the ratios are of.
+    mending, or where nothing holds, which `why_none` then explains. `pruner` says what the ratios are of. `epochs`
+    are the most of the dense phase and of each stage, where an experiment states them.
     """
 
     layers: tuple[int, ...]
@@ -59,6 +60,19 @@ class Check:
     why_none: str = ""
     declared: bool = False
     pruner: str = PRUNERS[0]
+    epochs: tuple[int, ...] = ()
+
+    @property
+    def flops_per_cut(self) -> int | None:
+        """What a run's training costs at most for each labelled cut, as `spinn.cost.training_flops` counts it.
+
+        The network trains at the dense widths, or at those that a stage leaves. Collocation points come on top: how
+        many there are depends on the data.
+        """
+        if not self.epochs:
+            return None
+        widths = [self.layers, *(stage.widths or self.layers for stage in self.stages)]
+        return sum(6 * prunable_weights(w) * epochs for w, epochs in zip(widths, self.epochs, strict=True))
 
     @property
     def holds(self) -> bool:
@@ -86,6 +100,7 @@ class Check:
                 {"name": v.name, "holds": v.holds, "value": _number(v.value), "required": _number(v.required)}
                 for v in self.verdicts
             ],
+            **({} if self.flops_per_cut is None else {"flops_per_cut": self.flops_per_cut}),
             "holds": self.holds,
             "suggestion": None if self.suggestion is None else {"ratios": list(self.suggestion)},
         }
@@ -118,6 +133,12 @@ class Check:
         if self.verdicts:
             rows = [_criterion_row(verdict) for verdict in self.verdicts]
             lines += ["", *_table(("criterion", "", "value", "required", ""), rows, left=(0, 1, 3, 4))]
+        if self.flops_per_cut is not None:
+            lines += [
+                "",
+                f"cost: at most {self.flops_per_cut:.2e} FLOPs of each run for each labelled cut that it trains on, "
+                "collocation points not counted",
+            ]
         if self.declared or not self.holds:
             lines += ["", self._advice()]
         return "\n".join(lines)
@@ -143,6 +164,7 @@ def check(
     *,
     declared: bool = False,
     pruner: str = PRUNERS[0],
+    epochs: tuple[int, ...] = (),
 ) -> Check:
     """Judge a schedule, and look for the nearest one that holds if it does not and is not `declared` to miss.
 
@@ -150,7 +172,7 @@ def check(
         ScheduleError: a width or ratio without meaning.
     """
     widths, stages = check_layers(layers), variants.ledger(pruner, layers, ratios)
-    found = Check(widths, stages, judge(widths, stages, criteria), declared=declared, pruner=pruner)
+    found = Check(widths, stages, judge(widths, stages, criteria), declared=declared, pruner=pruner, epochs=epochs)
     if found.holds or declared:
         return found
     nearest = variants.suggest(pruner, widths, ratios, criteria)
@@ -179,7 +201,8 @@ def check_experiment(path: Path, asked: Criteria) -> dict[str, Check]:
             target.parameter_range if asked.parameter_range is None else asked.parameter_range,
             target.size_bytes if asked.size_bytes is None else asked.size_bytes,
         )
-        checks[name] = check(layers, variant.ratios, criteria, declared=variant.declared, pruner=variant.pruner)
+        stated_there = {"declared": variant.declared, "pruner": variant.pruner, "epochs": variant.epochs}
+        checks[name] = check(layers, variant.ratios, criteria, **stated_there)
     return checks
 
 
@@ -227,6 +250,7 @@ class _Stated:
     ratios: tuple[str, ...]
     declared: bool
     target: Criteria
+    epochs: tuple[int, ...]
 
 
 def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
@@ -246,13 +270,14 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
         _known(content, EXPERIMENT_KEYS, "")
         layers = check_layers(_typed(content, "layers", list, ""))
         target = _read_target(content, "")
+        dense = _table_of(content.get("dense", {}), "dense.")
         stated: dict[str, _Stated] = {}
         for index, variant in enumerate(_typed(content, "variants", list, "")):
             where = f"variants[{index}]."
             name = _typed(_table_of(variant, where), "name", str, where)
             if name in stated:
                 raise InputError(f"{where}name = {name!r}: names are unique")
-            stated[name] = _read_variant(variant, where, target)
+            stated[name] = _read_variant(variant, where, target, dense)
         if not stated:
             raise InputError("variants = []: at least one")
     except InputError as error:
@@ -275,12 +300,12 @@ def _read_target(content: dict[str, Any], where: str) -> Criteria:
     )
 
 
-def _read_variant(variant: dict[str, Any], where: str, target: Criteria) -> _Stated:
+def _read_variant(variant: dict[str, Any], where: str, target: Criteria, dense: dict[str, Any]) -> _Stated:
     _known(variant, VARIANT_KEYS, where)
     pruner = _typed(variant, "pruner", str, where)
     if pruner not in PRUNERS:
         raise InputError(f"{where}pruner = {pruner!r}: one of {', '.join(PRUNERS)}")
-    ratios = []
+    ratios: list[str] = []
     for index, stage in enumerate(_typed(variant, "stages", list, where)):
         place = f"{where}stages[{index}]."
         _known(_table_of(stage, place), STAGE_KEYS, place)
@@ -289,7 +314,10 @@ def _read_variant(variant: dict[str, Any], where: str, target: Criteria) -> _Sta
     if not ratios:
         raise InputError(f"{where}stages = []: at least one")
     declared = "expected_findings" in variant and MISSES in _typed(variant, "expected_findings", list, where)
-    return _Stated(pruner, tuple(ratios), declared, _read_target(variant, where) if "target" in variant else target)
+    own = _read_target(variant, where) if "target" in variant else target
+    phases = (dense, *variant["stages"])
+    epochs = tuple(phase["epochs"] for phase in phases if _whole(phase.get("epochs")))
+    return _Stated(pruner, tuple(ratios), declared, own, epochs if len(epochs) == len(phases) else ())
 
 
 def _whole(value: object) -> bool:

@@ -38,7 +38,8 @@ class FitSettings:
     """How one phase trains: Adam over at most `epochs`; `patience` None runs them all.
 
     `batch` rows a step, or all where the whole data set has no more; `clip_norm` bounds each run's gradient norm (None:
-    no bound); `physics` are the weights of the terms.
+    no bound); `physics` are the weights of the terms. `recorded`: on a CUDA device the step is recorded once and
+    replayed, which changes no result.
     """
 
     epochs: int
@@ -48,6 +49,7 @@ class FitSettings:
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    recorded: bool = True
 
 
 class Steps:
@@ -74,7 +76,7 @@ class Steps:
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
         self._passes = Passes(network)
-        self._step = Replayed(task.device)
+        self._step = Replayed(task.device, recorded=settings.recorded)
 
     def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
         """One pass over the training rows; returns loss, data, terms and gradient norm, means over the steps."""

@@ -42,7 +42,7 @@ _NOTES = (
     "of the limit: FLOPs of the epoch's matrix products (as spinn.cost counts them, less the gradient of the data) "
     "over the rate of such products, same shapes, alone. of the peer: the plain loop, which enforces no masks.",
     "The paper experiment's minutes are not measured here, but by its own run on a CUDA device: its records have them.",
-    "64 runs on a CUDA device one after another replay their recorded step, as runs do; eager ones are not timed.",
+    "64 runs on a CUDA device one after another are eager: their step is not recorded, as that of the stack is.",
     f"The masks of `{ONE}` hold as DESIGN asks: gradients, weights and optimizer state of pruned weights are zero.",
 )
 
@@ -73,7 +73,8 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     """Time everything in turns; `progress` is told what is under way."""
     sizes = sizes or PAPER
     torch.manual_seed(0)
-    report = Report("train", machine(), notes=list(_NOTES))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    report = Report("train", machine(device), notes=list(_NOTES))
     progress("making networks and data ready")
     stack = f"stack of {sizes.stack}, per run"
     ways = _ways(sizes)
@@ -114,7 +115,9 @@ def _ways(sizes: Sizes) -> dict[str, Epochs]:
     }
 
 
-def ours(network: Network, masks: Masks | None, sizes: Sizes, *, physics: bool = False) -> Epochs:
+def ours(
+    network: Network, masks: Masks | None, sizes: Sizes, *, physics: bool = False, recorded: bool = True
+) -> Epochs:
     """Epochs of `spinn.training.fit`; the first one of each call, which has the set-up in it, is not counted."""
     made = task(network, sizes, physics)
     coefficients = Coefficients.initial(made)
@@ -125,6 +128,7 @@ def ours(network: Network, masks: Masks | None, sizes: Sizes, *, physics: bool =
             learning_rate=1e-3,
             batch=sizes.batch,
             physics=PHYSICS if physics else PhysicsConfig(),
+            recorded=recorded,
         )
         ends: list[float] = []
         training.fit(
@@ -189,12 +193,12 @@ def _targets(
 
 
 def cuda_row(sizes: Sizes, device: str = "cuda") -> Row:
-    """How many times faster a stack trains on the device than as many runs one after another; None without one."""
+    """How many times faster a stack trains on a device than as many eager runs in turn; None without such a device."""
     name = f"{sizes.cuda_stack} runs on a CUDA device, stacked over one after another: speed-up"
     if device == "cuda" and not torch.cuda.is_available():
         return Row(name, None, "times")
     stacked = ours(networks.dense(sizes.layers, sizes.cuda_stack, device), None, sizes)
-    alone = ours(networks.dense(sizes.layers, 1, device), None, sizes)
+    alone = ours(networks.dense(sizes.layers, 1, device), None, sizes, recorded=False)
     faster = sizes.cuda_stack * min(alone(3)) / min(stacked(3))
     return Row(name, faster, "times", None, faster)
 

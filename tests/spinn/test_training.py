@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from spinn import replay, step
+from spinn import step
 from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
 from spinn.determinism import generator
@@ -380,7 +380,7 @@ def test_unenforced_masks_let_pruned_weights_return():
 class _Buffers:
     """`spinn.replay.Replayed` as a recorded graph works: always on the tensors of the first call."""
 
-    def __init__(self, device):
+    def __init__(self, device, *, recorded):
         self.inputs: list[torch.Tensor] = []
         self.result: torch.Tensor | None = None
 
@@ -454,12 +454,11 @@ def test_nothing_of_a_phase_outlives_it(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
 @pytest.mark.parametrize("batch", [512, 12])
-def test_a_replayed_step_equals_an_eager_one(monkeypatch, batch):
+def test_a_replayed_step_equals_an_eager_one(batch):
     """On a CUDA device, from the first step after the recording on."""
-    settings = FitSettings(8, 1e-2, batch=batch, physics=ALL_TERMS)
     trained = []
-    for eager in (10**6, replay.EAGER_CALLS):
-        monkeypatch.setattr(replay, "EAGER_CALLS", eager)
+    for recorded in (False, True):
+        settings = FitSettings(8, 1e-2, batch=batch, physics=ALL_TERMS, recorded=recorded)
         task = build(made(0.02), THREE, ALL_TERMS, device="cuda")
         network = Network.initialise(LAYERS, [3, 5, 3], device="cuda")
         masks = global_magnitude(network, Masks.ones_like(network), 32)
