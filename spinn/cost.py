@@ -30,20 +30,19 @@ def forward_flops(weights: int, rows: int) -> int:
 def training_flops(layers: Sequence[int], rows: int, tangent_rows: int, epochs: int) -> int:
     """FLOPs of `epochs` epochs of one run: forward, and backward at twice its cost, over every row.
 
-    A row whose derivative along time is taken as well (`tangent_rows`) costs twice a plain one: its tangent passes
-    through the same matrices. Both are rows of a whole epoch (`Task.epoch_rows`): what every step repeats counts in
-    every step. The validation pass after each epoch is not counted, nor are the residuals at the end of the phase.
+    A derivative along time (`tangent_rows`) passes through the same matrices as a row does. Both are those of a whole
+    epoch (`Task.epoch_rows`): what every step repeats counts in every step. The validation pass after each epoch is not
+    counted, nor are the residuals at the end of the phase.
 
     Three times forward is the convention; it counts the gradient of the inputs, which no step computes. torch's
     FlopCounterMode counts exactly `input_gradient_flops` less.
     """
-    weights = sum(a * b for a, b in pairwise(layers))
-    return epochs * 3 * (forward_flops(weights, rows) + 2 * forward_flops(weights, tangent_rows))
+    return epochs * 3 * forward_flops(sum(a * b for a, b in pairwise(layers)), rows + tangent_rows)
 
 
 def input_gradient_flops(layers: Sequence[int], rows: int, tangent_rows: int, epochs: int) -> int:
     """What `training_flops` counts and no step computes: the gradient of the first layer's inputs."""
-    return epochs * forward_flops(layers[0] * layers[1], rows + 2 * tangent_rows)
+    return epochs * forward_flops(layers[0] * layers[1], rows + tangent_rows)
 
 
 @dataclass

@@ -53,16 +53,14 @@ class Passes:
         last = len(self._kept) - 1
         layers = zip(self._network.weights, self._network.biases, self._kept, strict=True)
         for layer, (weight, bias, result) in enumerate(layers):
-            if rows == columns.shape[2]:
-                torch.baddbmm(bias[:, :, None], weight, columns, out=result)
-            else:
-                torch.bmm(weight, columns, out=result)
-            value, tangent = result[:, :, :rows], result[:, :, rows:]
-            if rows < columns.shape[2]:
-                value += bias[:, :, None]
+            torch.bmm(weight, columns, out=result)
+            value = result[:, :, :rows]
             if layer < last:
-                value.tanh_()
-                _times_slope(tangent, value[:, :, still:])
+                _activate(value, bias[:, :, None])
+                if rows < columns.shape[2]:
+                    _times_slope(result[:, :, rows:], value[:, :, still:])
+            else:
+                value += bias[:, :, None]
             columns = result
         self._outputs = columns.detach().requires_grad_()
         return self._outputs
@@ -83,8 +81,8 @@ class Passes:
             value, slope = kept[:, :, :rows], given[:, :, :rows]
             if layer < len(weights) - 1:
                 _times_slope(slope, value)
-                moving, tangent = value[:, :, still:], given[:, :, rows:]
-                if tangent.shape[2]:
+                if rows < given.shape[2]:
+                    moving, tangent = value[:, :, still:], given[:, :, rows:]
                     product = _part(self._slopes[2], tangent)
                     torch.mul(moving, kept[:, :, rows:], out=product)
                     slope[:, :, still:].addcmul_(product, tangent, value=-2)
@@ -105,6 +103,18 @@ class Passes:
         self._kept = [weight.new_empty((*weight.shape[:2], columns)) for weight in weights]
         widest = max(kept.numel() for kept in self._kept)
         self._slopes = tuple(weights[0].new_empty(widest) for _ in range(3))
+
+
+def _activate(tensor: Float[Tensor, "runs out rows"], bias: Float[Tensor, "runs out 1"]) -> None:
+    """tanh(z + b), in place; on a processor as 2·σ(2·z + 2·b) − 1, which torch has in half the time.
+
+    The two differ by a rounding of 1.
+    """
+    if tensor.device.type == "cpu":
+        torch.add(2 * bias, tensor, alpha=2, out=tensor).sigmoid_()
+        torch.add(tensor.new_tensor(-1.0), tensor, alpha=2, out=tensor)
+    else:
+        tensor.add_(bias).tanh_()
 
 
 def _times_slope(tensor: Float[Tensor, "*shape"], value: Float[Tensor, "*shape"]) -> None:

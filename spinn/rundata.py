@@ -65,6 +65,7 @@ class RunData:
         scaler: Fitted on the training cases, every cut of theirs.
         train, validation: Labelled cuts: features, targets, and 1 where a target is measured.
         segments: Between successive cuts of each training case.
+        ends: For each labelled training cut the number of the segment that ends there; −1 where no time passes to it.
         starts: `[cases, features]`, each training case's inputs at time 0.
         starts_measured: `[cases, 2]`, 1 for targets that training has labels of.
         labelled: Which targets these are.
@@ -102,6 +103,7 @@ class RunData:
     def _trajectories(self, table: Table) -> None:
         """Segments between successive cuts of each training case, the first one from time 0, and the starts."""
         begins, ends, starts = [], [], []
+        number = np.full(len(table.features), -1)
         for case in self.run.train:
             raw = np.hstack([table.features[table.cuts[case]], table.conditions[table.cuts[case]]])
             start = raw[:1].copy()
@@ -109,6 +111,7 @@ class RunData:
             starts.append(start)
             path = np.vstack([start, raw])
             moves = path[1:, 0] > path[:-1, 0]
+            number[table.cuts[case][moves]] = np.arange(moves.sum()) + sum(map(len, begins))
             begins.append(path[:-1][moves])
             ends.append(path[1:][moves])
         begin, end = np.vstack(begins), np.vstack(ends)
@@ -129,6 +132,8 @@ class RunData:
             powered=powered.astype(np.float64),
         )
         self.starts = scaled(np.vstack(starts)[:, :width], self.scaler)
+        positions = table.positions(self.run, self.run.train)
+        self.ends = number[positions[~np.isnan(table.targets[positions]).all(axis=1)]]
 
     def guess(self, terms: Sequence[PhysicsTerm]) -> dict[str, float]:
         """Where the coefficients start: the cases' mean rate of wear, and the force's exponents as Kienzle has them.

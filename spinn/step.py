@@ -27,10 +27,11 @@ COEFFICIENT_RATE = 5.0
 to travel that far within the epochs of the dense phase (Adam moves a parameter by about its rate in each step)."""
 
 Chosen = tuple[Int[Tensor, "runs rows"], Float[Tensor, "runs rows"]]
-"""Numbers of rows, each run's own, and weight 0 where a shorter run repeats its row 0 to fill the stack up."""
+"""Numbers of rows, each run's own, and weight 0 where a shorter run repeats its row 0, before its own."""
 
-Points = tuple[Int[Tensor, "runs points"], Float[Tensor, "runs points"], Float[Tensor, "runs points"]]
-"""Collocation points: the segment's number, the place on it from 0 to 1, and weight 0 where a run has no such point."""
+Points = tuple[Int[Tensor, "runs points"], Float[Tensor, "runs drawn"], Float[Tensor, "runs points"]]
+"""Collocation points: the segment's number, of those that are drawn the place on it from 0 to 1 (before them come those
+at the last rows of the step), and weight 0 where a run has no such point."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Steps:
             self.enforcer.weights()
         self._parameters = [*network.parameters(), *coefficients.parameters()]
         self._weights = [getattr(settings.physics, term) for term in task.terms]
-        self._moving = bool(set(task.terms) - {"initial"})
+        train = task.train
+        self._table = torch.cat([train.x, train.y, train.measured, task.moves[..., None]], 2)  # for one gather a step
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
         self._passes = Passes(network)
@@ -87,17 +89,17 @@ class Steps:
         return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
 
     def _inputs(self, draws: Sequence[torch.Generator]) -> list[Tensor]:
-        """`Chosen` and `Points` of all steps, those that are needed, `[steps, runs, …]` on the device."""
+        """`Chosen`, and what is drawn of `Points`, of all steps, where needed, `[steps, runs, …]` on the device."""
         train, segments, steps = self.task.train, self.task.segments, range(self._batches)
         inputs: list[Tensor] = []
-        if self._batches > 1:
+        if self._batches > 1 or self.task.moving:
             orders = [torch.randperm(count, generator=draw) for count, draw in zip(train.counts, draws, strict=True)]
             inputs += _stacked([order[number :: self._batches] for number in steps for order in orders])
-        if self._moving:
+        if self.task.moving:
             chosen, places = [], []
             for _ in steps:
                 for count, draw in zip(segments.counts, draws, strict=True):
-                    chosen.append(torch.randperm(count, generator=draw)[: self.task.points])
+                    chosen.append(torch.randperm(count, generator=draw)[: self.task.drawn])
                     places.append(torch.rand(len(chosen[-1]), generator=draw))
             index, weight = _stacked(chosen)
             inputs += [index, _padded(places), weight]
@@ -119,12 +121,16 @@ class Steps:
 
     def _losses(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:
         """Weighted sum, data loss, and each term of `task.terms`, unweighted."""
-        rows = self.task.train
-        if self._batches > 1:
-            (index, weight), inputs = inputs[:2], inputs[2:]
-            measured = gather(rows.measured, index) * weight[..., None]
-            rows = Rows(gather(rows.x, index), gather(rows.y, index), measured, ())
-        points = (inputs[0], inputs[1], inputs[2]) if self._moving else None
+        rows, points = self.task.train, None
+        if inputs:
+            (index, weight), drawn = inputs[:2], inputs[2:]
+            x, y, measured, moves = gather(self._table, index).split([rows.x.shape[2], 2, 2, 1], 2)
+            rows = Rows(x, y, measured * weight[..., None], ())
+            if drawn:
+                number, place, there = drawn
+                at = slice(index.shape[1] - self.task.at_cuts(index.shape[1]), None)
+                number = torch.cat([self.task.ends.gather(1, index[:, at]), number], 1)
+                points = number, place, torch.cat([(moves[..., 0] * weight)[:, at], there], 1)
         y, losses = with_physics(self._passes, self.coefficients, self.task, rows.x, points)
         data = data_loss(y, rows)
         terms = self.task.terms
@@ -154,15 +160,16 @@ def with_physics(
 ) -> tuple[Float[Tensor, "runs rows 2"], dict[PhysicsTerm, Float[Tensor, " runs"]]]:
     """Outputs for the rows `x`, and each of `task.terms`, in one pass; without `points` no term may need them."""
     losses: dict[PhysicsTerm, Tensor] = {}
-    still = torch.cat([x, task.starts], 1) if "initial" in task.terms else x
+    still = torch.cat([task.starts, x], 1) if "initial" in task.terms else x
     if points is not None:
         y, motion = task.motion(network, still, *points)
         losses |= motion_losses(task.terms, motion, task.scales, coefficients.values())
     else:
         y = network(still)
-    if "initial" in task.terms:
-        losses["initial"] = initial_loss(task.physical(y[:, x.shape[1] :]), task.starts_measured, task.scales)
-    return y[:, : x.shape[1]], losses
+    born = still.shape[1] - x.shape[1]
+    if born:
+        losses["initial"] = initial_loss(task.physical(y[:, :born]), task.starts_measured, task.scales)
+    return y[:, born:], losses
 
 
 def data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " runs"]:
@@ -191,9 +198,9 @@ def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettin
 
 
 def _stacked(chosen: Sequence[Tensor]) -> list[Tensor]:
-    """Row numbers side by side, and weight 0 where a shorter run repeats its row 0."""
+    """Row numbers side by side, and weight 0 where a shorter run repeats its row 0, before its own."""
     return [_padded(chosen), _padded([torch.ones(len(rows)) for rows in chosen])]
 
 
 def _padded(parts: Sequence[Tensor]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_side="left")

@@ -111,7 +111,7 @@ def residuals(network: Network, coefficients: Coefficients, task: Task) -> list[
     places = torch.arange(max(task.segments.counts), device=task.device).expand(task.runs, -1)
     weight = (places < counts).to(task.dtype)
     index = torch.where(places < counts, places, 0)
-    middles = (index, torch.full_like(weight, 0.5), weight) if set(task.terms) - {"initial"} else None
+    middles = (index, torch.full_like(weight, 0.5), weight) if task.moving else None
     terms = with_physics(network, coefficients, task, task.starts[:, :0], middles)[1]
     return [{term: float(loss[run]) for term, loss in terms.items()} for run in range(task.runs)]
 

@@ -167,8 +167,9 @@ def _flops(name: str, sizes: Sizes) -> int:
     layers, rows = sizes.layers, sizes.rows
     if name == SMALL:
         layers = (layers[0], *sizes.small, layers[-1])
-    if name == PHYSICAL:  # in each step: points, which pass with their tangent, and every tool's start
-        rows += sizes.steps * (2 * min(sizes.batch, sizes.rows) + CASES)
+    if name == PHYSICAL:  # in each step: tangents, of rows and of as many points that are drawn, and every tool's start
+        points = min(sizes.batch, sizes.rows)
+        rows += sizes.steps * (points + points - points // 2 + CASES)
     return limits.training_flops(layers, rows)
 
 
@@ -235,6 +236,8 @@ def task(network: Network, sizes: Sizes, physics: bool) -> Task:
             powered=ones(sizes.rows),
             counts=(sizes.rows,) * runs,
         ),
+        ends=torch.arange(sizes.rows, device=device).expand(runs, -1),
+        moves=ones(sizes.rows),
         starts=drawn(CASES, features),
         starts_measured=ones(CASES, 2),
         target_mean=torch.zeros(runs, 2, device=device),

@@ -118,8 +118,7 @@ def test_rows_are_the_labelled_cuts_and_padding_has_no_weight(data):
     assert task.train.measured[0].sum(0).tolist() == [2, 2]
     assert task.train.x.shape == (2, 9, 5)
     assert task.starts_measured[0].tolist() == [[1, 1], [0, 0]]
-    assert task.rows == 9 + 2
-    assert task.tangent_rows == 11
+    assert task.epoch_rows(512) == (9 + 2 + 11, 9 + 11)
 
 
 def test_segments_join_successive_cuts_from_time_0(data):
@@ -157,6 +156,49 @@ def test_motion_is_the_derivative_along_the_trajectory(data):
     ahead, behind = (task.motion(network, still, index, place + step, ones)[1].state for step in (h, -h))
     torch.testing.assert_close(exact.rate, (ahead - behind) / minutes[..., None], rtol=1e-6, atol=1e-8)
     assert exact.rate.abs().min() > 0
+
+
+def test_the_segment_of_a_labelled_cut_ends_there(data):
+    """Its end is the cut's own row, but for signals that are missing at one end of it and are held there."""
+    task = build(data, [planned("AD", "B"), planned("BC", "A")], ALL_TERMS, dtype=torch.float64)
+    for run, count in enumerate(task.train.counts):
+        ends, x = task.ends[run, :count], task.train.x[run, :count]
+        assert task.moves[run].tolist() == [1.0] * count + [0.0] * (task.moves.shape[1] - count)
+        end = task.segments.x[run, ends] + task.segments.dx[run, ends]
+        torch.testing.assert_close(end[:, :4], x[:, :4])
+        measured = x[:, 4] != 0
+        torch.testing.assert_close(end[measured], x[measured])
+        assert len(set(ends.tolist())) == count
+
+
+def test_a_cut_to_which_no_time_passes_is_no_point(data):
+    """Two cuts at the same time: the second one has no segment, and every other cut has its own."""
+    frame = data.frame.copy()
+    rows = frame.index[frame["case"] == "D"]
+    frame.loc[rows[2], "time"] = frame.loc[rows[1], "time"]
+    task = build(replace(data, frame=frame), [planned("AD", "B")], ALL_TERMS, dtype=torch.float64)
+    counts = frame[frame["case"].isin(list("AD")) & frame[["VB", "thermal"]].notna().any(axis=1)]
+    still = counts.index.get_loc(rows[2])
+    moves = task.moves[0].tolist()
+    assert moves[still] == 0
+    assert sum(moves) == len(moves) - 1
+
+
+def test_points_at_cuts_share_their_outputs_with_them(data):
+    """The last rows that stand still are the first points: with the state and the rate of points drawn there."""
+    whole = replace(data, frame=data.frame.assign(signal=np.arange(len(data.frame)) ** 2.0))  # no gap that is held
+    task = build(whole, [planned("AD", "B"), planned("BC", "A")], ALL_TERMS, dtype=torch.float64)
+    network = Network.initialise((5, 7, 6, 2), [3, 4], dtype=torch.float64)
+    still, at = torch.cat([task.starts, task.train.x[:, :2]], 1), task.ends[:, :2]
+    drawn, place = torch.tensor([[0, 4], [2, 3]]), torch.tensor([[0.1, 0.5]] * 2).double()
+    ones = torch.ones(2, 4).double()
+    outputs, shared = task.motion(network, still, torch.cat([at, drawn], 1), place, ones)
+    torch.testing.assert_close(outputs, network(still))
+    torch.testing.assert_close(shared.state[:, :2], task.physical(network(task.train.x[:, :2])))
+    alone = task.motion(network, still[:, :0], torch.cat([at, drawn], 1), torch.cat([ones[:, :2], place], 1), ones)[1]
+    for name in ("state", "rate", "powered"):
+        torch.testing.assert_close(getattr(shared, name), getattr(alone, name))
+    torch.testing.assert_close(shared.conditions.doc, alone.conditions.doc)
 
 
 def test_heat_is_left_out_by_name_where_it_cannot_be_computed(data):
@@ -209,7 +251,7 @@ def test_a_term_with_weight_0_is_no_term(data):
     assert task.terms == ("initial",)
     assert task.warnings == ()
     assert task.coefficients == ({},)
-    assert task.tangent_rows == 0
+    assert task.epoch_rows(512) == (task.train.counts[0] + 2, 0)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

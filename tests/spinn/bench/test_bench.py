@@ -116,7 +116,7 @@ def test_masks_hold_and_physics_is_on_in_what_is_timed():
     assert any(bool((a != b).any()) for a, b in zip(network.weights, before.weights, strict=True))
     task = train.task(network, TRAIN, physics=True)
     assert len(task.terms) == 5
-    assert task.tangent_rows == TRAIN.batch
+    assert task.at_cuts(TRAIN.batch) + task.drawn == TRAIN.batch
 
 
 def test_the_cuda_row_is_the_same_code_on_any_device():
