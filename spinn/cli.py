@@ -237,9 +237,11 @@ def bench() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine output.")
 def bench_train(as_json: bool) -> int:
     """Epochs a second of one run and of a stack, beside a plain PyTorch loop; minutes."""
+    from spinn import determinism
     from spinn.bench import train
     from spinn.bench.show import show
 
+    determinism.use()  # what runs train under
     return show(train.measure, as_json)
 
 

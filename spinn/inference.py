@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from pathlib import Path
@@ -50,7 +51,7 @@ def latency(path: Path, model: Literal["dense", "sparse"]) -> Latency:
     return Latency(
         model=model,
         median_ms=statistics.median(times),
-        p95_ms=times[int(0.95 * _REPEATS)],
+        p95_ms=times[math.ceil(0.95 * _REPEATS) - 1],
         repeats=_REPEATS,
         flops=forward_flops(kept, 1),
         file_bytes=path.stat().st_size,
