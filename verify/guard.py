@@ -24,6 +24,9 @@ class Guard:
 
     Attributes:
         pruned: How many entries are pruned. Where none is, there is nothing to ask.
+        zeros: How many entries were zero at first, of a weight with two dimensions or more that has had no mask.
+        assumed: Whether those were taken for pruned: where they count, and are not the whole weight, which nothing
+            tells from a layer that begins at zero.
         leaf: The parameter that was last judged, which another one may stand in for (torch.func.functional_call).
         largest_before: `largest` of what lies under a mask, as it was when it was pruned.
     """
@@ -36,10 +39,11 @@ class Guard:
         self.leaf = weight.leaf
         leaf = weight.leaf.detach()
         self.zeros = int((leaf == 0).sum()) if weight.mask is None and leaf.dim() >= 2 else 0
+        self.assumed = zeros_count and 0 < self.zeros < leaf.numel()
         if weight.mask is not None:
             self.gone = weight.mask.detach() == 0
         else:
-            self.gone = leaf == 0 if zeros_count and leaf.dim() >= 2 else torch.zeros_like(leaf, dtype=torch.bool)
+            self.gone = leaf == 0 if self.assumed else torch.zeros_like(leaf, dtype=torch.bool)
         self._mask: Tensor | None = None  # as it was when it was last looked at
         self._before = leaf.clone() if weight.masked else None
         self.pruned = int(self.gone.sum())
@@ -66,6 +70,7 @@ class Guard:
             return 0
         if self._mask is not None and _same(mask.detach(), self._mask):
             return self._grown
+        self.zeros = 0
         self._mask = mask.detach().clone(memory_format=torch.contiguous_format)
         now = mask.detach() == 0
         self._grown = int((self.gone & ~now).sum())
@@ -78,6 +83,11 @@ class Guard:
         if self.pruned and self._before is not None:
             self.largest_before = self.largest(self._before)
         return self._grown
+
+    def forget_zeros(self) -> None:
+        """Take none of the entries that were zero for pruned any more."""
+        self.assumed, self.gone, self.pruned = False, torch.zeros_like(self.gone), 0
+        self._bits.clear()
 
     def is_quiet(self, weight: Weight, state: list[Tensor]) -> bool:
         """Whether the pruned entries are as they have to be: under a mask as they were, else zero, and zero in `state`.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from verify.findings import Finding, Severity, Verdict
 from verify.guard import Guard, Room, inf_bits
 from verify.places import Place, Weight, find_places, why_unreadable
+from verify.sightings import Sightings
 
 
 class PruningFaultError(AssertionError):
@@ -57,35 +57,23 @@ def watch(
     Args:
         model: A `torch.nn.Module`, or `spinn.model.Network`.
         optimizer: The one whose steps are judged.
-        masks: None: those that `model` holds by torch.nn.utils.prune or torch.ao.pruning; if it holds none, the entries
-            that are exactly zero now count as pruned, in parameters with at least two dimensions. Or
-            `spinn.masks.Masks`, or a dict from parameter name to a mask of its shape, of 0 and 1. They are read again
-            at every step.
+        masks: Those that `model` does not hold itself: `spinn.masks.Masks`, or a dict from parameter name to a mask of
+            its shape, of 0 and 1. They are read again at every step, and names that are new then are taken up; {} where
+            all are yet to come. Masks that `model` holds, by torch.nn.utils.prune or torch.ao.pruning, are watched
+            whatever is named here. None, and as long as `model` shows no mask either: what is exactly zero now counts
+            as pruned, in parameters with at least two dimensions that are not zero throughout, as a layer is that
+            begins at zero. With the first mask this ends for every weight without one, and what was found of it is
+            withdrawn; a weight that gets the mask stays pruned where it was zero.
         gradients: Whether gradients of pruned weights have to be zero when the optimizer steps.
         raises: Whether leaving the block raises `PruningFaultError` where an error was found. An exception of the
             block itself always comes first.
 
     Raises:
-        InputError: a mask names no parameter, or has another shape or other values than 0 and 1; or the model is
-            scripted by torch.jit.
+        InputError: a mask names no parameter, or one whose mask the model holds, or has another shape or other values
+            than 0 and 1; or the model is scripted by torch.jit.
     """
-    return Watch(model, optimizer, find_places(model, masks), gradients=gradients, raises=raises)
-
-
-@dataclass
-class _Seen:
-    """What one check found so far: first and last step, how many steps, and the most that was counted.
-
-    `steps` is of errors alone.
-    """
-
-    severity: Severity
-    first_step: int
-    steps: int = 0
-    last_step: int = 0
-    count: int = 0
-    largest: float = 0.0
-    layers: dict[str, int] = field(default_factory=dict)
+    places = find_places(model, masks)
+    return Watch(model, optimizer, places, zeros_count=masks is None, gradients=gradients, raises=raises)
 
 
 class _Hook:
@@ -113,7 +101,14 @@ class Watch:
     """What `watch` gives: a context manager whose `verdict` and `steps` can be read at any time."""
 
     def __init__(
-        self, model: Any, optimizer: torch.optim.Optimizer, places: list[Place], *, gradients: bool, raises: bool
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        places: list[Place],
+        *,
+        zeros_count: bool,
+        gradients: bool,
+        raises: bool,
     ) -> None:
         self.steps = 0
         """How many steps of the optimizer were seen."""
@@ -122,12 +117,11 @@ class Watch:
         unread = {place.name: why_unreadable(place.read().leaf) for place in places}
         self._unread = {name: why for name, why in unread.items() if why}
         places = [place for place in places if place.name not in self._unread]
-        masked = any(place.read().mask is not None for place in places)
+        self._masked = any(place.read().mask is not None for place in places)  # or was so at any look
+        self._zeros_count = zeros_count
         room: Room = {}
-        self._guards = [Guard(place, room, zeros_count=not masked) for place in places]
-        self._zeros_left = {guard.place.name: guard.zeros for guard in self._guards if masked and guard.zeros}
-        self._seen: dict[str, _Seen] = {}
-        self._sizes: dict[tuple[str, str], int] = {}  # bits of the largest entry of a check and layer
+        self._guards = [Guard(place, room, zeros_count=zeros_count and not self._masked) for place in places]
+        self._seen = Sightings()
         self._due: dict[Guard, None] = {}  # a step was taken, and these were not judged yet
         self._stepping = False
         self._hooks: list[Any] = []
@@ -161,14 +155,14 @@ class Watch:
     @property
     def verdict(self) -> Verdict:
         """What was found so far."""
-        findings = [_finding(check, seen, self.steps) for check, seen in self._seen.items()]
+        findings = self._seen.findings(self.steps, {guard.place.name for guard in self._guards if guard.assumed})
         if not any(guard.pruned for guard in self._guards):
             message = "no weight that the model had when the watch began is pruned: nothing to watch"
             findings.append(Finding("nothing-watched", "note", message))
-        if self._zeros_left:
-            named = ", ".join(f"{name} ({count})" for name, count in self._zeros_left.items())
-            message = f"zeros of {named} are not watched, since other weights have masks; name theirs in masks"
-            findings.append(Finding("nothing-watched", "note", message, data={"layers": self._zeros_left}))
+        if left := {guard.place.name: guard.zeros for guard in self._guards if guard.zeros and not guard.pruned}:
+            named = ", ".join(f"{name} ({count})" for name, count in left.items())
+            message = f"zeros of {named} are not watched, since {self._why_zeros_are_left()}; name theirs in masks"
+            findings.append(Finding("nothing-watched", "note", message, data={"layers": left}))
         if self._unread:
             named = ", ".join(f"{name} ({why})" for name, why in self._unread.items())
             message = f"{named}: not looked at, since there are no bits to compare; the other weights are"
@@ -179,6 +173,11 @@ class Watch:
         if not self.steps:
             findings.append(Finding("nothing-watched", "note", "the optimizer took no step"))
         return Verdict(tuple(findings))
+
+    def _why_zeros_are_left(self) -> str:
+        if self._masked:
+            return "other weights have masks"
+        return "a layer that is zero throughout may begin so" if self._zeros_count else "masks has none of them yet"
 
     def _strange_state(self) -> str:
         """What the optimizer keeps for a matrix, or for the whole network, of parameters that are watched."""
@@ -229,6 +228,8 @@ class Watch:
                 self._look(guard, weight, thoroughly)
 
     def _look(self, guard: Guard, weight: Weight, thoroughly: bool) -> None:
+        if weight.mask is not None and not self._masked:
+            self._withdraw_zeros()
         grown = guard.shrink(weight)
         if grown:
             self._enter("masks-monotone", "error", guard.place.name, grown)
@@ -257,6 +258,17 @@ class Watch:
                 self._note("optimizer-state", "note", guard, wrong, size, thoroughly=thoroughly)
         if not weight.masked and (thoroughly or self.steps == 1):
             self._zeros(guard, weight.leaf)
+
+    def _withdraw_zeros(self) -> None:
+        """Where the first mask appears, zeros of weights without one are no pruning, as beside masks from the start.
+
+        A weight that has a mask now is pruned after all, and what was zero in it stays so.
+        """
+        self._masked = True
+        for guard in self._guards:
+            if guard.assumed and guard.place.read().mask is None:
+                guard.forget_zeros()
+                self._seen.withdraw(guard.place.name)
 
     def _hidden(self, guard: Guard, leaf: Tensor) -> None:
         """Count what moved under a mask, for the first time or at the end; what moved to zero is settled."""
@@ -294,77 +306,22 @@ class Watch:
         In between, only that it goes on.
         """
         name = guard.place.name
-        most = self._sizes.get((check, name), 0)
-        if size <= most and not thoroughly:
+        if not self._seen.grows(check, name, size) and not thoroughly:
             self._enter(check, severity, name, 0, step=step)
             return
-        self._sizes[check, name] = max(size, most)
         entries = wrong()
         self._enter(check, severity, name, entries.numel(), _largest(entries), step)
 
     def _has(self, check: str, guard: Guard) -> bool:
-        seen = self._seen.get(check)
-        return seen is not None and guard.place.name in seen.layers
+        return self._seen.has(check, guard.place.name)
 
     def _enter(
         self, check: str, severity: Severity, name: str, count: int, largest: float = 0.0, step: int | None = None
     ) -> None:
-        step = self.steps if step is None else step
-        seen = self._seen.setdefault(check, _Seen(severity, step))
-        seen.steps += step != seen.last_step
-        seen.last_step = step
-        seen.layers[name] = max(count, seen.layers.get(name, 0))
-        seen.count = sum(seen.layers.values())
-        seen.largest = max(seen.largest, largest)
+        self._seen.enter(check, severity, name, self.steps if step is None else step, count, largest)
 
 
 def _largest(entries: Tensor) -> float:
     """The largest finite magnitude."""
     finite = entries[torch.isfinite(entries)].abs()
     return float(finite.max()) if finite.numel() else 0.0
-
-
-_SENTENCES: dict[str, Callable[[int, str], str]] = {
-    "resurrection": lambda n, size: (
-        f"{n} pruned weights are not zero when they are used; the largest is {size}: "
-        "apply the mask after every optimizer step"
-    ),
-    "non-finite": lambda n, size: (
-        f"{n} pruned weights are inf or NaN, and stay so under a product with a mask: "
-        "set them to zero instead (masked_fill_)"
-    ),
-    "masks-monotone": lambda n, size: (
-        f"{n} weights that were pruned are kept again: prune among the weights that "
-        "are still active, and hand masks from stage to stage"
-    ),
-    "gradients": lambda n, size: (
-        f"gradients of {n} pruned weights are not zero at the step; the largest is {size}: clear them before clipping"
-    ),
-    "hidden-weights": lambda n, size: (
-        f"{n} pruned weights moved under their mask; the largest is {size}: harmless "
-        "while the mask is there, back as soon as it is removed or lost"
-    ),
-    "optimizer-state": lambda n, size: (
-        f"the optimizer keeps state for {n} pruned weights; the largest is {size}: a "
-        "step without enforcement moves them"
-    ),
-    "negative-zero": lambda n, size: (
-        f"{n} pruned weights are −0.0, which a product with a mask leaves; it equals 0, and its bits do not"
-    ),
-}
-
-
-def _finding(check: str, seen: _Seen, steps: int) -> Finding:
-    size = f"{seen.largest:.3g}"
-    where = ", ".join(seen.layers)
-    data = {"count": seen.count, "layers": dict(seen.layers), "first_step": seen.first_step, "largest": size}
-    if seen.severity != "note":
-        data["steps"] = seen.steps
-    if not seen.first_step:
-        when = "before the first step"
-    elif seen.severity == "note":
-        when = f"first seen at step {seen.first_step}"
-    else:
-        first = f"from step {seen.first_step} on" if seen.steps > 1 else f"at step {seen.first_step}"
-        when = f"{first}, {seen.steps} of {steps} steps"
-    return Finding(check, seen.severity, f"{_SENTENCES[check](seen.count, size)} ({where}; {when})", data=data)

@@ -111,6 +111,31 @@ def test_masks_that_are_slices_of_one_vector_are_compared_wherever_they_begin() 
         assert guard.shrink(Weight(weight.leaf, grown[begin : begin + 8], masked=False)) == 1
 
 
+@pytest.mark.parametrize(
+    ("entries", "zeros", "assumed"),
+    [
+        ([[0.0, 1.0], [0.0, -0.0]], 3, True),
+        ([[0.0, 0.0], [0.0, 0.0]], 4, False),
+        ([[1.0, 2.0], [3.0, 4.0]], 0, False),
+        ([0.0, 1.0], 0, False),
+    ],
+    ids=["some", "all", "none", "bias"],
+)
+def test_some_zeros_of_a_matrix_are_taken_for_pruned(entries: list[float], zeros: int, assumed: bool) -> None:
+    """Where they count; not all of a weight, nor those of a vector, and none any more once they are forgotten."""
+    weight = Weight(torch.tensor(entries), None, masked=False)
+    for count in (True, False):
+        guard = Guard(Place("weight", lambda: weight), {}, zeros_count=count)
+        assert (guard.zeros, guard.assumed, guard.pruned) == (zeros, count and assumed, zeros * (count and assumed))
+    guard = Guard(Place("weight", lambda: weight), {}, zeros_count=True)
+    weight.leaf.fill_(7)
+    assert guard.nonzero(weight.leaf).numel() == guard.pruned
+    assert bool(guard.largest(weight.leaf)) is assumed
+    guard.forget_zeros()
+    assert (guard.zeros, guard.assumed, guard.pruned) == (zeros, False, 0)
+    assert guard.nonzero(weight.leaf).numel() == guard.largest(weight.leaf) == 0
+
+
 def test_what_moved_to_zero_under_a_mask_is_compared_with_zero_from_then_on() -> None:
     """It has nothing to come back with; what moves from there has."""
     guard, weight = guarded(torch.tensor([2.0, 3.0, 1.0]), torch.tensor([0.0, 0.0, 1.0]), masked=True)

@@ -317,6 +317,169 @@ def test_a_callers_mask_that_grows_is_found() -> None:
     assert found(watched)["resurrection"].data["count"] == back
 
 
+# --- the model's masks, and those that are named beside them ---------------------------------------------------------
+
+
+def test_named_masks_add_to_those_that_the_model_holds() -> None:
+    """One layer pruned by hand and named, the other by torch.nn.utils.prune: losing the second one's mask is found."""
+    model = perceptron()
+    prune.l1_unstructured(model[2], "weight", amount=0.5)
+    mask = model[0].weight.detach().abs() > 0.2
+    model[0].weight.data.mul_(mask)
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, {"0.weight": mask}, raises=False) as watched:
+        train(model, optimizer, after=enforce(model, {"0.weight": mask}))
+        assert watched.verdict.holds
+        prune.remove(model[2], "weight")
+        train(model, optimizer, after=enforce(model, {"0.weight": mask}))
+    assert found(watched)["resurrection"].data["layers"] == {"2.weight": 16}
+
+
+def test_zeros_beside_named_masks_are_not_watched_and_it_is_said() -> None:
+    """Where masks are named, a weight that has none is not pruned; its zeros are counted in a note."""
+    model = perceptron()
+    masks = by_hand(model)
+    optimizer = torch.optim.Adam(model.parameters())
+    named = {"0.weight": masks["0.weight"]}
+    with verify.watch(model, optimizer, named) as watched:
+        train(model, optimizer, after=enforce(model, named))
+    note = found(watched)["nothing-watched"]
+    assert note.data == {"layers": {"2.weight": 16}}
+    assert "zeros of 2.weight (16) are not watched, since other weights have masks" in note.message
+
+
+def test_a_mask_that_is_named_inside_the_block_is_taken_up() -> None:
+    """From the first look on: held, it holds, and let go of, what it prunes comes back."""
+    for held in (True, False):
+        model = perceptron()
+        masks: dict[str, torch.Tensor] = {}
+        optimizer = torch.optim.Adam(model.parameters())
+        with verify.watch(model, optimizer, masks, raises=False) as watched:
+            train(model, optimizer, steps=2)
+            masks |= by_hand(model)
+            train(model, optimizer, after=enforce(model, masks) if held else None)
+        assert watched.verdict.holds is held
+        if not held:
+            assert found(watched)["resurrection"].data["layers"] == {"0.weight": 48, "2.weight": 16}
+            assert found(watched)["resurrection"].data["first_step"] == 3
+            assert "counts as pruned" not in found(watched)["resurrection"].message
+
+
+def test_a_mask_that_is_named_inside_the_block_and_never_applied_is_found() -> None:
+    """The weight is pruned from when its mask is there, also where no further step is taken."""
+    model = perceptron()
+    masks = {"0.weight": torch.ones(16, 6)}
+    optimizer = torch.optim.Adam(model.parameters())
+    with verify.watch(model, optimizer, masks, raises=False) as watched:
+        train(model, optimizer)
+        masks["2.weight"] = torch.eye(2, 16)
+    assert found(watched)["resurrection"].data["layers"] == {"2.weight": 30}
+
+
+def test_zeros_are_not_taken_for_pruned_where_masks_are_yet_to_be_named() -> None:
+    """An empty dict says that masks will come; until then nothing is watched, and both are said."""
+    model = perceptron()
+    by_hand(model)
+    optimizer = torch.optim.Adam(model.parameters())
+    with verify.watch(model, optimizer, {}) as watched:
+        train(model, optimizer)
+    messages = [finding.message for finding in watched.verdict.findings]
+    assert messages == [
+        "no weight that the model had when the watch began is pruned: nothing to watch",
+        "zeros of 0.weight (48), 2.weight (16) are not watched, since masks has none of them yet; name theirs in masks",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "message"),
+    [
+        ("9.weight", torch.ones(16, 6), r"^masks\['9.weight'\]: no such weight; expected one of 0.bias, 0.weight, 2.w"),
+        ("2.weight", torch.full((2, 16), 0.5), r"^masks\['2.weight'\]: expected 0 where .* and 1 where"),
+        ("2.weight", torch.ones(16, 2), r"^masks\['2.weight'\] = \(16, 2\): expected a tensor of shape \(2, 16\)"),
+        ("0.weight", torch.ones(16, 6), r"^masks\['0.weight'\]: the model holds a mask of this weight itself"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused_inside_the_block_too(name: str, mask: torch.Tensor, message: str) -> None:
+    """At the next look, in the words of the start."""
+    model = perceptron()
+    prune.l1_unstructured(model[0], "weight", amount=0.5)
+    masks: dict[str, torch.Tensor] = {}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def spoil() -> None:
+        with verify.watch(model, optimizer, masks):
+            train(model, optimizer, steps=1)
+            masks[name] = mask
+            train(model, optimizer, steps=2)
+
+    with pytest.raises(InputError, match=message):
+        spoil()
+
+
+def test_a_named_weight_that_is_pruned_by_the_model_inside_the_block_is_refused() -> None:
+    """What lies under the model's own mask moves: by the named one it would be back."""
+    model = perceptron()
+    masks = {"0.weight": torch.ones(16, 6)}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def prune_twice() -> None:
+        with verify.watch(model, optimizer, masks):
+            prune.l1_unstructured(model[0], "weight", amount=0.5)
+            train(model, optimizer)
+
+    with pytest.raises(InputError, match=r"^masks\['0.weight'\]: the model holds a mask of this weight itself"):
+        prune_twice()
+
+
+# --- zeros where pruning begins inside the block ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["pruned-before", "pruned-inside"])
+@pytest.mark.parametrize("before", [0, 2], ids=["at-once", "after-steps"])
+def test_a_head_that_begins_at_zero_may_learn_wherever_pruning_begins(before: int, inside: bool) -> None:
+    """Where the model is pruned makes no difference to what is watched of another weight."""
+    model = perceptron()
+    torch.nn.init.zeros_(model[2].weight)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    if not inside:
+        prune.l1_unstructured(model[0], "weight", amount=0.5)
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, steps=before)
+        if inside:
+            prune.l1_unstructured(model[0], "weight", amount=0.5)
+        train(model, optimizer)
+    assert found(watched)["nothing-watched"].data == {"layers": {"2.weight": 32}}
+
+
+@pytest.mark.parametrize("before", [0, 2], ids=["at-once", "after-steps"])
+def test_a_sparse_start_is_no_pruning_once_another_weight_has_a_mask(before: int) -> None:
+    """What was found of it until then is withdrawn, and told as zeros that nobody watches."""
+    model = perceptron()
+    torch.nn.init.sparse_(model[2].weight, 0.5)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, steps=before)
+        assert watched.verdict.holds is not bool(before)
+        prune.l1_unstructured(model[0], "weight", amount=0.5)
+        train(model, optimizer)
+    assert found(watched)["nothing-watched"].data == {"layers": {"2.weight": 16}}
+
+
+def test_zeros_stay_pruned_where_their_own_mask_comes_later() -> None:
+    """A stage that begins with the zeros of the one before: its masks may keep none, and what came back is told."""
+    model = perceptron()
+    globally(model)
+    for layer in (model[0], model[2]):
+        prune.remove(layer, "weight")
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer)
+        globally(model)
+        train(model, optimizer)
+    assert found(watched)["resurrection"].data["count"] == 64
+    assert found(watched)["masks-monotone"].severity == "error"
+
+
 # --- this project's -------------------------------------------------------------------------------------------------
 
 

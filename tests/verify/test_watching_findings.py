@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 import verify
 from spinn.errors import InputError
 from verify.findings import Finding
+from verify.sightings import Sightings
 
 MASKS = {"a": [[0, 1], [1, 1]], "b": [[0, 0], [1, 1]]}
 
@@ -425,6 +426,24 @@ def test_what_is_found_where_no_step_was_taken_is_before_the_first() -> None:
     ]
 
 
+def test_a_layer_that_is_withdrawn_leaves_what_the_others_showed() -> None:
+    """Their first step, their largest and their counts; of steps, those of the layer that showed it longest."""
+    seen = Sightings()
+    for layer, step, count, largest in [("a", 1, 5, 9.0), ("b", 2, 1, 3.0), ("c", 3, 2, 4.0), ("c", 4, 1, 1.0)]:
+        seen.enter("resurrection", "error", layer, step, count, largest)
+    seen.enter("gradients", "error", "a", 1, 5, 9.0)
+    assert not seen.grows("gradients", "a", 0)
+    assert seen.grows("gradients", "a", 8)
+    seen.withdraw("a")
+    assert seen.grows("gradients", "a", 7)
+    assert not seen.grows("gradients", "a", 7)
+    assert not seen.has("resurrection", "a")
+    assert seen.has("resurrection", "c")
+    (left,) = seen.findings(4, {"a"})
+    assert left.data == {"count": 3, "layers": {"b": 1, "c": 2}, "first_step": 2, "steps": 2, "largest": "4"}
+    assert left.message.endswith("(b, c; from step 2 on, 2 of 4 steps)")
+
+
 # --- when it looks ---------------------------------------------------------------------------------------------------
 
 
@@ -503,11 +522,11 @@ def test_no_error_where_everything_holds_and_none_where_not_asked() -> None:
 
 def test_a_model_that_is_no_module() -> None:
     """Judged at the next step and at the end; an empty weight has no largest entry."""
-    weights = [torch.zeros(1, 2, 2, requires_grad=True), torch.zeros(1, 0, 2, requires_grad=True)]
+    weights = [torch.eye(2)[None].requires_grad_(), torch.zeros(1, 0, 2, requires_grad=True)]
     optimizer = torch.optim.SGD(weights, 0.0)
     with verify.watch(SimpleNamespace(weights=weights), optimizer, raises=False) as watched:
         optimizer.step()
-        put(weights[0], 2.0)
+        put(weights[0], 1.0, 2.0)
     assert only(watched).data["layers"] == {"layers.0.weight": 1}
 
 
@@ -529,8 +548,74 @@ def test_every_precision(dtype: torch.dtype) -> None:
 
 
 def test_weights_that_begin_at_zero_are_pruned_where_there_is_no_mask() -> None:
-    """The entries that are exactly zero as the watch begins."""
+    """The entries that are exactly zero as the watch begins; an error says that this was assumed, and of which."""
     model = Model()
     with verify.watch(model, still(model), raises=False) as watched:
         take_steps(watched, model, lambda: put(model.a, 0.5, 0.0))
-    assert only(watched).data == {"count": 1, "layers": {"a": 1}, "first_step": 1, "steps": 1, "largest": "0.5"}
+    assert only(watched) == Finding(
+        "resurrection",
+        "error",
+        "1 pruned weights are not zero when they are used; the largest is 0.5: apply the mask after every optimizer "
+        "step (a; at step 1, 1 of 1 steps); what was zero in a when the watch began counts as pruned, since the model "
+        "had no masks then: if it is not, name masks",
+        data={"count": 1, "layers": {"a": 1}, "first_step": 1, "steps": 1, "largest": "0.5"},
+    )
+
+
+def test_a_weight_that_is_zero_throughout_is_not_taken_for_pruned() -> None:
+    """Nothing tells it from a layer that begins at zero, as a head or an adapter does; a note says so."""
+    model = Model()
+    put(model.b, 0, 0, 0, 0)
+    with verify.watch(model, still(model)) as watched:
+        take_steps(watched, model, lambda: put(model.b, 1, 2, 3, 4))
+    assert only(watched) == Finding(
+        "nothing-watched",
+        "note",
+        "zeros of b (4) are not watched, since a layer that is zero throughout may begin so; name theirs in masks",
+        data={"layers": {"b": 4}},
+    )
+
+
+def test_a_notes_zeros_are_assumed_without_a_word() -> None:
+    """What is no fault needs no excuse: momentum at zeros of the start is told as any other."""
+    model = Model()
+    optimizer = still(model)
+    optimizer.state[model.a] = {"mean": torch.ones(2, 2)}
+    with verify.watch(model, optimizer) as watched:
+        take_steps(watched, model, nothing)
+    assert only(watched).message.endswith("moves them (a; first seen at step 1)")
+
+
+def test_what_was_found_of_zeros_is_withdrawn_with_the_first_mask() -> None:
+    """Errors, notes and counts of weights without a mask; where it is their own mask that comes, all of them stay."""
+    model = Model()
+    optimizer = still(model)
+    optimizer.state[model.a] = {"mean": torch.ones(2, 2)}
+    with verify.watch(model, optimizer, gradients=True, raises=False) as watched:
+        model.a.grad = torch.ones(2, 2)
+        take_steps(watched, model, lambda: put(model.a, 9), lambda: put(model.b, 3, -0.0), lambda: put(model.b, 4, 5))
+        checks = [finding.check for finding in watched.verdict.findings]
+        assert checks == ["gradients", "resurrection", "optimizer-state"]
+        prune.custom_from_mask(model, "b", torch.tensor([[0, 0], [0, 1]]))
+        take_steps(watched, model, nothing)
+    back, left = watched.verdict.findings
+    assert left.data == {"layers": {"a": 1}}
+    assert left.message == "zeros of a (1) are not watched, since other weights have masks; name theirs in masks"
+    assert back.data == {"count": 2, "layers": {"b": 2}, "first_step": 2, "steps": 2, "largest": "5"}
+    assert "what was zero in b when the watch began counts as pruned" in back.message
+
+
+def test_zeros_are_counted_anew_where_a_mask_comes_to_a_weight_that_was_let_go() -> None:
+    """What was found before the first mask leaves nothing behind, neither its largest nor its steps."""
+    model = Model()
+    with verify.watch(model, still(model), raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, 9, 9))
+        prune.custom_from_mask(model, "a", model.masks["a"])
+        take_steps(watched, model, nothing)
+        assert [finding.check for finding in watched.verdict.findings] == ["nothing-watched"]
+        prune.custom_from_mask(model, "b", model.masks["b"])
+        take_steps(watched, model, nothing)
+        assert watched.verdict.findings == ()
+        prune.remove(model, "b")
+        take_steps(watched, model, lambda: put(model.b, 2, 0))
+    assert only(watched).data == {"count": 1, "layers": {"b": 1}, "first_step": 4, "steps": 1, "largest": "2"}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import parametrize, prune
 
 import verify
@@ -479,6 +482,104 @@ def test_weights_without_bits_to_compare_are_unchecked(weight: torch.Tensor, why
     with verify.watch(model, optimizer) as watched:
         pass
     assert f"strange ({why}): not looked at" in " ".join(finding.message for finding in watched.verdict.findings)
+
+
+@pytest.fixture
+def lone_process(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process alone, met over a file: no port is taken."""
+    torch.distributed.init_process_group("gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("lone_process")
+def test_sharded_weights_are_unchecked() -> None:
+    """What fully_shard makes of a weight, a DTensor, has its bits in another tensor; the others are watched."""
+    sharded, plain = nn.Linear(4, 4), nn.Linear(4, 2)
+    fully_shard(sharded, mesh=init_device_mesh("cpu", (1,)))
+    prune.l1_unstructured(plain, "weight", 0.5)
+    model = nn.Sequential(sharded, plain)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, foreach=False)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        train(model, optimizer, torch.randn(3, 4))
+        assert watched.verdict.holds
+        prune.remove(plain, "weight")
+        train(model, optimizer, torch.randn(3, 4))
+    assert checks(watched)["resurrection"] == "unchecked"
+    back, unchecked = (finding for finding in watched.verdict.findings if finding.check == "resurrection")
+    assert back.data["layers"] == {"1.weight": 4}
+    assert unchecked.data["layers"] == {"0.weight": "DTensor", "0.bias": "DTensor"}
+
+
+class Renamed(torch.Tensor):
+    """A tensor by another name, with memory of its own."""
+
+
+def test_a_subclass_that_leaves_operations_to_torch_is_watched() -> None:
+    """Its bits are where those of every tensor are."""
+    model = nn.Linear(4, 2)
+    model.weight = nn.Parameter(model.weight.detach().as_subclass(Renamed))
+    mask = torch.ones(2, 4)
+    mask[0] = 0
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, {"weight": mask}, raises=False) as watched:
+        train(model, optimizer, torch.randn(3, 4))
+    assert [finding.data["layers"] for finding in watched.verdict.findings] == [{"weight": 4}]
+
+
+class Gate(nn.Module):
+    """A parametrization whose gate is called a mask, and is none."""
+
+    def __init__(self, gate: torch.Tensor) -> None:
+        super().__init__()
+        self.mask = gate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The weight through its gate."""
+        return torch.sigmoid(self.mask) * x
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_gate_that_is_called_a_mask_is_none(learned: bool) -> None:
+    """Logits begin at 0 and move, or have other values than 0 and 1: no weight is pruned by them."""
+    model = nn.Linear(4, 2)
+    gate = nn.Parameter(torch.zeros(2, 4)) if learned else torch.linspace(-1, 1, 8).view(2, 4).round(decimals=0)
+    parametrize.register_parametrization(model, "weight", Gate(gate))
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    with verify.watch(model, optimizer) as watched:
+        train(model, optimizer, torch.randn(3, 4), steps=1)
+        gate.data.add_(1)
+        train(model, optimizer, torch.randn(3, 4))
+    assert [finding.check for finding in watched.verdict.findings] == ["nothing-watched"]
+
+
+def test_a_mask_that_gets_other_values_than_0_and_1_stays_a_mask() -> None:
+    """What is not 0 is kept: a softer mask keeps what it kept, and an entry that leaves 0 is back."""
+    model, mask = nn.Linear(4, 2), torch.ones(2, 4)
+    mask[0] = 0
+    parametrize.register_parametrization(model, "weight", Masking(mask))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with verify.watch(model, optimizer, raises=False) as watched:
+        mask.mul_(0.5)
+        train(model, optimizer, torch.randn(3, 4))
+        assert watched.verdict.holds
+        mask[0, 0] = 0.25
+        train(model, optimizer, torch.randn(3, 4))
+    (grown,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
+    assert (grown.check, grown.data["count"]) == ("masks-monotone", 1)
+
+
+def test_tied_weights_may_have_a_mask_under_each_name() -> None:
+    """What either prunes is pruned, and counted once."""
+    model = Tied()
+    first, second = torch.ones(20, 8), torch.ones(20, 8)
+    first[:4] = second[2:10] = 0
+    model.embedding.weight.data[:10] = 0.0
+    optimizer = torch.optim.Adam(model.parameters())
+    masks = {"out.weight": second, "embedding.weight": first}
+    with verify.watch(model, optimizer, masks, raises=False) as watched:
+        train(model, optimizer, torch.arange(20))
+    assert watched.verdict.findings[0].data["layers"] == {"embedding.weight": 80}
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # it is still in use
