@@ -168,10 +168,13 @@ def _convention(stages: Sequence[Stage], ratios: Sequence[str]) -> str | None:
 def _of_weights(kept: Sequence[Sequence[int]], ratios: Sequence[str]) -> str | None:
     """A convention of single weights, from the counts of all states and layers: over all layers, or of each."""
     totals = [sum(stage) for stage in kept]
+    each = by_layer(kept[0], ratios)
     for name, planned in sound(totals[0], ratios).items():
         if totals[1:] == planned:
             return name
-    return next((name for name, each in by_layer(kept[0], ratios).items() if list(kept[1:]) == each), None)
+        if list(kept[1:]) == each[name]:
+            return f"each layer by itself, {name}"
+    return None
 
 
 def _masks(stages: Sequence[Stage]) -> Masks:

@@ -185,7 +185,7 @@ def test_zeros_of_the_dense_network_may_have_been_pruned() -> None:
         "rounded half to even at each stage, zeros of the dense network counted as pruned"
     )
     assert counts(11).data["convention"] == LEDGER
-    assert [counts(zeroed).severity for zeroed in (9, 10, 11, 12)] == ["error", "note", "note", "error"]
+    assert [counts(zeroed).severity for zeroed in (9, 10, 11, 13)] == ["error", "note", "note", "error"]
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
