@@ -500,14 +500,14 @@ def test_negative_zeros() -> None:
 
 
 def test_zeros_of_the_dense_network() -> None:
-    """They count as kept, and are not counted where a mask is stated, nor in later stages."""
+    """They count as kept while they are zero, and are not told where a mask is stated, nor in later stages."""
     dense = {"a": rows([0, 0, 3]), "b": rows([1, 0, 3])}
     zeros = found("sparsity", dense, dense)[2:]
     assert zeros == [
         Finding(
             "sparsity",
             "note",
-            "dense: 3 weights of the dense network are zero; they count as kept (a, b)",
+            "dense: 3 weights of the dense network are zero; they count as kept as long as they stay so (a, b)",
             data={"stage": 0, "count": 3, "layers": {"a": 2, "b": 1}},
         )
     ]
