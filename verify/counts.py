@@ -19,10 +19,9 @@ from spinn.errors import InputError
 from verify.conventions import LEDGER, by_layer, gone_by, ledger_of, mistaken, sound
 from verify.findings import Finding
 from verify.stages import READINGS, Reading, Stage
-from verify.units import Cut, Kind, chosen, cuts_of, dimensions, in_kind
+from verify.units import PROOF, Cut, Kind, chosen, cuts_of, dimensions, grouped, in_kind
 
 Masks = Mapping[str, Sequence[np.ndarray]]
-_PROOF = 16  # weights that went or stayed with their unit, before a unit is believed: by chance, once in 2¹⁶
 # A decimal or a quotient. No exponent: a fraction of 1e-20000000 has as many digits.
 _RATIO = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|[0-9]+/0*[1-9][0-9]*)")
 _LONGEST_RATIO = 64
@@ -196,10 +195,12 @@ def _of_units(read: Sequence[Stage], ratios: Sequence[str]) -> str | None:
     masks = _masks(read)
     for tail, stages in (("", _steps(masks, ratios)), (ONCE, _at_once(masks, ratios))):
         layers = [(step.before, step.after) for stage in stages for step in stage]
-        each = iter(chosen([cuts_of(*layer) for layer in layers]))
-        words = _met([[replace(step, cut=next(each)) for step in stage] for stage in stages])
-        if words is not None:
-            return f"{words}{tail}"
+        shown = [cuts_of(*layer) for layer in layers]
+        for cuts in (chosen(shown), grouped(layers, shown)):
+            each = iter(cuts)
+            words = _met([[replace(step, cut=next(each)) for step in stage] for stage in stages])
+            if words is not None:
+                return f"{words}{tail}"
     return None
 
 
@@ -217,7 +218,7 @@ def _met(stages: Sequence[Sequence[Step]]) -> str | None:
 def _seen(cuts: Iterable[Cut]) -> dict[Kind, int]:
     """Units that layers show, and the most weights of one; none where chance explains them."""
     found = [(cut.kind, cut) for cut in cuts if cut.kind is not None]
-    if sum(cut.proof for _, cut in found) < _PROOF:
+    if sum(cut.proof for _, cut in found) < PROOF:
         return {}
     return {kind: max(cut.weights for _, cut in found if cut.kind == kind) for kind, _ in found}
 

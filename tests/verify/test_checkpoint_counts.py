@@ -300,6 +300,44 @@ def test_rows_chosen_over_all_layers() -> None:
     assert counts([dense, mixed], ".33").severity == "error"
 
 
+def attention(heads: Sequence[int], later: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """States of queries and outputs of twelve heads of eight, of which some go: rows of one, columns of the other."""
+    torch.manual_seed(0)
+    layers = {"q": nn.Linear(96, 96), "o": nn.Linear(96, 96)}
+    model = nn.ModuleDict(layers)
+    states = [copy.deepcopy(model.state_dict())]
+    gone = torch.zeros(12, 8, dtype=torch.bool)
+    for some in filter(len, (heads, later)):
+        gone[list(some)] = True
+        prune.custom_from_mask(layers["q"], "weight", ~gone.reshape(96, 1).expand(96, 96))
+        prune.custom_from_mask(layers["o"], "weight", ~gone.reshape(1, 96).expand(96, 96))
+        states.append(copy.deepcopy(model.state_dict()))
+    return states
+
+
+def test_whole_heads_are_groups_of_rows() -> None:
+    """Three tenths of twelve heads are four; of the eight that are left, two or three; of one more it is no share."""
+    words = (
+        "each layer by itself in whole groups of 8 slices of dimension 0 (up to 768 weights), groups of 8 slices of "
+        f"dimension 1 (up to 768 weights), {MET}"
+    )
+    finding = counts(attention([1, 4, 6, 9]), ".3")
+    assert (finding.data["counted"], finding.data["planned"]) == ([12288], [12902])
+    assert finding.data["convention"] == words
+    assert convention(attention([1, 4, 6, 9], [2, 7]), ".3", ".3") == words
+    assert convention(attention([1, 4, 6, 9], [2, 7, 10]), ".3", ".3") == words
+    assert convention(attention([1, 4, 6, 9], [2, 7, 10, 11]), ".3", ".3") is None
+    assert convention(attention([1, 4, 6, 9, 10]), ".3") is None
+    assert convention(attention([1, 4]), ".3") is None
+
+
+def test_rows_that_begin_and_end_in_few_places_are_no_heads() -> None:
+    """Thirty-two rows beside each other are no four heads of eight, of which a quarter would be three."""
+    dense = matrices((96, 5))
+    for rows in (np.s_[:32], np.s_[32:64]):
+        assert counts([dense, without(dense, a=rows)], ".25").severity == "error"
+
+
 @pytest.mark.parametrize(("shape", "severity"), [((3, 6), "error"), ((2, 9), "note"), ((3, 7), "note")])
 def test_units_that_chance_explains_are_none(shape: tuple[int, int], severity: str) -> None:
     """Fifteen weights that go with the first of their row are no proof of rows, sixteen are."""
