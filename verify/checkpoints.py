@@ -88,14 +88,17 @@ def _audit(
 
 
 def _findings(stages: Sequence[Stage], tied: Mapping[str, str], ratios: Sequence[str] | None) -> Iterator[Finding]:
+    shared, counted = _in_all(stages), None
+    if shared[0].weights and ratios is not None:
+        reading, counted = counts(shared, ratios)
+        stages, shared = ([stage.read(reading) for stage in states] for states in (stages, shared))
     for stage in stages:
         yield sparsity(stages[0], stage)
     yield from _reading(stages, tied)
     yield from _strangers(stages)
-    shared = _in_all(stages)
+    if counted is not None:
+        yield counted
     if shared[0].weights:
-        if ratios is not None:
-            yield from counts(shared, ratios)
         yield from _pruned(shared)
     for stage in shared[1:]:
         yield from _history(shared[: stage.number], stage)
@@ -104,6 +107,7 @@ def _findings(stages: Sequence[Stage], tied: Mapping[str, str], ratios: Sequence
         yield from ties(shared[stage.number - 1], stage)
     for stage in stages:
         yield from _numbers(stage)
+        yield from _zeros(stages, stage)
 
 
 # --- what there is to judge -----------------------------------------------------------------------------------------
@@ -151,11 +155,17 @@ def _pruned(stages: Sequence[Stage]) -> Iterator[Finding]:
 
 
 def _without_masks(stage: Stage) -> Iterator[Finding]:
-    """Parametrised tensors, of which nothing says whether they have a mask, and tensors that have lost theirs."""
-    if stage.unmasked:
-        message = f"{stage.name}: the masks of {', '.join(stage.unmasked)} are not in it, as torch.ao.pruning saves"
+    """Parametrised tensors, of which nothing says whether they have a mask or which, and tensors that lost theirs."""
+    missing = [name for name in stage.unmasked if name not in stage.gated]
+    if missing:
+        message = f"{stage.name}: the masks of {', '.join(missing)} are not in it, as torch.ao.pruning saves"
         hint = "loaded elsewhere, every weight is back; save it after squash_mask(); if no mask is meant, ignore them"
-        data = {"stage": stage.number, "layers": list(stage.unmasked)}
+        data = {"stage": stage.number, "layers": missing}
+        yield Finding("masks-monotone", "unchecked", f"{message}; {hint}", data=data)
+    if stage.gated:
+        message = f"{stage.name}: what is called the mask of {', '.join(stage.gated)} is not 0 and 1 in its shape"
+        hint = "which weights it leaves is not said; if it is learned, save its product with the weight, or ignore it"
+        data = {"stage": stage.number, "layers": list(stage.gated)}
         yield Finding("masks-monotone", "unchecked", f"{message}; {hint}", data=data)
     if stage.lost:
         message = (
@@ -175,7 +185,8 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
     yield from _shapes(earlier[-1], stage)
     grown = {name: max(_grown(before.weights[name], weight) for before in earlier) for name, weight in known.items()}
     alive = {name: _alive([before.weights[name] for before in earlier], weight) for name, weight in known.items()}
-    under = {name: weight.stored[~weight.kept] for name, weight in known.items() if weight.stored is not None}
+    masked = {name: weight.stored for name, weight in known.items() if weight.stored is not None}
+    sure = {name: np.broadcast_to(known[name].proven, stored.shape) for name, stored in masked.items()}
     if sum(grown.values()):
         message = f"{stage.name}: {sum(grown.values())} weights that were pruned are kept again"
         yield _layered("masks-monotone", "error", message, stage, grown)
@@ -190,7 +201,7 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
         "resurrection",
         "unchecked",
         stage,
-        {name: values for name, values in under.items() if not known[name].proven},
+        {name: stored[~known[name].kept & ~sure[name]] for name, stored in masked.items()},
         "{stage}: {count} weights under masks that lie beside them are not zero; the largest is {largest:.3g}; the "
         "file cannot say whether the network multiplies the two: if it does, save weight * mask; if not, they are "
         "back: mask after every step, which verify.watch checks",
@@ -199,7 +210,7 @@ def _history(earlier: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
         "hidden-weights",
         "note",
         stage,
-        {name: values for name, values in under.items() if known[name].proven},
+        {name: stored[~known[name].kept & sure[name]] for name, stored in masked.items()},
         "{stage}: under their masks {count} pruned weights are not zero; the largest is {largest:.3g}: harmless while "
         "the mask is there, back as soon as it is removed or lost",
     )
@@ -301,14 +312,22 @@ def _numbers(stage: Stage) -> Iterator[Finding]:
     if stage.number and sum(negative.values()):
         message = f"{stage.name}: {sum(negative.values())} zeros are −0.0, which a product with a mask leaves"
         yield _layered("negative-zero", "note", message, stage, negative)
-    beside = {name: weight.beside for name, weight in stage.weights.items()}
+
+
+def _zeros(stages: Sequence[Stage], stage: Stage) -> Iterator[Finding]:
+    """Zeros that no mask states, and what they count as."""
+    beside = {name: int(weight.beside.sum()) for name, weight in stage.weights.items()}
     if sum(beside.values()):
-        message = f"{stage.name}: {sum(beside.values())} weights that masks keep are zero, which they were not in the"
-        yield _layered("sparsity", "note", f"{message} dense network; they count as pruned", stage, beside)
+        kept = any((weight.kept & weight.beside).any() for weight in stage.weights.values())
+        message = f"{stage.name}: {sum(beside.values())} weights that masks keep are zero, and were not in an earlier"
+        counted = f"state; they count as {'kept' if kept else 'pruned'}"
+        yield _layered("sparsity", "note", f"{message} {counted}", stage, beside)
     zeros = {name: int((weight.used == 0).sum()) for name, weight in stage.weights.items() if not weight.stated}
     if not stage.number and sum(zeros.values()):
-        message = f"{stage.name}: {sum(zeros.values())} weights of the dense network are zero; they count as kept"
-        yield _layered("sparsity", "note", message, stage, zeros)
+        gone = any((weight.idle & ~weight.kept).any() for later in stages for weight in later.weights.values())
+        message = f"{stage.name}: {sum(zeros.values())} weights of the dense network are zero; they count as"
+        counted = "pruned in the stages that have them so" if gone else "kept as long as they stay so"
+        yield _layered("sparsity", "note", f"{message} {counted}", stage, zeros)
 
 
 def _signbit(values: np.ndarray) -> np.ndarray:

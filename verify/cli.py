@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import TextIOWrapper
+from os.path import commonprefix
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spinn.errors import InputError, run_command
@@ -79,16 +81,13 @@ def _print_stages(verdict: Verdict) -> None:
     """Counts of each file, and of each of its layers; then what was found."""
     counts = [finding.data for finding in verdict.findings if "kept_weights" in finding.data]
     console = _console()
-    table = Table("file", "kept", "weight sparsity", "parameters", "reduction")
-    layers = Table("kept of the layer", *(Path(line["name"]).name for line in counts))
+    table = Table(_whole("file"), *map(_whole, ("kept", "weight sparsity", "parameters", "reduction")))
     for line in counts:
         sparsity, reduction = (f"{100 * line[share]:.2f} %" for share in ("weight_sparsity", "reduction"))
         table.add_row(line["name"], f"{line['kept_weights']:,}", sparsity, f"{line['parameters']:,}", reduction)
-    for name in dict.fromkeys(layer for line in counts for layer in line["layers"]):
-        kept = (line["layers"].get(name, ("", 0))[0] for line in counts)
-        layers.add_row(name, *(f"{count:,}" if count != "" else "" for count in kept))
     console.print(table)
-    console.print(layers)
+    for layers in _layer_tables(counts, console.width):
+        console.print(layers)
     spared = dict.fromkeys(layer for line in counts for layer in line.get("not_pruned", ()))
     if spared:
         console.print(f"not pruned, and not in these counts of weights: {', '.join(spared)}", soft_wrap=True)
@@ -96,6 +95,52 @@ def _print_stages(verdict: Verdict) -> None:
         if "kept_weights" not in finding.data:
             console.print(f"{finding.severity}: {finding.check}: {finding.message}", soft_wrap=True)
     _print_verdict(verdict)
+
+
+def _whole(heading: str) -> Column:
+    """A column whose cells are never cut: what does not fit goes on in the next line."""
+    return Column(heading, overflow="fold")
+
+
+def _layer_tables(counts: Sequence[dict[str, Any]], width: int) -> Iterator[Table]:
+    """Kept weights of each layer, a column a file; as many tables as it takes for columns to be whole in `width`."""
+    layers = list(dict.fromkeys(layer for line in counts for layer in line["layers"]))
+    headings = _distinct([line["name"] for line in counts])
+    columns = [
+        [heading, *(f"{line['layers'][layer][0]:,}" if layer in line["layers"] else "" for layer in layers)]
+        for heading, line in zip(headings, counts, strict=True)
+    ]
+    first = ["kept of the layer", *layers]
+    for shown in _fitting(columns, width - _wide(first) - 1):
+        table = Table(*(_whole(column[0]) for column in (first, *shown)))
+        for row in zip(*(column[1:] for column in (first, *shown)), strict=True):
+            table.add_row(*row)
+        yield table
+
+
+def _distinct(paths: Sequence[str]) -> list[str]:
+    """Names of files, or where two are the same, what paths have after the folders that all of them share."""
+    names = [Path(path).name for path in paths]
+    if len(set(names)) == len(set(paths)):
+        return names
+    shared = len(commonprefix([Path(path).parts[:-1] for path in paths]))  # noqa: RUF071 - of folders, not of letters
+    return [str(Path(*Path(path).parts[shared:])) for path in paths]
+
+
+def _fitting(columns: Sequence[list[str]], width: int) -> Iterator[list[list[str]]]:
+    """Columns in groups of as many as fit, at least one."""
+    group: list[list[str]] = []
+    for column in columns:
+        if group and sum(map(_wide, [*group, column])) > width:
+            yield group
+            group = []
+        group.append(column)
+    yield group
+
+
+def _wide(column: Sequence[str]) -> int:
+    """Characters that a column takes, with its margins and a line beside it."""
+    return max(map(cell_len, column)) + 3
 
 
 @cli.command()

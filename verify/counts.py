@@ -7,7 +7,7 @@ cannot say, and is an error otherwise.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from numbers import Rational
@@ -18,11 +18,10 @@ import numpy as np
 from spinn.errors import InputError
 from verify.conventions import LEDGER, by_layer, gone_by, ledger_of, mistaken, sound
 from verify.findings import Finding
-from verify.stages import Stage
-from verify.units import Cut, Kind, chosen, cuts_of, dimensions, in_kind
+from verify.stages import READINGS, Reading, Stage
+from verify.units import PROOF, Cut, Kind, chosen, cuts_of, dimensions, grouped, in_kind
 
 Masks = Mapping[str, Sequence[np.ndarray]]
-_PROOF = 16  # weights that went or stayed with their unit, before a unit is believed: by chance, once in 2¹⁶
 # A decimal or a quotient. No exponent: a fraction of 1e-20000000 has as many digits.
 _RATIO = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|[0-9]+/0*[1-9][0-9]*)")
 _LONGEST_RATIO = 64
@@ -89,38 +88,49 @@ def sparsity(dense: Stage, stage: Stage) -> Finding:
         f"{parameters} of {all_before} parameters, reduction {100 * data['reduction']:.2f} %"
     )
     if stage.unmasked:
-        message += f"; without the masks of {', '.join(stage.unmasked)}, which are not in it"
+        message += f"; without the masks of {', '.join(stage.unmasked)}, which it does not say"
     return Finding(
         "sparsity", "note", message, data=data | ({"not_pruned": list(stage.spared)} if stage.spared else {})
     )
 
 
-def counts(stages: Sequence[Stage], ratios: Sequence[str]) -> Iterator[Finding]:
+def counts(stages: Sequence[Stage], ratios: Sequence[str]) -> tuple[Reading, Finding]:
     """Kept weights against the ledger, and where they are not the ledger's, against other ways to count.
 
     Args:
         stages: All with the same layers, in the same order.
         ratios: Share of the still active weights that each stage after the first should have pruned.
+
+    Returns:
+        What zeros that no mask states have to be taken for, and the finding.
     """
-    layers = list(stages[0].kept.values())
-    counted = [sum(stage.kept.values()) for stage in stages[1:]]
-    planned = ledger_of(sum(layers), ratios)
-    data = {"ratios": list(ratios), "planned": planned, "counted": counted}
+    planned = ledger_of(sum(stages[0].kept.values()), ratios)
     unseen = [f"{stage.name}: {', '.join(stage.unmasked)}" for stage in stages if stage.unmasked]
     if unseen:
-        message = f"not counted, since masks are not in the file ({'; '.join(unseen)})"
-        yield Finding("counts", "unchecked", message, data=data)
-    elif counted == planned:
-        yield Finding("counts", "note", f"exactly as planned: {LEDGER}", data={**data, "convention": LEDGER})
-    elif (convention := _convention(stages, ratios)) is not None:
+        message = f"not counted, since masks cannot be read ({'; '.join(unseen)})"
+        return READINGS[""], Finding("counts", "unchecked", message, data=_numbers(stages, ratios, planned))
+    words, convention = _planned(stages, ratios)
+    read = [stage.read(READINGS[words]) for stage in stages]
+    return READINGS[words], _judged(read, _numbers(read, ratios, planned), convention)
+
+
+def _numbers(stages: Sequence[Stage], ratios: Sequence[str], planned: Sequence[int]) -> dict[str, Any]:
+    counted = [sum(stage.kept.values()) for stage in stages[1:]]
+    return {"ratios": list(ratios), "planned": list(planned), "counted": counted}
+
+
+def _judged(stages: Sequence[Stage], data: dict[str, Any], convention: str | None) -> Finding:
+    counted, planned, ratios = data["counted"], data["planned"], data["ratios"]
+    if convention == LEDGER:
+        return Finding("counts", "note", f"exactly as planned: {LEDGER}", data={**data, "convention": LEDGER})
+    if convention is not None:
         most = max(abs(count - planned[number]) for number, count in enumerate(counted))
         message = f"as planned, {convention}; at most {most} away from the ledger ({LEDGER})"
-        yield Finding("counts", "note", message, data={**data, "convention": convention})
-    elif (reason := _undecided(_masks(stages), ratios)) is not None:
+        return Finding("counts", "note", message, data={**data, "convention": convention})
+    if (reason := _undecided(_masks(stages), ratios)) is not None:
         message = f"{counted} weights are kept, planned {planned} ({LEDGER}); not decided: {reason}"
-        yield Finding("counts", "unchecked", message, data=data)
-    else:
-        yield _wrong(stages, data)
+        return Finding("counts", "unchecked", message, data=data)
+    return _wrong(stages, data)
 
 
 def _wrong(stages: Sequence[Stage], data: dict[str, Any]) -> Finding:
@@ -150,52 +160,65 @@ def _near(counted: Sequence[int], kept: Sequence[int]) -> bool:
 # --- conventions ----------------------------------------------------------------------------------------------------
 
 
-def _convention(stages: Sequence[Stage], ratios: Sequence[str]) -> str | None:
-    """The sound convention that explains the counts: of single weights, then of larger units."""
-    kept = [list(stage.kept.values()) for stage in stages]
-    named = _of_weights(kept, ratios)
-    if named is None and any(weight.idle for stage in stages for weight in stage.weights.values()):
-        gone = [[count - stage.weights[name].idle for name, count in stage.kept.items()] for stage in stages]
-        named = _of_weights(gone, ratios)
-        named = None if named is None else f"{named}, zeros of the dense network counted as pruned"
-    if named is None and any(weight.beside for stage in stages for weight in stage.weights.values()):
-        masks = [[count + stage.weights[name].beside for name, count in stage.kept.items()] for stage in stages]
-        named = _of_weights(masks, ratios)
-        named = None if named is None else f"{named}, zeros beside the masks counted as kept"
-    return named or _of_units(_masks(stages), ratios)
+def _planned(stages: Sequence[Stage], ratios: Sequence[str]) -> tuple[str, str | None]:
+    """How zeros have to be read, and the sound convention that then explains the counts: of weights, or of units."""
+    totals = [sum(stage.kept.values()) for stage in stages]
+    if totals[1:] == ledger_of(totals[0], ratios):
+        return "", LEDGER
+    for explains in (_of_weights, _of_units):
+        for words, reading in READINGS.items():
+            convention = explains([stage.read(reading) for stage in stages], ratios)
+            if convention is not None:
+                return words, f"{convention}{words}"
+    return "", None
 
 
-def _of_weights(kept: Sequence[Sequence[int]], ratios: Sequence[str]) -> str | None:
+def _of_weights(stages: Sequence[Stage], ratios: Sequence[str]) -> str | None:
     """A convention of single weights, from the counts of all states and layers: over all layers, or of each."""
+    kept = [list(stage.kept.values()) for stage in stages]
     totals = [sum(stage) for stage in kept]
+    each = by_layer(kept[0], ratios)
     for name, planned in sound(totals[0], ratios).items():
         if totals[1:] == planned:
             return name
-    return next((name for name, each in by_layer(kept[0], ratios).items() if list(kept[1:]) == each), None)
+        if kept[1:] == each[name]:
+            return f"each layer by itself, {name}"
+    return None
 
 
 def _masks(stages: Sequence[Stage]) -> Masks:
     return {name: [stage.weights[name].kept for stage in stages] for name in stages[0].weights}
 
 
-def _of_units(masks: Masks, ratios: Sequence[str]) -> str | None:
+def _of_units(read: Sequence[Stage], ratios: Sequence[str]) -> str | None:
     """A convention of whole slices or blocks: of each layer by itself, or over all layers."""
+    masks = _masks(read)
     for tail, stages in (("", _steps(masks, ratios)), (ONCE, _at_once(masks, ratios))):
-        cuts = iter(chosen([cuts_of(step.before, step.after) for stage in stages for step in stage]))
-        found = [[replace(step, cut=next(cuts)) for step in stage] for stage in stages]
-        seen = _seen(step.cut for stage in found for step in stage if step.cut is not None)
-        units = f"whole {', '.join(f'{kind} (up to {weights} weights)' for kind, weights in seen.items())}"
-        if seen and all(_each(stage, list(seen)) for stage in found):
-            return f"each layer by itself in {units}, its share met to within less than one{tail}"
-        if seen and all(_over_all(stage) for stage in found):
-            return f"in {units} chosen over all layers, the share met to within less than one{tail}"
+        layers = [(step.before, step.after) for stage in stages for step in stage]
+        shown = [cuts_of(*layer) for layer in layers]
+        for cuts in (chosen(shown), grouped(layers, shown)):
+            each = iter(cuts)
+            words = _met([[replace(step, cut=next(each)) for step in stage] for stage in stages])
+            if words is not None:
+                return f"{words}{tail}"
+    return None
+
+
+def _met(stages: Sequence[Sequence[Step]]) -> str | None:
+    """How the share is met in the units that layers show."""
+    seen = _seen(step.cut for stage in stages for step in stage if step.cut is not None)
+    units = f"whole {', '.join(f'{kind} (up to {weights} weights)' for kind, weights in seen.items())}"
+    if seen and all(_each(stage, list(seen)) for stage in stages):
+        return f"each layer by itself in {units}, its share met to within less than one"
+    if seen and all(_over_all(stage) for stage in stages):
+        return f"in {units} chosen over all layers, the share met to within less than one"
     return None
 
 
 def _seen(cuts: Iterable[Cut]) -> dict[Kind, int]:
     """Units that layers show, and the most weights of one; none where chance explains them."""
     found = [(cut.kind, cut) for cut in cuts if cut.kind is not None]
-    if sum(cut.proof for _, cut in found) < _PROOF:
+    if sum(cut.proof for _, cut in found) < PROOF:
         return {}
     return {kind: max(cut.weights for _, cut in found if cut.kind == kind) for kind, _ in found}
 

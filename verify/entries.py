@@ -9,14 +9,13 @@ magnitude and direction.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from os.path import commonprefix
 
 import numpy as np
 
-from spinn.errors import InputError
 from verify.infinities import is_added
 from verify.state_files import State
 
@@ -33,16 +32,18 @@ Arrays = Mapping[str, np.ndarray]
 class Entry:
     """A tensor as it is stored under `key`, its mask of 0 and 1, and whether the two are multiplied at each use.
 
-    `proven`: the state shows that they are; a buffer beside the tensor, which any code may use or not, does not.
-    `unknown`: it is parametrised, by what the state does not say, so that there may be a mask.
+    `proven`: whether, or where, the state shows that they are; a buffer beside the tensor, which any code may use or
+    not, does not. `unknown`: it is parametrised, by what the state does not say, so that there may be a mask.
+    `unreadable`: what is called its mask is not 0 and 1 in its shape.
     """
 
     key: str
     tensor: np.ndarray
     mask: np.ndarray | None = None
     masked: bool = False
-    proven: bool = True
+    proven: bool | np.ndarray = True
     unknown: bool = False
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ class Entries:
         return replace(self, entries=entries)
 
     def as_in(self, dense: Entries) -> Entries:
-        """The same where what is called a mask is a parameter if it is one in the dense network, and only then.
+        """The same where what is called a mask, or looks like one, is a parameter if it is one in the dense network.
 
-        A parameter of which nothing is left looks like a mask of zeros, and a mask that is learned from ones on like a
-        parameter later.
+        A parameter of which nothing is left looks like a mask of zeros, one of which only a −inf is left like a mask
+        that is added, and a mask that is learned from ones on like a parameter later.
         """
         strangers = {name for name in self.entries if is_mask_by_name(name) and name not in dense.entries}
-        found = {name for name in self.buffers if is_mask_by_name(name) and name in dense.entries}
+        found = {name for name, tensor in self.buffers.items()
+                 if name in dense.entries and (is_mask_by_name(name) or is_added(tensor))}  # fmt: skip
         kept = {name: entry for name, entry in self.entries.items() if name not in strangers}
         rest = {name: tensor for name, tensor in self.buffers.items() if name not in found}
         return replace(
@@ -107,17 +109,13 @@ class Entries:
 
 
 def entries_of(name: str, state: State) -> Entries:
-    """The parameters of a state, which messages call `name`.
-
-    Raises:
-        InputError: a mask of torch.nn.utils.prune or of a parametrization that is not 0 and 1 in its weight's shape.
-    """
+    """The parameters of a state, which messages call `name`."""
     prefix = _prefix(state.tensors)
     tensors = {key.removeprefix(prefix): tensor for key, tensor in state.tensors.items()}
     aliases = {key.removeprefix(prefix): first.removeprefix(prefix) for key, first in state.aliases.items()}
     names = {key: _name(key, tensors) for key, tensor in tensors.items()
              if _is_number(tensor) and not _is_beside(key, tensors)}  # fmt: skip
-    entries = {plain: _entry(name, key, tensors, state.applied) for key, plain in names.items()
+    entries = {plain: _entry(key, plain, tensors, state.applied) for key, plain in names.items()
                if not _is_magnitude(key, tensors)}  # fmt: skip
     return Entries(
         name,
@@ -129,24 +127,28 @@ def entries_of(name: str, state: State) -> Entries:
         skipped=state.skipped,
         misfits=tuple(
             mask
-            for key in names
-            for mask in _buffers(key, tensors)
+            for key, plain in names.items()
+            for mask in _buffers(plain, tensors)
             if _is_binary(tensors[mask]) and not _fits(tensors[mask], tensors[key])
         ),
     )
 
 
-def _prefix(tensors: Iterable[str]) -> str:
-    """What wrappers put before all names."""
+def _prefix(tensors: Arrays) -> str:
+    """What wrappers put before all names; a number that was saved beside the matrices has no module."""
     names = [key for key in tensors if not key.endswith(_AVERAGED)]
+    names = [key for key in names if tensors[key].ndim >= 2] or names
     common = commonprefix(names)  # noqa: RUF071 - compares letters, but the pattern ends at a dot
-    return common.removesuffix(_WRAPPERS.sub("", common))
+    prefix = common.removesuffix(_WRAPPERS.sub("", common))
+    clash = len({key.removeprefix(prefix) for key in tensors}) < len(tensors)
+    return "" if clash else prefix
 
 
 def _union(one: Entry, other: Entry) -> Entry:
     if one.mask is None or other.mask is None:
-        return replace(one, mask=None, masked=False, unknown=one.unknown or other.unknown)
-    return replace(one, mask=(one.mask != 0) | (other.mask != 0), proven=one.proven and other.proven)
+        unknown, unreadable = one.unknown or other.unknown, one.unreadable or other.unreadable
+        return replace(one, mask=None, masked=False, unknown=unknown, unreadable=unreadable)
+    return replace(one, mask=(one.mask != 0) | (other.mask != 0), proven=one.proven & other.proven)
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------
@@ -161,10 +163,10 @@ def _registered(key: str, tensors: Arrays) -> list[str]:
     return [mask] if key.endswith("_orig") and mask in tensors else []
 
 
-def _buffers(key: str, tensors: Arrays) -> list[str]:
-    """The names of buffers beside tensor `key` that its author may have meant as its mask."""
-    path, _, leaf = key.rpartition(".")
-    beside = [f"{key}_mask", *([f"{path}.mask" if path else "mask"] if leaf == "weight" else [])]
+def _buffers(plain: str, tensors: Arrays) -> list[str]:
+    """The names of buffers beside parameter `plain` that its author may have meant as its mask."""
+    path, _, leaf = plain.rpartition(".")
+    beside = [f"{plain}_mask", *([f"{path}.mask" if path else "mask"] if leaf == "weight" else [])]
     return [mask for mask in beside if mask in tensors]
 
 
@@ -179,17 +181,24 @@ def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
     return bool((np.equal(mask.shape, tensor.shape) | np.equal(mask.shape, 1)).all())
 
 
-def _entry(name: str, key: str, tensors: Arrays, applied: bool) -> Entry:
-    tensor = tensors[key]
-    masks = [tensors[mask] for mask in _registered(key, tensors)]
-    if not all(_fits(mask, tensor) for mask in masks):
-        raise InputError(f"{name}: the mask of {key} is not 0 and 1 in the shape {tensor.shape}; is it a mask?")
-    if masks:
-        return Entry(key, tensor, np.broadcast_to(reduce(np.multiply, masks), tensor.shape), masked=True)
-    buffer = next((tensors[mask] for mask in _buffers(key, tensors) if _fits(tensors[mask], tensor)), None)
-    if buffer is not None:
-        return Entry(key, tensor, np.broadcast_to(buffer, tensor.shape), masked=not applied, proven=applied)
-    return Entry(key, tensor, unknown=_is_unknown(key, tensors))
+def _entry(key: str, plain: str, tensors: Arrays, applied: bool) -> Entry:
+    """Tensor `key` of parameter `plain` with the product of all its masks: torch's own, and those that lie beside."""
+    tensor, registered = tensors[key], _registered(key, tensors)
+    if not all(_fits(tensors[mask], tensor) for mask in registered):
+        return Entry(key, tensor, unknown=True, unreadable=True)
+    own = [tensors[mask] for mask in registered]
+    beside = [tensors[mask] for mask in _buffers(plain, tensors)
+              if mask not in registered and _fits(tensors[mask], tensor)]  # fmt: skip
+    if _is_unknown(key, tensors) or not own + beside:
+        return Entry(key, tensor, unknown=_is_unknown(key, tensors))
+    mask = _product([*own, *beside], tensor.shape)
+    if own:
+        return Entry(key, tensor, mask, masked=True, proven=_product(own, tensor.shape) == 0 if beside else True)
+    return Entry(key, tensor, mask, masked=not applied, proven=applied)
+
+
+def _product(masks: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(reduce(np.multiply, masks), shape)
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -212,7 +221,9 @@ def _is_mask(tensor: np.ndarray) -> bool:
 
 def _is_beside(key: str, tensors: Arrays) -> bool:
     """Buffers: running statistics, masks that are no weight's, and the vectors of spectral_norm."""
-    if key.endswith(_BUFFERS) or (is_mask_by_name(key) and _is_mask(tensors[key])) or is_added(tensors[key]):
+    if key.endswith(_BUFFERS) or (is_mask_by_name(key) and _is_mask(tensors[key])):
+        return True
+    if is_added(tensors[key]) and not _registered(key, tensors):
         return True
     if key.endswith(("_u", "_v")):
         return ".parametrizations." in f".{key}" or f"{key[:-2]}_orig" in tensors
@@ -258,4 +269,4 @@ def _is_unknown(key: str, tensors: Arrays) -> bool:
 
 def _is_orphan(plain: str, entry: Entry, tensors: Arrays) -> bool:
     """`<name>_orig` without a mask; beside `<name>_u` it is spectral_norm's."""
-    return entry.key == f"{plain}_orig" and entry.mask is None and f"{plain}_u" not in tensors
+    return entry.key == f"{plain}_orig" and f"{plain}_mask" not in tensors and f"{plain}_u" not in tensors

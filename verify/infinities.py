@@ -14,7 +14,7 @@ _UNSEEN = {"min_val": np.inf, "max_val": -np.inf}
 
 
 def faults_and_notes(
-    tensors: Mapping[str, np.ndarray], ignored: Container[str]
+    tensors: Mapping[str, np.ndarray], ignored: Container[str], weights: Container[str] = ()
 ) -> tuple[dict[str, int], dict[str, int]]:
     """How many entries of tensors are not finite: faults, and what is worth a note only.
 
@@ -24,6 +24,7 @@ def faults_and_notes(
     Args:
         tensors: Tensors by name; those that hold no floats are passed over.
         ignored: Names of tensors in which inf is meant.
+        weights: Names of tensors that are no masks, whatever they look like.
 
     Returns:
         Name → number of entries, twice.
@@ -35,7 +36,8 @@ def faults_and_notes(
             continue
         count = int(np.count_nonzero(~np.isfinite(tensor)))
         if count:
-            meant = (name in ignored or is_added(tensor) or _is_unseen(name, tensor)) and not np.isnan(tensor).any()
+            added = is_added(tensor) and name not in weights
+            meant = (name in ignored or added or _is_unseen(name, tensor)) and not np.isnan(tensor).any()
             (notes if meant else faults)[name] = count
     return faults, notes
 

@@ -2,14 +2,14 @@
 
 Knows how libraries name masks and parametrised weights; judges nothing. Prunable are the tensors that have a mask in
 any of the states, or where there are no masks at all, the floating-point tensors with at least two dimensions. A state
-without masks has them by its zeros, apart from those that the dense network had already; a state with masks has them by
+without masks has them by its zeros, apart from what has never been anything but zero; a state with masks has them by
 its zeros, too, where these are too many for chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import accumulate
 
@@ -20,8 +20,12 @@ from verify.entries import Entries, Entry, entries_of, is_mask_by_name
 from verify.infinities import faults_and_notes
 from verify.state_files import State
 
-# Zeros of a stage beside its masks that are more than chance: of trained weights hardly one in a million is zero.
-MANY = 8
+# Zeros of a stage beside its masks that are more than chance: of trained weights hardly one in a million is zero, and
+# in a small network hardly a handful.
+_RARE = 1e-6
+_HANDFUL = 8
+
+Places = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,31 @@ class Weight:
         stored: What lies in the file, where its mask is multiplied with it at each use; what is under that does no
             harm. None where it is `used`.
         stated: Whether the file has a mask of it, or only zeros.
-        proven: Whether the file shows that the network multiplies `stored` with its mask, or only that it may.
-        known: Whether the file can say what is kept: not where a parametrization left its mask out.
-        idle: Entries that are zero here and in the dense network, by no mask; they count as kept.
-        beside: Entries that the stated mask keeps and that are zero, but were not in the dense network; they count as
-            pruned.
+        proven: Whether, or where, the file shows that the network multiplies `stored` with its mask; elsewhere it may.
+        known: Whether the file can say what is kept: not where a parametrization's mask is left out, or is none.
+        idle: Where it is zero by no mask, and was in every state so far; that counts as kept, if not `read` otherwise.
+        beside: Where the stated mask keeps what is zero, and was not in an earlier state; that counts as pruned, if not
+            `read` otherwise.
     """
 
     used: np.ndarray
     kept: np.ndarray
+    idle: np.ndarray
+    beside: np.ndarray
     stored: np.ndarray | None = None
     stated: bool = False
-    proven: bool = True
+    proven: bool | np.ndarray = True
     known: bool = True
-    idle: int = 0
-    beside: int = 0
+
+
+Reading = Callable[[Weight], Weight]
+
+# What zeros that no mask states are taken for, in all stages alike, by what is said of counts; the likeliest first.
+READINGS: dict[str, Reading] = {
+    "": lambda weight: weight,
+    ", zeros of the dense network counted as pruned": lambda weight: replace(weight, kept=weight.kept & ~weight.idle),
+    ", zeros beside the masks counted as kept": lambda weight: replace(weight, kept=weight.kept | weight.beside),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,8 @@ class Stage:
         spared: Tensors with at least two dimensions that are not prunable, or ignored.
         wild: Tensor → entries that are inf or NaN, which is a fault.
         infinite: Tensor → entries that are inf, which may be meant.
-        unmasked: Parametrised tensors whose mask, if it is one, is not in the file.
+        unmasked: Parametrised tensors whose mask, if it is one, is not in the file, or is not 0 and 1.
+        gated: Those among them that have something else than 0 and 1 by the name of a mask.
         lost: Tensors of torch.nn.utils.prune whose mask is gone.
         skipped: Entries of the state that are no tensors.
         misfits: Buffers that may be masks, of other shapes than the tensors beside them.
@@ -77,6 +92,7 @@ class Stage:
     wild: dict[str, int] = field(default_factory=dict)
     infinite: dict[str, int] = field(default_factory=dict)
     unmasked: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     misfits: tuple[str, ...] = ()
@@ -90,6 +106,10 @@ class Stage:
     def size(self) -> int:
         """Prunable weights that it has places for."""
         return sum(weight.kept.size for weight in self.weights.values())
+
+    def read(self, reading: Reading) -> Stage:
+        """The same where zeros are read otherwise."""
+        return replace(self, weights={name: reading(weight) for name, weight in self.weights.items()})
 
 
 def stages_of(
@@ -114,12 +134,16 @@ def stages_of(
     tied = _tied(read)
     read = [entries.merged(tied) for entries in read]
     ignored = _ignored(read, ignored_layers)
-    prunable = _prunable(read) - ignored
-    dense = read[0].entries
-    many = _are_many(read[1:], prunable, dense)
+    prunable = _prunable(read, ignored)
+    _check_masks(read, prunable)
+    asleep = _always(read, prunable, lambda entry: entry.tensor == 0)
+    idle = _always(read, prunable, lambda entry: (entry.tensor == 0) & _keeps(entry))
+    beside = [_beside(entries, zero) for entries, zero in zip(read, asleep, strict=True)]
+    many = any(_are_many(entries, places) for entries, places in zip(read, beside, strict=True))
     stages = []
     for number, entries in enumerate(read):
-        weights = dict(_weights(entries, prunable, dense if number else None, many=many))
+        zeros = (idle[number], beside[number] if many else {})
+        weights = dict(_weights(entries, prunable, *zeros, is_dense=number == 0))
         if not weights:
             raise InputError(f"{entries.name}: {_nothing(entries, ignored)}")
         stages.append(_stage(number, entries, weights, _lost(entries, read), ignored))
@@ -146,13 +170,29 @@ def _added(names: set[str], plain: set[str]) -> str | None:
 # --- what is prunable -----------------------------------------------------------------------------------------------
 
 
-def _prunable(read: Sequence[Entries]) -> set[str]:
-    """Names of prunable tensors, the same for all states; one that the dense network has no entries of is none."""
+def _prunable(read: Sequence[Entries], ignored: set[str]) -> set[str]:
+    """Names of prunable tensors, the same for all states; one that the dense network has no entries of is none.
+
+    A mask of ones that is learned later is no mask, and those of layers that are ignored say nothing of others.
+    """
+    learned = {name for entries in read for name, entry in entries.entries.items() if entry.unreadable}
     stated = {name for entries in read for name, entry in entries.entries.items() if entry.mask is not None}
     hidden = {name for entries in read for name, entry in entries.entries.items() if entry.unknown}
     flat = {name for entries in read for name, entry in entries.entries.items() if entry.tensor.ndim >= 2}
     empty = {name for name, entry in read[0].entries.items() if not entry.tensor.size}
-    return (stated | hidden if stated else flat) - empty
+    gates = {name for name in flat if ".parametrizations." in f".{name}" and is_mask_by_name(name)}
+    return (stated | hidden if stated - learned - ignored else flat - gates) - empty - ignored
+
+
+def _check_masks(read: Sequence[Entries], prunable: set[str]) -> None:
+    """Refuse masks of torch.nn.utils.prune that are none; of a parametrization, a learned gate has that name too."""
+    for entries in read:
+        for name, entry in entries.entries.items():
+            if name in prunable and entry.unreadable and entry.key.endswith("_orig"):
+                shape = entry.tensor.shape
+                raise InputError(
+                    f"{entries.name}: the mask of {entry.key} is not 0 and 1 in the shape {shape}; is it a mask?"
+                )
 
 
 def _ignored(read: Sequence[Entries], patterns: Sequence[str]) -> set[str]:
@@ -214,8 +254,9 @@ def _stage(
     number: int, entries: Entries, weights: dict[str, Weight], lost: tuple[str, ...], ignored: set[str]
 ) -> Stage:
     tensors = {name: entry.tensor for name, entry in entries.entries.items()}
-    unmasked = {name: tensor for name, tensor in entries.buffers.items() if not is_mask_by_name(name)}
-    wild, infinite = faults_and_notes(tensors | unmasked, ignored)
+    buffers = {name: tensor for name, tensor in entries.buffers.items() if not is_mask_by_name(name)}
+    wild, infinite = faults_and_notes(tensors | buffers, ignored, tensors)
+    unmasked = {name: entry for name, entry in entries.entries.items() if entry.unknown and name in weights}
     rest = {name: entry.tensor for name, entry in entries.entries.items() if name not in weights}
     return Stage(
         number,
@@ -225,7 +266,8 @@ def _stage(
         spared=tuple(name for name, tensor in rest.items() if tensor.ndim >= 2),
         wild=wild,
         infinite=infinite,
-        unmasked=tuple(entry.key for name, entry in entries.entries.items() if entry.unknown and name in weights),
+        unmasked=tuple(entry.key for entry in unmasked.values()),
+        gated=tuple(entry.key for entry in unmasked.values() if entry.unreadable),
         lost=lost,
         skipped=entries.skipped,
         misfits=entries.misfits,
@@ -233,47 +275,48 @@ def _stage(
 
 
 def _weights(
-    entries: Entries, prunable: set[str], dense: Mapping[str, Entry] | None, *, many: bool
+    entries: Entries, prunable: set[str], idle: Places, beside: Places, *, is_dense: bool
 ) -> Iterator[tuple[str, Weight]]:
     for name, entry in entries.entries.items():
         if name not in prunable:
             continue
+        nowhere = np.zeros(entry.tensor.shape, bool)
         if entry.mask is None:
-            yield name, _whole(entry) if dense is None or entry.unknown else _by_zeros(entry.tensor, dense.get(name))
+            whole = is_dense or entry.unknown
+            rests = nowhere if whole else idle.get(name, nowhere)
+            kept = np.ones_like(nowhere) if whole else (entry.tensor != 0) | rests
+            yield name, Weight(entry.tensor, kept, rests, nowhere, known=not entry.unknown)
             continue
-        kept = entry.mask != 0
         with np.errstate(invalid="ignore"):  # inf · 0 is NaN, for the network too
-            used = entry.tensor * kept if entry.masked else entry.tensor
-        beside = _beside(entry, (dense or {}).get(name) if many else None)
-        stored = entry.tensor if entry.masked else None
-        count = int(np.count_nonzero(beside))
-        yield name, Weight(used, kept & ~beside, stored, stated=True, proven=entry.proven, beside=count)
+            used = entry.tensor * (entry.mask != 0) if entry.masked else entry.tensor
+        zero = beside.get(name, nowhere)
+        kept, stored = (entry.mask != 0) & ~zero, entry.tensor if entry.masked else None
+        yield name, Weight(used, kept, nowhere, zero, stored, stated=True, proven=entry.proven)
 
 
-def _whole(entry: Entry) -> Weight:
-    """A tensor of the dense network, or one whose mask is not in the file: all of it counts as kept."""
-    return Weight(entry.tensor, np.ones(entry.tensor.shape, bool), known=not entry.unknown)
+def _keeps(entry: Entry) -> np.ndarray:
+    return np.ones(entry.tensor.shape, bool) if entry.mask is None else entry.mask != 0
 
 
-def _by_zeros(tensor: np.ndarray, dense: Entry | None) -> Weight:
-    """A tensor without a mask: kept is what is not zero, or was zero in the dense network already."""
-    kept, idle = tensor != 0, np.zeros(tensor.shape, bool)
-    if dense is not None and dense.mask is None and dense.tensor.shape == tensor.shape:
-        idle = ~kept & (dense.tensor == 0)
-    return Weight(tensor, kept | idle, idle=int(np.count_nonzero(idle)))
+def _always(read: Sequence[Entries], prunable: set[str], holds: Callable[[Entry], np.ndarray]) -> list[Places]:
+    """Of each state where something holds, and held in every state before it; only of tensors of the same shape."""
+
+    def both(before: Places, now: Places) -> Places:
+        return {name: place & before[name] for name, place in now.items()
+                if name in before and before[name].shape == place.shape}  # fmt: skip
+
+    found = ({name: holds(entry) for name, entry in entries.entries.items() if name in prunable} for entries in read)
+    return list(accumulate(found, both))
 
 
-def _beside(entry: Entry, dense: Entry | None) -> np.ndarray:
-    """Where a mask keeps an entry that is zero, but was not in the dense network."""
-    if entry.mask is None or dense is None or dense.tensor.shape != entry.tensor.shape:
-        return np.zeros(entry.tensor.shape, bool)
-    return (entry.mask != 0) & (entry.tensor == 0) & (dense.tensor != 0)
+def _beside(entries: Entries, asleep: Places) -> Places:
+    """Where masks keep what is zero, but was not in every state before."""
+    masked = {name: (entry.mask != 0, entry.tensor) for name, entry in entries.entries.items()
+              if entry.mask is not None and name in asleep}  # fmt: skip
+    return {name: keeps & (tensor == 0) & ~asleep[name] for name, (keeps, tensor) in masked.items()}
 
 
-def _are_many(read: Sequence[Entries], prunable: set[str], dense: Mapping[str, Entry]) -> bool:
-    """Whether any state has more zeros beside its masks, over all layers, than chance puts there."""
-    return any(
-        sum(int(_beside(entry, dense.get(name)).sum()) for name, entry in entries.entries.items() if name in prunable)
-        >= MANY
-        for entries in read
-    )
+def _are_many(entries: Entries, beside: Places) -> bool:
+    """Whether a state has more zeros beside its masks, over all layers, than chance puts there."""
+    zeros, weights = sum(int(places.sum()) for places in beside.values()), sum(map(np.size, beside.values()))
+    return zeros >= max(_HANDFUL, _RARE * weights)

@@ -12,7 +12,7 @@ import warnings
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ def read_state(path: Path) -> State:
         InputError: no such file, another kind of file, a damaged one, a pickle that holds more than tensors, or a dict
             of which it is not clear what the state dict is.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected a file, a state dict that torch.save or safetensors wrote")
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a state dict (.pt, .pth, .bin, .ckpt or .safetensors)")
     if path.suffix == ".safetensors":
@@ -179,6 +181,8 @@ def _refusal(error: Exception, path: Path) -> str:
     if isinstance(error, pickle.UnpicklingError) and foreign:
         named = next(name for name in foreign.groups() if name)
         return f"it holds more than tensors, and was not loaded (it asks for {named}); save state_dict()"
+    if "TorchScript" in text:
+        return "a TorchScript archive; save module.state_dict() with torch.save"
     if _is_text(path):
         return "a text file, not one of torch.save; save model.state_dict() with torch.save"
     # what a KeyError or an unpickler says of a byte that it did not expect helps nobody
@@ -203,18 +207,33 @@ def _one_state_dict(content: Any, path: Path) -> Mapping[str, Any]:
             content = content[key]
     if not isinstance(content, Mapping):
         raise InputError(f"{path} = {type(content).__name__}: expected a state dict; save model.state_dict()")
-    inside = _inside(content)
-    states = {name: value for name, value in inside.items() if _has_tensors(value, 1)}
-    weights = _has_tensors(content, 2)
-    if not states and not weights:  # one level deeper: {"trainer": {"model": …}}
-        deeper = ((f"{name}.{key}", value) for name, held in inside.items() for key, value in _inside(held).items())
-        states = {name: value for name, value in deeper if _has_tensors(value, 1)}
+    if _has_tensors(content, 2):
+        states, beside = _of_tensors(_inside(content), 2), True
+    else:
+        states, beside = _states(content), False
     if len(states) > 1:
         raise InputError(f"{path}: it holds {len(states)} state dicts ({', '.join(states)}); save the one to judge")
-    if states and weights:
+    if states and beside:
         name = ", ".join(states)
         raise InputError(f"{path}: it holds a state dict ({name}) and matrices beside it; save the one to judge")
     return next(iter(states.values()), content)
+
+
+def _states(content: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
+    """The state dicts in it, or one level deeper ({"trainer": {"model": …}}); those without matrices if there is none.
+
+    Means of inputs and states of generators have one dimension, and stand in dicts of their own at times.
+    """
+    inside = _inside(content)
+    deeper = {f"{name}.{key}": value for name, held in inside.items() for key, value in _inside(held).items()}
+    for dimensions, level in product((2, 1), (inside, deeper)):
+        if states := _of_tensors(level, dimensions):
+            return states
+    return {}
+
+
+def _of_tensors(level: Mapping[str, Mapping[Any, Any]], dimensions: int) -> dict[str, Mapping[Any, Any]]:
+    return {name: value for name, value in level.items() if _has_tensors(value, dimensions)}
 
 
 def _inside(content: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:

@@ -1,5 +1,7 @@
 """The unit in which a layer was pruned, as its masks show: whole slices, kernels or blocks, where they went as wholes.
 
+Attention heads are equal groups of slices.
+
 Works on masks and on the shapes of layers that shrank; knows nothing of libraries. torch.nn.utils.prune.ln_structured
 and WeightNormSparsifier round their ratio to a number of slices or blocks, so that the weights come out near the
 planned number, within less than one unit a layer.
@@ -8,26 +10,33 @@ planned number, within less than one unit a layer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
+from math import gcd, log2
 
 import numpy as np
 
+PROOF = 16  # weights that went or stayed with their unit, before a unit is believed: by chance, once in 2¹⁶
 # Sides of blocks that hardware and libraries use; 1 × 1 is no block.
 _SIDES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Which weights make a unit: all with the same index along `axes`, or in the same block of `block` sides."""
+    """Which weights make a unit: all with the same index along `axes`, or in the same block of `block` sides.
+
+    `group`: how many slices along an axis make one unit.
+    """
 
     axes: tuple[int, ...] = ()
     block: tuple[int, int] = (1, 1)
+    group: int = 1
 
     def __str__(self) -> str:
         if self.axes:
-            return f"slices of dimension {' and '.join(map(str, self.axes))}"
+            slices = f"slices of dimension {' and '.join(map(str, self.axes))}"
+            return slices if self.group == 1 else f"groups of {self.group} {slices}"
         return f"blocks of {self.block[0]} × {self.block[1]}"
 
     def counts(self, mask: np.ndarray) -> np.ndarray | None:
@@ -35,7 +44,8 @@ class Kind:
         if self.axes:
             if max(self.axes) >= mask.ndim:
                 return None
-            return np.count_nonzero(mask, axis=tuple(set(range(mask.ndim)) - set(self.axes))).ravel()
+            slices = np.count_nonzero(mask, axis=tuple(set(range(mask.ndim)) - set(self.axes))).ravel()
+            return np.add.reduceat(slices, range(0, slices.size, self.group)) if self.group > 1 else slices
         if mask.ndim != 2:
             return None
         height, width = self.block
@@ -98,7 +108,39 @@ def chosen(layers: Sequence[Sequence[Cut]]) -> list[Cut | None]:
     best = max(common, key=lambda kind: _rank([cuts[kind] for cuts in shown]), default=None)
     if best is not None and any(cuts[best].weights > 1 for cuts in shown):
         return [next(cut for cut in cuts if cut.kind == best) if cuts else None for cuts in layers]
-    return [max(cuts, key=lambda cut: _rank([cut]), default=None) for cuts in layers]
+    return [_largest(cuts) for cuts in layers]
+
+
+def _largest(cuts: Sequence[Cut]) -> Cut | None:
+    return max(cuts, key=lambda cut: _rank([cut]), default=None)
+
+
+def grouped(masks: Sequence[tuple[np.ndarray, np.ndarray]], layers: Sequence[Sequence[Cut]]) -> list[Cut | None]:
+    """The largest cut of each layer, slices in the largest groups that went or stayed as wholes in all, as heads do.
+
+    The places where what went begins and ends have to be multiples of the group, in so many different places that
+    this is not chance.
+
+    Args:
+        masks: Of each layer before and after a stage.
+        layers: The cuts of each.
+    """
+    cuts = [_largest(shown) for shown in layers]
+    lines = [_edges(cut, *layer) for layer, cut in zip(masks, cuts, strict=True)]
+    places = {place for line in lines for place in line[:-1]}
+    size = gcd(*(place for line in lines for place in line))
+    if len(places) * log2(max(size, 1)) < PROOF:
+        return cuts
+    return [cut if cut is None or cut.kind is None or not line else _cut(replace(cut.kind, group=size), *layer)
+            for layer, cut, line in zip(masks, cuts, lines, strict=True)]  # fmt: skip
+
+
+def _edges(cut: Cut | None, before: np.ndarray, after: np.ndarray) -> list[int]:
+    """Where slices of a layer begin or cease to be there, before or after, and their number; none of other units."""
+    if cut is None or cut.kind is None or len(cut.kind.axes) != 1 or before.shape != after.shape:
+        return []
+    there = [counts > 0 for mask in (before, after) if (counts := cut.kind.counts(mask)) is not None]
+    return [*(int(place) + 1 for line in there for place in np.flatnonzero(np.diff(line))), there[0].size]
 
 
 def _rank(cuts: Sequence[Cut]) -> tuple[bool, int]:

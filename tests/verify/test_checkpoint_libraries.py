@@ -185,7 +185,7 @@ def test_zeros_of_the_dense_network_may_have_been_pruned() -> None:
         "rounded half to even at each stage, zeros of the dense network counted as pruned"
     )
     assert counts(11).data["convention"] == LEDGER
-    assert [counts(zeroed).severity for zeroed in (9, 10, 11, 12)] == ["error", "note", "note", "error"]
+    assert [counts(zeroed).severity for zeroed in (9, 10, 11, 13)] == ["error", "note", "note", "error"]
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -274,15 +274,15 @@ def test_masks_that_the_sparsifier_keeps_to_itself_leave_the_counts_unchecked() 
     assert errors(verdict) == []
     (counts,) = of(verdict, "counts")
     assert (counts.severity, counts.data["counted"]) == ("unchecked", [2592])
-    assert counts.message == f"not counted, since masks are not in the file (stage 1: {where})"
+    assert counts.message == f"not counted, since masks cannot be read (stage 1: {where})"
     assert of(verdict, "masks-monotone")[0].severity == "unchecked"
     assert of(verdict, "sparsity")[1].message == (
         "stage 1: 2592 of 2592 prunable weights, weight sparsity 0.00 %; 2689 of 2689 parameters, reduction 0.00 %; "
-        f"without the masks of {where}, which are not in it"
+        f"without the masks of {where}, which it does not say"
     )
     assert of(verdict, "nothing-pruned") == []
     twice = of(audit_states([dense, unsquashed, unsquashed], [".5", ".5"]), "counts")[0].message
-    assert twice == f"not counted, since masks are not in the file (stage 1: {where}; stage 2: {where})"
+    assert twice == f"not counted, since masks cannot be read (stage 1: {where}; stage 2: {where})"
     back = audit_states([dense, squashed, unsquashed])
     assert errors(back) == []  # whether they are back, a mask would say
     assert errors(audit_states([dense, squashed, dense])) == ["resurrection"]

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from verify.conventions import LEDGER, by_layer, gone_by, ledger_of, mistaken, sound
 
-FLOATS = "on the kept side after a product in floating point"
+PRODUCT = "after a product in floating point"
+FLOATS = f"on the kept side {PRODUCT}"
+ONCE = "rounded once, from the share that should be left"
+TOO = "and the weight at that place goes too"
 
 
 def test_the_ledger_rounds_half_to_even_of_what_is_active() -> None:
@@ -28,20 +31,44 @@ def test_sound_conventions_by_hand() -> None:
         ("rounded down at each stage", [7, 5, 5]),
         ("rounded up at each stage", [6, 4, 3]),
         ("rounded half up at each stage", [6, 4, 4]),
-        ("rounded half to even after a product in floating point at each stage", [7, 5, 5]),
-        ("rounded down after a product in floating point at each stage", [7, 5, 5]),
         ("rounded half to even on the kept side at each stage", [6, 4, 4]),
-        ("rounded half to even on the kept side after a product in floating point at each stage", [6, 4, 4]),
-        ("rounded down on the kept side after a product in floating point at each stage", [6, 4, 3]),
-        ("rounded once, from the share that should be left", [7, 5, 4]),
-        ("rounded once, from the share that should be left, down", [7, 5, 5]),
-        ("rounded once, from the share that should be left, up", [6, 4, 4]),
-        ("rounded once, from the share that should be left, half to even on the kept side", [6, 5, 4]),
-        (f"rounded once, from the share that should be left, half to even {FLOATS}", [6, 5, 4]),
-        (f"rounded once, from the share that should be left, down {FLOATS}", [6, 4, 4]),
+        (f"rounded half to even {PRODUCT} at each stage", [7, 5, 5]),
+        (f"rounded down {PRODUCT} at each stage", [7, 5, 5]),
+        (f"rounded up {PRODUCT} at each stage", [6, 4, 3]),
+        (f"rounded half up {PRODUCT} at each stage", [6, 4, 4]),
+        (f"rounded half to even on the kept side {PRODUCT} at each stage", [6, 4, 4]),
+        (f"rounded down on the kept side {PRODUCT} at each stage", [6, 4, 3]),
+        (f"rounded up on the kept side {PRODUCT} at each stage", [7, 5, 5]),
+        (f"{ONCE}, half to even", [7, 5, 4]),
+        (f"{ONCE}, down", [7, 5, 5]),
+        (f"{ONCE}, up", [6, 4, 4]),
+        (f"{ONCE}, half up", [6, 5, 4]),
+        (f"{ONCE}, half to even on the kept side", [6, 5, 4]),
+        (f"{ONCE}, half to even {PRODUCT}", [7, 5, 4]),
+        (f"{ONCE}, down {PRODUCT}", [7, 5, 5]),
+        (f"{ONCE}, up {PRODUCT}", [6, 4, 4]),
+        (f"{ONCE}, half up {PRODUCT}", [6, 5, 4]),
+        (f"{ONCE}, half to even on the kept side {PRODUCT}", [6, 5, 4]),
+        (f"{ONCE}, down on the kept side {PRODUCT}", [6, 4, 4]),
+        (f"{ONCE}, up on the kept side {PRODUCT}", [7, 5, 5]),
         ("cut at the quantile of what is active, which goes too", [6, 4, 3]),
         ("cut at the quantile of what is active, which stays", [7, 5, 4]),
+        (f"cut at the quantile of what is active {PRODUCT}, which goes too", [6, 4, 3]),
+        (f"cut at the quantile of what is active {PRODUCT}, which stays", [7, 5, 4]),
+        ("cut at the quantile of all weights, which goes too", [6, 5, 4]),
+        ("cut at the quantile of all weights, which stays", [7, 5, 4]),
+        (f"cut at the quantile of all weights {PRODUCT}, which goes too", [6, 5, 4]),
+        (f"cut at the quantile of all weights {PRODUCT}, which stays", [7, 5, 4]),
+        (f"rounded up {PRODUCT} at each stage, {TOO}", [5, 2, 0]),
+        (f"rounded down {PRODUCT} at each stage, {TOO}", [6, 4, 3]),
+        (f"{ONCE}, up {PRODUCT}, {TOO}", [5, 3, 3]),
+        (f"{ONCE}, down {PRODUCT}, {TOO}", [6, 4, 4]),
     ]
+
+
+def test_a_ratio_of_zero_prunes_nothing() -> None:
+    """Not even the one weight that a threshold takes with it."""
+    assert {name for name, kept in sound(20, ["0", "0"]).items() if kept != [20, 20]} == set()
 
 
 def test_products_in_floating_point_are_those_of_python() -> None:
@@ -61,9 +88,11 @@ def test_products_in_floating_point_are_those_of_python() -> None:
         (15, ["0.7"], f"rounded half to even {FLOATS} at each stage", [5]),
         (15, ["1/2", "1/2"], "rounded half to even on the kept side at each stage", [8, 4]),
         (9, ["1/2"], "rounded half to even on the kept side at each stage", [4]),
-        (10, ["0.5", "0.5"], "rounded once, from the share that should be left, half to even on the kept side", [5, 2]),
-        (100, ["0.9", "0.5"], f"rounded once, from the share that should be left, down {FLOATS}", [9, 4]),
-        (15, ["0.7", "0"], f"rounded once, from the share that should be left, half to even {FLOATS}", [5, 5]),
+        (10, ["0.5", "0.5"], f"{ONCE}, half to even on the kept side", [5, 2]),
+        (100, ["0.9", "0.5"], f"{ONCE}, down {FLOATS}", [9, 4]),
+        (15, ["0.7", "0"], f"{ONCE}, half to even {FLOATS}", [5, 5]),
+        (10, ["0.7"], f"rounded up {FLOATS} at each stage", [4]),
+        (10, ["0.7", "0"], f"{ONCE}, up {FLOATS}", [4, 4]),
     ],
 )
 def test_what_is_kept_may_be_what_is_rounded(active: int, ratios: list[str], name: str, kept: list[int]) -> None:
@@ -88,6 +117,40 @@ def test_rounding_what_is_kept_is_as_a_loop_would(active: int, shares: list[Frac
             assert kept[f"{name} at each stage"][number] == count
 
 
+def test_what_should_be_gone_may_be_a_little_less_in_floating_point() -> None:
+    """`int((1 - (1 - .2) ** stage) * 1000)` is 199, and then 359."""
+    assert [1000 - int((1 - (1 - 0.2) ** stage) * 1000) for stage in (1, 2)] == [801, 641]
+    assert sound(1000, ["0.2", "0.2"])[f"{ONCE}, down {PRODUCT}"] == [801, 641]
+
+
+@given(st.integers(1, 300), st.floats(0.01, 0.99), st.integers(1, 4))
+def test_rounding_what_should_be_gone_is_as_a_loop_would(active: int, ratio: float, stages: int) -> None:
+    """A share of all weights grows from stage to stage, in Python's own arithmetic; the place of a threshold, too."""
+    kept = sound(active, [str(Fraction(ratio))] * stages)
+    left = 1.0
+    for stage in range(stages):
+        left *= 1 - ratio
+        gone = (1 - left) * active
+        assert kept[f"{ONCE}, half to even {PRODUCT}"][stage] == active - round(gone)
+        assert kept[f"{ONCE}, down {PRODUCT}"][stage] == active - int(gone)
+        assert kept[f"{ONCE}, up {PRODUCT}"][stage] == active - math.ceil(gone)
+        assert kept[f"{ONCE}, half up {PRODUCT}"][stage] == active - int(gone + 0.5)
+        assert kept[f"{ONCE}, down {PRODUCT}, {TOO}"][stage] == active - int(gone) - 1
+        assert kept[f"{ONCE}, up {PRODUCT}, {TOO}"][stage] == active - math.ceil(gone) - 1
+    assert kept[f"rounded up {PRODUCT} at each stage, {TOO}"][0] == active - math.ceil(ratio * active) - 1
+    assert kept[f"rounded down {PRODUCT} at each stage, {TOO}"][0] == active - int(ratio * active) - 1
+
+
+@given(st.integers(1, 10**6), st.fractions("0.01", "0.99", max_denominator=100))
+def test_a_single_stage_is_explained_within_two_weights_of_its_share(active: int, share: Fraction) -> None:
+    """No convention takes fewer than the share, nor more than it and two, but for what floating point does to it."""
+    gone = {active - kept for (kept,) in sound(active, [str(share)]).values()}
+    exact, floats = share * active, {float(share) * active, active - (1 - float(share)) * active}
+    lowest = math.floor(min(exact, *floats, (1 - (1 - float(share))) * active))
+    assert min(gone) >= lowest
+    assert max(gone) <= math.ceil(max(exact, *floats)) + 1
+
+
 @given(
     st.integers(1, 300),
     st.fractions(0, 1, max_denominator=20).filter(lambda share: share < 1),
@@ -105,9 +168,9 @@ def test_a_quantile_takes_as_many_as_numpy_says(count: int, share: Fraction) -> 
 def test_layers_by_themselves() -> None:
     """Each is counted alone, by every convention; no layers, no conventions."""
     each = by_layer([7, 6], ["0.5", "0.3", "0.1"])
-    assert each["each layer by itself, rounded half to even at each stage"] == [[3, 3], [2, 2], [2, 2]]
-    assert each["each layer by itself, rounded up at each stage"] == [[3, 3], [2, 2], [1, 1]]
-    assert list(each) == [f"each layer by itself, {name}" for name in sound(7, ["0.5"])]
+    assert each["rounded half to even at each stage"] == [[3, 3], [2, 2], [2, 2]]
+    assert each["rounded up at each stage"] == [[3, 3], [2, 2], [1, 1]]
+    assert list(each) == list(sound(7, ["0.5"]))
     assert by_layer([], ["0.5"]) == {}
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from spinn.errors import InputError
 from verify.entries import Entries, Entry, entries_of
 from verify.state_files import State
 
@@ -16,6 +14,7 @@ TWO = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
 HALF = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
 WIDE = np.full((2, 3), 0.5, np.float32)
 LINE = np.ones(2, np.float32)
+HELD = "parametrizations.weight"
 
 
 def read(tensors: dict[str, Any], **more: Any) -> Entries:
@@ -23,7 +22,7 @@ def read(tensors: dict[str, Any], **more: Any) -> Entries:
     return entries_of("x", State(tensors, **more))
 
 
-Kind = tuple[bool, bool, bool, bool]
+Kind = tuple[bool, bool, bool | np.ndarray, bool]
 
 
 def names(tensors: dict[str, Any], **more: Any) -> dict[str, Kind]:
@@ -126,6 +125,15 @@ def test_an_averaged_model_is_the_model() -> None:
     assert read({"n_averaged": counts[0]}).entries == {}
 
 
+def test_a_number_beside_the_matrices_hides_no_prefix() -> None:
+    """An epoch that was saved with them has no `module.`; nor do names become the same."""
+    state = {"module.a.weight": TWO, "module.a.bias": LINE, "epoch": np.array(3.0)}
+    assert list(read(state).entries) == ["a.weight", "a.bias", "epoch"]
+    assert list(read({"module.a": TWO, "a": LINE}).entries) == ["module.a", "a"]
+    assert list(read({"module.a": LINE, "module.b": LINE}).entries) == ["a", "b"]
+    assert list(read({"module.a": LINE, "b": LINE}).entries) == ["module.a", "b"]
+
+
 def test_a_prefix_is_taken_off_all_names() -> None:
     """Of parameters; the keys under which a file has them stay."""
     made = read({"m.a": TWO, "m.m.b_orig": TWO}, aliases={"m.m.b_orig": "m.a"})
@@ -136,7 +144,7 @@ def test_a_prefix_is_taken_off_all_names() -> None:
 
 
 def test_masks_that_are_stacked_on_a_tensor_are_multiplied() -> None:
-    """As torch.nn.utils.parametrize does; each of them has to be a mask."""
+    """As torch.nn.utils.parametrize does; if one of them is none, what the network has is not known."""
     held = "a.parametrizations.w."
     other = np.array([[1.0, 1.0], [0.0, 1.0]], np.float32)
     stacked = {f"{held}0.mask": HALF, f"{held}original": TWO, f"{held}1.mask": other, f"{held}2.mask": other > 0}
@@ -145,8 +153,8 @@ def test_masks_that_are_stacked_on_a_tensor_are_multiplied() -> None:
     assert entry.mask.tolist() == [[0, 1], [0, 0]]
     assert entry.masked
     for wrong in range(3):
-        with pytest.raises(InputError, match=r"^x: the mask of a\.parametrizations\.w\.original is not 0 and 1 in the"):
-            read({**stacked, f"{held}{wrong}.mask": TWO})
+        gated = read({**stacked, f"{held}{wrong}.mask": TWO}).entries["a.w"]
+        assert (gated.mask, gated.masked, gated.unknown, gated.unreadable) == (None, False, True, True)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +181,9 @@ def test_masks_may_be_the_same_along_a_dimension(mask: np.ndarray, wide: np.ndar
         assert (None if found is None else found.tolist()) == expected
         assert made.misfits == ((name,) if expected is None and (mask <= 1).all() else ())
     for key, name in (("b_orig", "b_mask"), ("parametrizations.b.original", "parametrizations.b.0.mask")):
-        if expected is None:
-            with pytest.raises(InputError, match="is it a mask"):
-                read({key: wide, name: mask})
-        else:
-            registered = read({key: wide, name: mask}).entries["b"].mask
-            assert registered is not None
-            assert registered.tolist() == expected
+        entry = read({key: wide, name: mask}).entries["b"]
+        assert (None if entry.mask is None else entry.mask.tolist()) == expected
+        assert entry.unreadable == (expected is None)
 
 
 def test_each_mask_of_another_shape_is_told() -> None:
@@ -222,6 +226,17 @@ def test_what_is_called_a_mask_is_what_it_is_in_the_dense_network() -> None:
     assert dense.as_in(dense) == dense
 
 
+def test_a_weight_of_zeros_and_minus_inf_is_one_if_it_was_one() -> None:
+    """In the dense network nothing would tell it from a mask that is added."""
+    added = np.array([[0, -np.inf], [0, 0]])
+    dense = read({"w": TWO, "v": TWO, "bias": added})
+    stage = {"w": added, "v": TWO, "bias": added}
+    assert list(read(stage).entries) == ["v"]
+    assert list(read(stage).as_in(dense).entries) == ["v", "w"]
+    assert list(read(stage).as_in(dense).buffers) == ["bias"]
+    assert list(read({"v": TWO, "w_orig": added, "w_mask": HALF}).entries) == ["v", "w"]
+
+
 def test_all_that_is_no_parameter_is_a_buffer() -> None:
     """Statistics, masks, integers, magnitudes; under names without the prefix."""
     tensors = {"m.w_orig": TWO, "m.w_mask": HALF, "m.n.running_var": LINE, "m.i": np.arange(2)}
@@ -234,11 +249,32 @@ def test_all_that_is_no_parameter_is_a_buffer() -> None:
     [("w_orig", "w_mask"), ("a.parametrizations.w.original", "a.parametrizations.w.0.mask")],
 )
 @pytest.mark.parametrize("wrong", [HALF / 2, HALF + 1, LINE])
-def test_masks_that_are_none_are_refused(key: str, mask: str, wrong: np.ndarray) -> None:
-    """Where the name leaves no doubt."""
-    message = f"x: the mask of {key} is not 0 and 1 in the shape (2, 2); is it a mask?"
-    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        read({key: TWO, mask: wrong})
+def test_masks_that_are_none_cannot_be_read(key: str, mask: str, wrong: np.ndarray) -> None:
+    """Where the name says that it is one; it is no weight without a mask, and has not lost it."""
+    made = read({key: TWO, mask: wrong})
+    (entry,) = (entry for entry in made.entries.values() if entry.key == key)
+    assert (entry.mask, entry.masked, entry.unknown, entry.unreadable) == (None, False, True, True)
+    assert made.orphans == ()
+
+
+def test_the_mask_of_the_architecture_and_that_of_pruning_are_one() -> None:
+    """Both are multiplied with the weight; only of the second the state shows it."""
+    other = np.array([[1.0, 1.0], [0.0, 1.0]], np.float32)
+    for key, pruned in (("w.weight_orig", "w.weight_mask"), (f"w.{HELD}.original", f"w.{HELD}.0.mask")):
+        made = read({key: TWO, pruned: other, "w.mask": HALF})
+        entry = made.entries["w.weight"]
+        assert entry.mask is not None
+        assert (entry.mask.tolist(), entry.masked, made.orphans) == ([[0, 1], [0, 0]], True, ())
+        assert np.asarray(entry.proven).tolist() == [[False, False], [True, False]]
+        assert read({key: TWO, pruned: other, "w.mask": WIDE}).entries["w.weight"].proven is True
+        assert read({key: TWO, pruned: other, "w.mask": LINE}).misfits == ("w.mask",)
+    both = read({"w.weight": TWO, "w.weight_mask": other, "w.mask": HALF}).entries["w.weight"]
+    assert both.mask is not None
+    assert (both.mask.tolist(), both.proven) == ([[0, 1], [0, 0]], False)
+    alone = read({"w.weight_orig": TWO, "w.mask": HALF})
+    assert (alone.orphans, alone.entries["w.weight"].proven) == (("w.weight",), False)
+    hidden = read({f"w.{HELD}.original": TWO, "w.mask": HALF}).entries["w.weight"]
+    assert (hidden.mask, hidden.unknown, hidden.unreadable) == (None, True, False)
 
 
 def test_tied_tensors_become_one() -> None:
@@ -259,6 +295,10 @@ def test_tied_tensors_become_one() -> None:
     for pair in ((one, free), (free, one)):
         made = Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"]
         assert (made.mask, made.masked, made.unknown) == (None, False, False)
+    none = Entry("d_orig", TWO, unknown=True, unreadable=True)
+    for pair in ((none, free), (free, none), (none, one), (two, none)):
+        made = Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"]
+        assert (made.mask, made.unknown, made.unreadable) == (None, True, True)
     for pair in ((hidden, free), (free, hidden)):
         assert Entries("x", {"a": pair[0], "b": pair[1]}).merged({"b": "a"}).entries["a"].unknown
     assert list(Entries("x", {"b": two}).merged({"b": "a"}).entries) == ["a"]

@@ -49,6 +49,14 @@ def test_inf_that_is_meant_is_a_note(name: str, tensor: np.ndarray, is_note: boo
     assert faults_and_notes({name: tensor}, {name}) == (({name: count}, {}) if hides else ({}, {name: count}))
 
 
+def test_no_inf_is_meant_in_a_weight_that_is_not_ignored() -> None:
+    """However much it looks like a mask that is added."""
+    added = {"w": np.array([[0, -INF]])}
+    assert faults_and_notes(added, (), {"w"}) == ({"w": 1}, {})
+    assert faults_and_notes(added, {"w"}, {"w"}) == ({}, {"w": 1})
+    assert faults_and_notes({"min_val": np.array(INF)}, (), {"min_val"}) == ({}, {"min_val": 1})
+
+
 def test_zeros_alone_are_no_mask_that_is_added() -> None:
     """A layer of which nothing is left has only these."""
     assert is_added(np.array([[0, -INF]]))

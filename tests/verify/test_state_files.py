@@ -49,10 +49,14 @@ def test_the_one_state_dict_of_a_training_checkpoint_is_found(tmp_path: Path, na
         {"trainer": {"state_dict": STATE}, "config": {"widths": {"first": 4}}},
         {**STATE, "_extra_state": {"scale": torch.ones(2)}, "0._extra_state": {"scale": torch.ones(2)}},
         {**STATE, "meta": {"made": {"by": torch.ones(2)}}},
+        {"model": STATE, "rng": {"torch": torch.get_rng_state()}},
+        {"stats": {"mean": torch.zeros(4), "std": torch.ones(4)}, "net": STATE},
+        {"rng": {"torch": torch.get_rng_state()}, "trainer": {"model": STATE, "rng": {"torch": torch.get_rng_state()}}},
+        {**STATE, "rng": {"torch": torch.get_rng_state()}},
     ],
 )
 def test_what_stands_beside_the_state_dict_is_none(tmp_path: Path, content: Any) -> None:
-    """Losses, the state of a generator, extra state of modules, a trainer around it all."""
+    """Losses, means of inputs, the state of a generator, extra state of modules, a trainer around it all."""
     assert list(read_state(saved(tmp_path, content)).tensors) == ["0.weight", "0.bias"]
 
 
@@ -61,6 +65,8 @@ def test_what_stands_beside_the_state_dict_is_none(tmp_path: Path, content: Any)
     [
         ({"model": STATE, "sample": torch.ones(2, 2)}, "it holds a state dict (model) and matrices beside it"),
         ({"a": {"model": STATE}, "b": {"model": STATE}}, "it holds 2 state dicts (a.model, b.model)"),
+        ({**STATE, "ema": STATE}, "it holds a state dict (ema) and matrices beside it"),
+        ({"a": {"w": torch.ones(2)}, "b": {"w": torch.ones(2)}}, "it holds 2 state dicts (a, b)"),
         ({"a": {"model": STATE, "ema": STATE}}, "it holds 2 state dicts (a.model, a.ema)"),
     ],
 )
@@ -91,6 +97,25 @@ def test_two_state_dicts_are_one_too_many(tmp_path: Path) -> None:
         read_state(path)
     for usual in ("state_dict", "model_state_dict"):
         assert list(read_state(saved(tmp_path, {"model": STATE, usual: {"w": torch.ones(2, 2)}})).tensors) == ["w"]
+
+
+def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    """By whatever name; there is such a path."""
+    path = tmp_path / "dir.pt"
+    path.mkdir()
+    message = f"{path}: a folder; expected a file, a state dict that torch.save or safetensors wrote"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read_state(path)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_torchscript_archive_is_said_to_be_one(tmp_path: Path) -> None:
+    """With what to save instead."""
+    path = tmp_path / "a.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), path)
+    message = f"{path}: a TorchScript archive; save module.state_dict() with torch.save"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read_state(path)
 
 
 def test_a_refused_pickle_names_what_it_asks_for(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from verify.units import Cut, Kind, chosen, cuts_of, dimensions, in_kind
+from verify.units import Cut, Kind, chosen, cuts_of, dimensions, grouped, in_kind
 
 
 def mask(*rows: str) -> np.ndarray:
@@ -97,6 +98,51 @@ def test_kernels_of_a_convolution() -> None:
 def test_a_share_is_met_to_within_less_than_one_unit(active: int, kept: int, share: str, meets: bool) -> None:
     """Either side, and not by a whole one."""
     assert Cut(ROWS, active, kept).meets(Fraction(share)) is meets
+
+
+def striped(height: int, *gone: int, group: int = 4) -> np.ndarray:
+    """A mask of two columns without some groups of rows."""
+    made = np.ones((height, 2), bool)
+    for number in gone:
+        made[number * group : (number + 1) * group] = False
+    return made
+
+
+def test_rows_that_went_in_equal_groups() -> None:
+    """The largest group that all layers show, where what went begins and ends in eight places at multiples of it."""
+    before, after = np.ones((64, 2), bool), striped(64, 1, 3, 6, 11)  # 4, 8, 12, 16, 24, 28, 44 and 48
+    rows = Cut(ROWS, 64, 48, weights=2, proof=64)
+    fours = Cut(Kind((0,), group=4), 16, 12, weights=8, proof=112)
+    assert str(fours.kind) == "groups of 4 slices of dimension 0"
+    assert grouped([(before, after)], [[rows]]) == [fours]
+    turned = [[replace(rows, kind=COLUMNS)]]
+    assert grouped([(before.T, after.T)], turned) == [replace(fours, kind=Kind((1,), group=4))]
+    later = striped(64, 1, 3, 6, 8, 11)
+    assert grouped([(after, later)], [[Cut(ROWS, 48, 44, weights=2, proof=48)]]) == [
+        Cut(Kind((0,), group=4), 12, 11, weights=8, proof=84)
+    ]
+    few = striped(64, 1, 3, 6)  # six places, and all at a multiple of four by chance once in 4⁶
+    assert grouped([(before, few)], [[rows]]) == [rows]
+    other = before[:62], striped(62, 1, 3, 5, 9, 12, 15, group=2)
+    twos = grouped([(before, after), other], [[rows], [rows]])
+    assert [cut and cut.kind for cut in twos] == [Kind((0,), group=2)] * 2
+    odd = (np.ones((7, 2), bool), striped(7, 2, group=1))
+    assert grouped([(before, after), odd], [[rows], [rows]]) == [rows, rows]
+
+
+def test_other_units_make_no_groups() -> None:
+    """Single weights, blocks, kernels, layers that shrank, and those of which nothing went stay what they are."""
+    before, after = np.ones((64, 2), bool), striped(64, 1, 3, 6, 11)
+    rows, block = Cut(ROWS, 64, 48, weights=2, proof=64), Cut(Kind(block=(4, 1)), 32, 24, 4, 96)
+    single = Cut(None, 128, 96)
+    found = grouped([(before, after)] * 4, [[single, rows, block], [], [single], [single, block]])
+    assert [cut and cut.weights for cut in found] == [8, None, 1, 4]
+    assert grouped([(before, after)] * 3, [[], [single], [block]]) == [None, single, block]
+    kernels = np.ones((8, 8, 3), bool), np.ones((8, 8, 3), bool)
+    shrunk = before, after[:48]
+    cuts = [rows, Cut(Kind((0, 1)), 64, 60, 3, 128), rows]
+    assert grouped([(before, after), kernels, shrunk], [[cut] for cut in cuts])[1:] == cuts[1:]
+    assert grouped([], []) == []
 
 
 def test_layers_that_shrank() -> None:
