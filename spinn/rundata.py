@@ -63,9 +63,10 @@ class RunData:
 
     Attributes:
         scaler: Fitted on the training cases, every cut of theirs.
-        train, validation: Labelled cuts: features, targets, and 1 where a target is measured.
+        train, validation: Labelled cuts: features, targets, 1 where a target is measured, and their rows of the table.
         segments: Between successive cuts of each training case.
-        ends: For each labelled training cut the number of the segment that ends there; −1 where no time passes to it.
+        ends: For each row of `train` the number of the segment that ends there; −1 where no time passes to it, or a
+            signal is missing that the segment holds.
         starts: `[cases, features]`, each training case's inputs at time 0.
         starts_measured: `[cases, 2]`, 1 for targets that training has labels of.
         labelled: Which targets these are.
@@ -87,7 +88,9 @@ class RunData:
         self._targets, self._conditions = table.targets[positions], table.conditions[positions]
         self._time = table.features[positions, 0]
 
-    def _rows(self, table: Table, positions: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rows(
+        self, table: Table, positions: np.ndarray, split: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         y = table.targets[positions]
         measured = ~np.isnan(y)
         labelled = measured.any(axis=1)
@@ -98,7 +101,7 @@ class RunData:
             )
         y = (y - self.scaler.target_mean) / self.scaler.target_scale
         x = scaled(table.features[positions[labelled]], self.scaler)
-        return x, np.where(measured, y, 0.0)[labelled], measured[labelled].astype(np.float64)
+        return x, np.where(measured, y, 0.0)[labelled], measured[labelled].astype(np.float64), positions[labelled]
 
     def _trajectories(self, table: Table) -> None:
         """Segments between successive cuts of each training case, the first one from time 0, and the starts."""
@@ -132,8 +135,9 @@ class RunData:
             powered=powered.astype(np.float64),
         )
         self.starts = scaled(np.vstack(starts)[:, :width], self.scaler)
-        positions = table.positions(self.run, self.run.train)
-        self.ends = number[positions[~np.isnan(table.targets[positions]).all(axis=1)]]
+        cuts, _, _, rows = self.train
+        ends = number[rows]
+        self.ends = np.where(np.isclose(cuts, x_end[ends]).all(axis=1), ends, -1)
 
     def guess(self, terms: Sequence[PhysicsTerm]) -> dict[str, float]:
         """Where the coefficients start: the cases' mean rate of wear, and the force's exponents as Kienzle has them.

@@ -63,11 +63,11 @@ class Check:
     epochs: tuple[int, ...] = ()
 
     @property
-    def flops_per_cut(self) -> int | None:
-        """What a run's training costs at most for each labelled cut, as `spinn.cost.training_flops` counts it.
+    def flops_per_row(self) -> int | None:
+        """What a run's training costs at most for each row of an epoch, as `spinn.cost.training_flops` counts it.
 
-        The network trains at the dense widths, or at those that a stage leaves. Collocation points come on top: how
-        many there are depends on the data.
+        Rows are labelled cuts, starts of life, collocation points that are drawn, and derivatives along time: how many
+        there are depends on the data. The network trains at the dense widths, or at those that a stage leaves.
         """
         if not self.epochs:
             return None
@@ -100,7 +100,7 @@ class Check:
                 {"name": v.name, "holds": v.holds, "value": _number(v.value), "required": _number(v.required)}
                 for v in self.verdicts
             ],
-            **({} if self.flops_per_cut is None else {"flops_per_cut": self.flops_per_cut}),
+            **({} if self.flops_per_row is None else {"flops_per_row": self.flops_per_row}),
             "holds": self.holds,
             "suggestion": None if self.suggestion is None else {"ratios": list(self.suggestion)},
         }
@@ -133,11 +133,11 @@ class Check:
         if self.verdicts:
             rows = [_criterion_row(verdict) for verdict in self.verdicts]
             lines += ["", *_table(("criterion", "", "value", "required", ""), rows, left=(0, 1, 3, 4))]
-        if self.flops_per_cut is not None:
+        if self.flops_per_row is not None:
             lines += [
                 "",
-                f"cost: at most {self.flops_per_cut:.2e} FLOPs of each run for each labelled cut that it trains on, "
-                "collocation points not counted",
+                f"cost: at most {self.flops_per_row:.2e} FLOPs of each run for each row of an epoch: a labelled cut, a "
+                "start of life, a collocation point, a derivative",
             ]
         if self.declared or not self.holds:
             lines += ["", self._advice()]

@@ -70,8 +70,8 @@ class Task:
         train: Labelled cuts of the training cases.
         validation: Labelled cuts of the validation cases.
         segments: Trajectories of the training cases, unlabelled cuts included.
-        ends: For each row of `train` the segment that ends there; `moves` is 0 where there is none.
-        moves: See `ends`.
+        ends: For each row of `train` the segment that ends in it.
+        moves: 1 where there is such a segment, 0 where not.
         starts: `[runs, cases, features]`, the training cases' inputs at time 0.
         starts_measured: `[runs, cases, 2]`, 1 where the run has that case and labels of that target.
         target_mean: `[runs, 2]` in mm and µm.
@@ -202,7 +202,7 @@ def build(
 
     def rows(name: str) -> Rows:
         chosen = [getattr(part, name) for part in parts]
-        x, y, measured = zip(*chosen, strict=True)
+        x, y, measured, _ = zip(*chosen, strict=True)
         return Rows(stack(x), stack(y), stack(measured), tuple(len(one) for one in x))
 
     segments = [part.segments for part in parts]

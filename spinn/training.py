@@ -134,9 +134,9 @@ class _Best:
     @torch.no_grad()
     def keep(self, improved: np.ndarray) -> None:
         """Copy what the runs that `improved` have now."""
-        for run in np.flatnonzero(improved):
-            for kept, live in zip(self.kept, self.live, strict=True):
-                kept[run].copy_(live[run])
+        runs = torch.from_numpy(np.flatnonzero(improved)).to(self.live[0].device)
+        for kept, live in zip(self.kept, self.live, strict=True):
+            kept.index_copy_(0, runs, live.index_select(0, runs))
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -22,6 +22,8 @@ from verify.faults import arithmetic, data, pruning, records, training
 from verify.faults.mutant import Mutant
 
 REFUSED = "refused"  # the system itself stopped with a clear error, before there was anything to audit
+_CRASHES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""A mutant that ends so was not caught, but does not fit the system any more; the others are run all the same."""
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("none", None, list),
@@ -73,5 +75,7 @@ def _caught_by(mutant: Mutant, folder: Path) -> tuple[str, ...]:
             mutant.drive(path, folder / "runs")
         except SpinnError:
             return (REFUSED,)
+        except _CRASHES as error:
+            return (f"crashed: {type(error).__name__}",)
     findings = audit(folder / "runs", replay=True).findings
     return tuple(dict.fromkeys(finding.check for finding in findings if finding.severity == "error"))

@@ -1,4 +1,4 @@
-"""Every benchmark that was run in this folder, a line each, for the paper's cost table. Standard library only."""
+"""Every benchmark that was run in this folder, a line each, for the paper's tables. Standard library only."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from spinn import checkpoint, runtimes
@@ -89,7 +88,7 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     times: dict[Key, list[float]] = {}
     before = torch.get_num_threads()
     try:
-        for threads in dict.fromkeys((1, psutil.cpu_count(logical=False) or 1)):
+        for threads in dict.fromkeys((1, before)):  # torch's own choice: as many as the cores it may run on
             torch.set_num_threads(threads)
             report.limit[f"memory bandwidth, {_threads(threads)}, GB/s"] = _bandwidth(sizes)
             for batch in sizes.batches:

@@ -73,13 +73,12 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     """Time everything in turns; `progress` is told what is under way."""
     sizes = sizes or PAPER
     torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    report = Report("train", machine(device), notes=list(_NOTES))
+    report = Report("train", machine(), notes=list(_NOTES))
     progress("making networks and data ready")
     stack = f"stack of {sizes.stack}, per run"
     ways = _ways(sizes)
     epochs: dict[str, list[float]] = {name: [] for name in (*ways, stack)}
-    products: dict[str, list[float]] = {ONE: [], SMALL: [], stack: []}
+    products: dict[str, list[float]] = {ONE: [], PHYSICAL: [], SMALL: [], stack: []}
     stacked = ours(*networks.masked(networks.dense(sizes.layers, sizes.stack), sizes.ratios), sizes)
     for number in range(sizes.rounds):
         for name, way in ways.items():
@@ -150,15 +149,18 @@ def _products(sizes: Sizes) -> dict[str, float]:
     """FLOP/s of a training step's products, the faster of both layouts, for the shapes of each network."""
     small = (sizes.layers[0], *sizes.small, sizes.layers[-1])
     rates = {}
-    for name, layers, runs in ((ONE, sizes.layers, 1), (SMALL, small, 1), ("stack", sizes.layers, sizes.stack)):
+    rows = math.ceil(sizes.rows / sizes.steps)  # of a step: all have as many
+    for name, layers, columns, runs in (
+        (ONE, sizes.layers, rows, 1),
+        (PHYSICAL, sizes.layers, rows + _beside(sizes), 1),
+        (SMALL, small, rows, 1),
+        ("stack", sizes.layers, rows, sizes.stack),
+    ):
         times = in_turns(
-            {
-                str(columns): limits.training_products(layers, sizes.batch, runs, columns=columns)
-                for columns in (False, True)
-            },
+            {str(way): limits.training_products(layers, columns, runs, columns=way) for way in (False, True)},
             rounds=3 if runs > 1 else 9,
         )
-        rates[name] = runs * limits.training_flops(layers, sizes.batch) / min(map(min, times.values()))
+        rates[name] = runs * limits.training_flops(layers, columns) / min(map(min, times.values()))
     return rates
 
 
@@ -167,10 +169,15 @@ def _flops(name: str, sizes: Sizes) -> int:
     layers, rows = sizes.layers, sizes.rows
     if name == SMALL:
         layers = (layers[0], *sizes.small, layers[-1])
-    if name == PHYSICAL:  # in each step: tangents, of rows and of as many points that are drawn, and every tool's start
-        points = min(sizes.batch, sizes.rows)
-        rows += sizes.steps * (points + points - points // 2 + CASES)
+    if name == PHYSICAL:
+        rows += sizes.steps * _beside(sizes)
     return limits.training_flops(layers, rows)
+
+
+def _beside(sizes: Sizes) -> int:
+    """Columns of a step with physics beside its rows: a derivative for each, points that are drawn, starts of life."""
+    points = min(sizes.batch, sizes.rows)
+    return points + points - points // 2 + CASES
 
 
 def _row(name: str, epochs: Mapping[str, list[float]], flops: int, rate: float) -> Row:
@@ -195,9 +202,10 @@ def _targets(
 
 def cuda_row(sizes: Sizes, device: str = "cuda") -> Row:
     """How many times faster a stack trains on a device than as many eager runs in turn; None without such a device."""
-    name = f"{sizes.cuda_stack} runs on a CUDA device, stacked over one after another: speed-up"
+    name = f"{sizes.cuda_stack} runs on a CUDA device, stacked over one after another"
     if device == "cuda" and not torch.cuda.is_available():
-        return Row(name, None, "times")
+        return Row(f"{name}: speed-up", None, "times")
+    name = f"{name} ({machine(device)['device']}): speed-up"  # the rest of the report is the processor's
     stacked = ours(networks.dense(sizes.layers, sizes.cuda_stack, device), None, sizes)
     alone = ours(networks.dense(sizes.layers, 1, device), None, sizes, recorded=False)
     faster = sizes.cuda_stack * min(alone(3)) / min(stacked(3))

@@ -157,13 +157,13 @@ def test_experiment_declares_its_miss(tmp_path):
 
 @pytest.mark.parametrize("pruner", ["global-magnitude", "neurons-incoming"])
 def test_the_cost_is_that_of_training_by_the_plan(pruner):
-    """For each cut what spinn.cost counts, phase by phase, at the widths that are trained; unknown without epochs."""
+    """For each row what spinn.cost counts, phase by phase, at the widths that are trained; unknown without epochs."""
     layers, ratios, epochs = (18, 64, 32, 2), ["0.3", "0.2"], (300, 40, 50)
     found = schedule_check.check(layers, ratios, schedule.Criteria(), pruner=pruner, epochs=epochs)
     widths = [layers, *(stage.widths or layers for stage in found.stages)]
-    assert found.flops_per_cut == sum(cost.training_flops(w, 1, 0, e) for w, e in zip(widths, epochs, strict=True))
-    assert f"at most {found.flops_per_cut:.2e} FLOPs" in found.as_text()
-    assert found.as_json()["flops_per_cut"] == found.flops_per_cut
+    assert found.flops_per_row == sum(cost.training_flops(w, 1, 0, e) for w, e in zip(widths, epochs, strict=True))
+    assert f"at most {found.flops_per_row:.2e} FLOPs" in found.as_text()
+    assert found.as_json()["flops_per_row"] == found.flops_per_row
     assert "cost" not in schedule_check.check(layers, ratios, schedule.Criteria(), pruner=pruner).as_text()
 
 
@@ -173,7 +173,7 @@ def test_an_experiment_states_its_cost_where_it_states_all_epochs(tmp_path):
     content = (Path(__file__).parents[2] / "paper/experiments/quick.toml").read_text()
     path.write_text(content)
     sparse = json.loads(spinn("schedule", "check", str(path), "--json").stdout)["variants"]["sparse"]
-    assert sparse["flops_per_cut"] == (300 + 40 + 40 + 50 + 60) * 6 * 665_088
+    assert sparse["flops_per_row"] == (300 + 40 + 40 + 50 + 60) * 6 * 665_088
     path.write_text(content.replace("epochs = 300\n", ""))
     assert "FLOPs" not in spinn("schedule", "check", str(path)).stdout
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import spinn.data
-from spinn import cost, estimate, experiment, task
+from spinn import cost, estimate, experiment, schedule_check, task
 from spinn.record import Plan
+from spinn.schedule import Criteria
 from spinn.task import Task
 
 FILE = """
@@ -48,6 +49,19 @@ def test_a_phase_takes_its_epochs_at_the_widths_that_it_trains(planned):
     assert estimate.phase_flops(plan, built, weights, 1) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 3)
     assert estimate.phase_flops(plan, built, weights, 2) == 0
     assert estimate.phase_flops(plan, built, neurons, 1) == cost.training_flops((18, 4, 3, 2), rows, tangent_rows, 5)
+
+
+def test_the_schedule_check_has_the_cost_of_a_row(planned, tmp_path):
+    """Times the rows of an epoch, derivatives among them, it is what the phases of a variant take together."""
+    plan, built = planned
+    path = tmp_path / "tiny.toml"
+    path.write_text(FILE)
+    rows = sum(built.epoch_rows(512))
+    checks = schedule_check.check_experiment(path, Criteria())
+    for variant in plan.experiment.variants:
+        stages = [(variant, stage) for stage in range(1, len(variant.stages) + 1)]
+        whole = estimate.phase_flops(plan, built) + sum(estimate.phase_flops(plan, built, *one) for one in stages)
+        assert checks[variant.name].flops_per_row == whole / rows
 
 
 def test_a_cohort_takes_its_dense_phase_once(planned):

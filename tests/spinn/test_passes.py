@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from spinn.model import Network
 from spinn.passes import Passes
@@ -86,18 +87,33 @@ def test_the_paper_s_network_has_the_gradients_of_autograd_in_single_precision()
         assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-def test_nothing_is_allocated_between_outputs_and_parameters_after_the_first_step() -> None:
-    """The same memory holds the activations and the gradients of every step."""
+def test_activations_and_gradients_have_their_place_from_the_first_step_on() -> None:
+    """The same memory in every step: after it, the way back allocates nothing."""
     network = stack([3, 8, 4, 2], 2)
     passes = Passes(network)
     seen = set()
     for seed in range(3):
         y, rate = passes.with_tangent(rows(seed, 2, 6, 3), rows(seed, 2, 4, 3))
         loss(y, rate).backward()
-        passes.backward()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            passes.backward()
+        allocated = [event.key for event in profiled.key_averages() if event.self_cpu_memory_usage > 0]
+        assert seed == 0 or allocated == []
         gradients = [parameter.grad for parameter in network.parameters()]
         seen.add((y.data_ptr(), *(gradient.data_ptr() for gradient in gradients if gradient is not None)))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_activation_is_tanh_to_a_few_units_in_the_last_place_of_1(dtype: torch.dtype) -> None:
+    """Over the whole range, and exactly 0, 1 and -1 where tanh is."""
+    z = torch.cat([torch.linspace(-12, 12, 200_001, dtype=torch.float64), torch.tensor([0.0, 1e-8, 50.0, -50.0, 1e30])])
+    network = Network([torch.ones(1, 1, 1, dtype=dtype)] * 2, [torch.zeros(1, 1, dtype=dtype)] * 2)
+    ours = Passes(network)(z.to(dtype)[None, :, None]).detach().flatten()
+    error = (ours.double() - torch.tanh(z.to(dtype).double())).abs()
+    assert error.max() < 4 * torch.finfo(dtype).eps
+    assert ours[-5] == 0
+    assert ours[-3:].tolist() == [1, -1, 1]
 
 
 def test_the_derivative_of_a_saturated_network_is_zero_and_finite() -> None:

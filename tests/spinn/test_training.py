@@ -22,12 +22,12 @@ from spinn.determinism import generator
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
-from spinn.physics import Coefficients
+from spinn.physics import Coefficients, Conditions, Motion, motion_losses
 from spinn.pruning import global_magnitude
 from spinn.record import PlannedRun, history_columns
 from spinn.replay import Replayed
 from spinn.step import FitSettings
-from spinn.task import build
+from spinn.task import Task, build
 from spinn.training import FitResult, fit
 
 TRUTH = {"a": -4.0, "b": 0.6, "c": 0.4, "d": 0.8, "g": 0.7, "k": 0.02, "tau": 12.0}
@@ -372,6 +372,72 @@ def test_unenforced_masks_let_pruned_weights_return():
             weight.masked_fill_(~mask, 0.0)
     train(THREE, FitSettings(2, 1e-2), network=network, masks=masks, enforced=False)
     assert all(weight[~mask].ne(0).any() for weight, mask in zip(network.weights, masks.layers, strict=True))
+
+
+def test_weight_decay_is_that_of_the_weights():
+    """Of biases and coefficients none: a step with it differs from one without in the weights alone."""
+    task = build(made(0.02), THREE, ALL_TERMS, dtype=torch.float64)
+    taken = []
+    for decay in (0.0, 0.5):
+        network = Network.initialise(LAYERS, [3, 5, 3], dtype=torch.float64)
+        learned = Coefficients.initial(task)
+        for bias in network.biases:
+            bias.data.fill_(0.3)
+        settings = FitSettings(1, 1e-2, weight_decay=decay, physics=ALL_TERMS)
+        step.Steps(network, learned, task, settings, None).epoch([generator(seed) for seed in (3, 5, 3)])
+        taken.append((network, learned))
+    (plain, law), (decayed, same_law) = taken
+    assert all(not torch.equal(a, b) for a, b in zip(plain.weights, decayed.weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain.biases, decayed.biases, strict=True))
+    assert torch.equal(law.raw, same_law.raw)
+
+
+@pytest.mark.parametrize("batch", [512, 7])
+def test_physics_is_that_of_the_points_that_were_chosen(batch):
+    """Half at the ends of the segments of the step's last rows, half where they were drawn, each by itself.
+
+    On data where cuts without labels lie between those with, two cuts share a time, and the power changes.
+    """
+    data = made(0.02)
+    frame, rng = data.frame.copy(), np.random.default_rng(1)
+    frame["power"] += rng.normal(size=len(frame))
+    frame.loc[rng.random(len(frame)) < 0.3, ["VB", "thermal"]] = np.nan
+    frame.loc[[6, 20], "time"] = frame.loc[[5, 19], "time"].to_numpy()
+    task = build(replace(data, frame=frame), [planned("ABCDEF", "GH")], ALL_TERMS, dtype=torch.float64)
+    assert not torch.equal(task.ends[0], torch.arange(task.ends.shape[1]))
+    network, coefficients = Network.initialise(LAYERS, [1], dtype=torch.float64), Coefficients.initial(task)
+    steps = step.Steps(network, coefficients, task, FitSettings(1, 1e-2, batch=batch, physics=ALL_TERMS), None)
+    for inputs in zip(*steps._inputs([generator(1)]), strict=True):
+        rows, chosen, drawn, places, _ = (tensor[0] for tensor in inputs)
+        at = [int(row) for row in rows[chosen == 1][-16:] if task.moves[0, row]]
+        points = [(int(task.ends[0, row]), 1.0) for row in at]
+        points += list(zip(drawn.tolist(), places.tolist(), strict=True))
+        alone = [_at_a_point(network, task, *point) for point in points]
+        motion = Motion(
+            torch.cat([one.state for one in alone], 1),
+            torch.cat([one.rate for one in alone], 1),
+            Conditions(*(torch.cat([getattr(one.conditions, name) for one in alone], 1) for name in CONDITIONS)),
+            torch.ones(1, len(points), dtype=torch.float64),
+            torch.ones(1, len(points), dtype=torch.float64),
+        )
+        expected = motion_losses(task.terms, motion, task.scales, coefficients.values())
+        found = dict(zip(("loss", "data", *task.terms), steps._losses(*inputs), strict=True))
+        for term, loss in expected.items():
+            torch.testing.assert_close(found[term], loss, rtol=1e-9, atol=1e-12)
+
+
+CONDITIONS = ("doc", "feed", "steel", "power")
+
+
+def _at_a_point(network: Network, task: Task, segment: int, place: float) -> Motion:
+    """One point of the only run, with the plain network."""
+    way = task.segments
+    x = way.x[:, segment] + place * way.dx[:, segment]
+    y, rate = network.with_tangent(x[:, None], (way.dx[:, segment] * way.per_minute[:, segment])[:, None])
+    conditions = way.conditions[:, segment] + place * way.dconditions[:, segment]
+    ones = torch.ones(1, 1, dtype=task.dtype)
+    state = y * task.scales.target[:, None] + task.target_mean[:, None]
+    return Motion(state, rate * task.scales.target[:, None], Conditions(*conditions[:, None].unbind(-1)), ones, ones)
 
 
 # --- what a CUDA graph asks of a step -------------------------------------------------------------------------------

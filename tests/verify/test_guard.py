@@ -99,8 +99,8 @@ def test_a_mask_that_comes_back_in_another_layout_or_type_is_read_again() -> Non
 
 def test_masks_that_are_slices_of_one_vector_are_compared_wherever_they_begin() -> None:
     """Eight bytes at a time where they begin so, one by one where not: equal is equal, and a change is seen."""
-    flat = torch.tensor([True] * 4 + [False] * 20)
-    for begin in range(9):
+    flat = torch.tensor([True] * 4 + [False] * 24)
+    for begin in range(17):
         mask = flat[begin : begin + 8]
         weight = Weight(torch.zeros(8), mask, masked=False)
         guard = Guard(Place("weight", lambda weight=weight: weight), {}, zeros_count=False)

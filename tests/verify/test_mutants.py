@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -40,6 +41,15 @@ def test_unreachable_schedule_is_refused_before_training() -> None:
     (outcome,) = run([replace(BY_NAME["unreachable-schedule"], patches=list)])
     assert outcome.caught_by == (REFUSED,)
     assert not outcome.holds
+
+
+def test_a_mutant_that_crashes_is_not_caught_and_the_others_are_run() -> None:
+    """A fault that no longer fits the system says so in the matrix, in place of ending it."""
+    crash = mock.patch.object(Network, "initialise", side_effect=RuntimeError("sizes do not match"))
+    broken = Mutant("broken", "resurrection", lambda: [crash])
+    outcomes = list(run([broken, BY_NAME["none"]]))
+    assert [outcome.caught_by for outcome in outcomes] == [("crashed: RuntimeError",), ()]
+    assert [outcome.holds for outcome in outcomes] == [False, True]
 
 
 def test_every_check_is_proven_by_a_mutant() -> None:

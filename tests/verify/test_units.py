@@ -126,6 +126,10 @@ def test_rows_that_went_in_equal_groups() -> None:
     other = before[:62], striped(62, 1, 3, 5, 9, 12, 15, group=2)
     twos = grouped([(before, after), other], [[rows], [rows]])
     assert [cut and cut.kind for cut in twos] == [Kind((0,), group=2)] * 2
+    assert [cut and (cut.active, cut.kept) for cut in twos] == [(32, 24), (31, 25)]
+    thin = before.copy()
+    thin[0, 1] = False  # a slice with a single weight is there
+    assert [cut and cut.kind for cut in grouped([(thin, thin & after)], [[rows]])] == [Kind((0,), group=4)]
     odd = (np.ones((7, 2), bool), striped(7, 2, group=1))
     assert grouped([(before, after), odd], [[rows], [rows]]) == [rows, rows]
 

@@ -94,6 +94,37 @@ def test_other_parameters_in_the_models_place_are_not_judged() -> None:
         assert errors(watched) == ([] if soundly else [("resurrection", 4)])
 
 
+def test_one_layer_with_other_parameters_leaves_the_others_to_be_judged() -> None:
+    """What stands in for the first weight says nothing of the last one, which is in use as it is."""
+    loop = Loop()
+    last = loop.model.get_parameter("2.weight")
+    mask = torch.rand_like(last) > 0.5
+    last.data.masked_fill_(~mask, 0.0)
+    teacher = {"0.weight": torch.randn(16, 8)}
+    with verify.watch(loop.model, loop.optimizer, {"0.weight": loop.mask, "2.weight": mask}, raises=False) as watched:
+        loop.step()
+        functional_call(loop.model, teacher, (X,))
+        last.data.masked_fill_(~mask, 0.0)  # too late: it was used
+    (finding,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
+    assert finding.data["layers"].keys() == {"2.weight"}
+
+
+@pytest.mark.parametrize("says", ["torch.compiler.is_compiling", "torch.compiler.is_exporting", "torch.jit.is_tracing"])
+def test_nothing_is_judged_while_torch_writes_down_what_the_model_does(
+    monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    """Compiling, exporting, tracing: the call is none of training, and the step stays to be judged."""
+    loop = Loop()
+    with loop.watch() as watched:
+        loop.step(soundly=False)
+        with monkeypatch.context() as patched:
+            patched.setattr(says, lambda: True)
+            loop.model(X)
+        assert errors(watched) == []
+        loop.model(X)
+        assert errors(watched) == [("resurrection", 1)]
+
+
 def test_an_ensemble_under_vmap_is_not_judged() -> None:
     """Its parameters stand in for the model's, several at once."""
     loop = Loop()

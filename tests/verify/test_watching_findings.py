@@ -358,6 +358,81 @@ def test_what_is_no_fault_is_counted_again_at_the_end_too() -> None:
     assert (kept.check, kept.data["count"], kept.data["largest"]) == ("optimizer-state", 2, "2")
 
 
+def test_the_smallest_number_that_is_not_zero_is_counted() -> None:
+    """A subnormal, whose bits are those of 1, is as alive as any other."""
+    model = Model()
+    with verify.watch(model, still(model), model.masks, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, 1e-45))
+        assert only(watched).data["count"] == 1
+
+
+def test_checks_are_counted_each_by_itself() -> None:
+    """A large gradient of a pruned weight does not hide the weight that came back, nor how many did."""
+    model = Model()
+    model.b.grad = torch.full((2, 2), 8.0)
+    with verify.watch(model, still(model), model.masks, gradients=True, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b, 2.0, 2.0))
+        counts = {finding.check: finding.data["count"] for finding in watched.verdict.findings}
+    assert counts == {"gradients": 2, "resurrection": 2}
+
+
+def test_gradients_that_stay_are_counted_once_and_seen_at_every_step() -> None:
+    """As many steps as there were; entries are counted when a layer first shows them, and when the largest grows."""
+    model = Model()
+    model.b.grad = torch.tensor([[5.0, 0.0], [0.0, 0.0]])
+    with verify.watch(model, still(model), model.masks, gradients=True, raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.b.grad, 5.0, 5.0), nothing, nothing)  # type: ignore[arg-type]
+    found = only(watched).data
+    assert (found["count"], found["first_step"], found["steps"]) == (1, 1, 3)
+
+
+def test_zeros_of_a_weight_that_gets_a_mask_are_its_mask_s_business() -> None:
+    """Under one that prunes nothing they are neither watched nor told of."""
+    model = Model()
+    masks = {name: torch.ones(2, 2) for name in MASKS}
+    with verify.watch(model, still(model), masks) as watched:
+        take_steps(watched, model, nothing)
+    assert [finding.message for finding in watched.verdict.findings if "zeros of" in finding.message] == []
+    masks = {}
+    with verify.watch(model, still(model), masks) as watched:
+        take_steps(watched, model, nothing)
+        assert any("zeros of" in finding.message for finding in watched.verdict.findings)
+        masks |= {name: torch.ones(2, 2) for name in MASKS}
+        take_steps(watched, model, nothing)
+    assert [finding.message for finding in watched.verdict.findings if "zeros of" in finding.message] == []
+
+
+def test_before_any_step_zeros_beside_a_mask_are_told_of() -> None:
+    """Whether a weight is pruned is decided when the block begins."""
+    model = Model()
+    prune.custom_from_mask(model, "a", model.masks["a"])
+    with verify.watch(model, still(model)) as watched:
+        messages = [finding.message for finding in watched.verdict.findings]
+    assert any("zeros of b (2) are not watched, since other weights have masks" in message for message in messages)
+
+
+def test_every_layer_whose_zeros_were_taken_for_pruned_is_named() -> None:
+    """Where no mask says so, the error does."""
+    model = Model()
+    with verify.watch(model, still(model), raises=False) as watched:
+        take_steps(watched, model, lambda: put(model.a, 3.0, 3.0, 3.0, 3.0), lambda: put(model.b, 3.0, 3.0))
+    assert "what was zero in a, b when the watch began" in only(watched).message
+
+
+def test_state_that_was_noted_is_counted_again_at_the_end() -> None:
+    """More entries, none larger than the first one was: the end has them all."""
+    model = Model()
+    optimizer = still(model)
+    optimizer.state[model.b] = {"mean": torch.zeros(2, 2)}
+    with verify.watch(model, optimizer, model.masks) as watched:
+        put(optimizer.state[model.b]["mean"], 3.0, 0.0)
+        take_steps(watched, model, nothing)
+        put(optimizer.state[model.b]["mean"], 3.0, -2.0)
+        take_steps(watched, model, nothing)
+        assert only(watched).data["count"] == 1
+    assert (only(watched).data["count"], only(watched).data["largest"]) == (2, "3")
+
+
 def test_of_several_tensors_of_state_a_step_looks_at_one_in_turn_and_the_end_at_all() -> None:
     """Each has its turn within as many steps as there are; what moves in between is seen at the end."""
     model = Model()
