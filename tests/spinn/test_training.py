@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn.utils import prune
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from spinn import step
@@ -27,7 +28,7 @@ from spinn.pruning import global_magnitude
 from spinn.record import PlannedRun, history_columns
 from spinn.replay import Replayed
 from spinn.step import FitSettings
-from spinn.task import Task, build
+from spinn.task import Rows, Task, build
 from spinn.training import FitResult, fit
 
 TRUTH = {"a": -4.0, "b": 0.6, "c": 0.4, "d": 0.8, "g": 0.7, "k": 0.02, "tau": 12.0}
@@ -161,6 +162,55 @@ def test_a_run_does_not_depend_on_its_neighbours(batch):
         for mine, own in zip(stacked.parameters(), single.parameters(), strict=True):
             torch.testing.assert_close(mine[index], own[0], rtol=1e-7, atol=1e-8)
             assert torch.equal(mine[index] == 0, own[0] == 0)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.3])
+def test_training_is_that_of_a_plain_loop(clip_norm):
+    """A module of torch.nn, its pruning, autograd and Adam, from the same weights: the same masks, and the same end."""
+    run, epochs = planned("ABCD", "EF", "GH", 3), 30
+    task = build(made(0.02), [run], PhysicsConfig(), dtype=torch.float64)
+    network = Network.initialise(LAYERS, [3], dtype=torch.float64)
+    layers = [_linear(*pair) for pair in zip(network.weights, network.biases, strict=True)]
+    model = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.Tanh())))[:-1]
+    weights = [(layer, "weight") for layer in layers]
+    prune.global_unstructured(weights, pruning_method=prune.L1Unstructured, amount=20)
+    masks = global_magnitude(network, Masks.ones_like(network), 20)
+    for layer, mask in zip(layers, masks.layers, strict=True):
+        assert layer.weight_mask.bool().equal(mask[0])  # type: ignore[operator]
+
+    settings = FitSettings(epochs, 1e-2, clip_norm=clip_norm)
+    train((run,), settings, data=made(0.02), network=network, masks=masks)
+
+    def loss(rows: Rows) -> torch.Tensor:
+        error = (model(rows.x[0]) - rows.y[0]).square() * rows.measured[0]
+        return (error.sum(0) / rows.measured[0].sum(0)).mean()
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    best, kept = math.inf, {}
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        loss(task.train).backward()
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        model(task.train.x[0])  # torch's pruning multiplies when the layer is called
+        if (found := float(loss(task.validation))) < best:
+            best, kept = found, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for index, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        layer = f"{2 * index}"
+        masked = kept[f"{layer}.weight_orig"] * kept[f"{layer}.weight_mask"]
+        # clip_grad_norm_ adds 1e-6 to the norm, and Adam divides what is small by what is small
+        torch.testing.assert_close(weight[0].detach(), masked, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(bias[0].detach(), kept[f"{layer}.bias"], rtol=1e-5, atol=1e-6)
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
+    """A layer of its own, with the same numbers."""
+    layer = torch.nn.Linear(weight.shape[2], weight.shape[1], dtype=weight.dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight[0])
+        layer.bias.copy_(bias[0])
+    return layer
 
 
 def test_the_same_call_twice_is_equal_bit_by_bit():
