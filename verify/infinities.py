@@ -22,7 +22,7 @@ def faults_and_notes(
     and −inf, which no weight is), and in an observer of torch.ao.quantization that has seen nothing yet.
 
     Args:
-        tensors: Tensors by name; those that hold no floats are passed over.
+        tensors: Tensors of numbers by name; whole ones are always finite.
         ignored: Names of tensors in which inf is meant.
         weights: Names of tensors that are no masks, whatever they look like.
 
@@ -32,8 +32,6 @@ def faults_and_notes(
     faults: dict[str, int] = {}
     notes: dict[str, int] = {}
     for name, tensor in tensors.items():
-        if not np.issubdtype(tensor.dtype, np.inexact):
-            continue
         count = int(np.count_nonzero(~np.isfinite(tensor)))
         if count:
             added = is_added(tensor) and name not in weights

@@ -139,7 +139,7 @@ def stages_of(
     asleep = _always(read, prunable, lambda entry: entry.tensor == 0)
     idle = _always(read, prunable, lambda entry: (entry.tensor == 0) & _keeps(entry))
     beside = [_beside(entries, zero) for entries, zero in zip(read, asleep, strict=True)]
-    many = any(_are_many(entries, places) for entries, places in zip(read, beside, strict=True))
+    many = any(map(_are_many, beside))
     stages = []
     for number, entries in enumerate(read):
         zeros = (idle[number], beside[number] if many else {})
@@ -316,7 +316,7 @@ def _beside(entries: Entries, asleep: Places) -> Places:
     return {name: keeps & (tensor == 0) & ~asleep[name] for name, (keeps, tensor) in masked.items()}
 
 
-def _are_many(entries: Entries, beside: Places) -> bool:
+def _are_many(beside: Places) -> bool:
     """Whether a state has more zeros beside its masks, over all layers, than chance puts there."""
     zeros, weights = sum(int(places.sum()) for places in beside.values()), sum(map(np.size, beside.values()))
     return zeros >= max(_HANDFUL, _RARE * weights)

@@ -315,6 +315,49 @@ def test_a_gate_that_is_called_a_mask_leaves_its_layer_unchecked() -> None:
         assert error.data["count"] == 8
 
 
+def test_a_gate_that_was_never_of_ones_is_a_parameter_and_not_pruned() -> None:
+    """It is counted among the parameters; its layer is unchecked, and every such layer is named."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+    for layer in (model[0], model[1]):
+        parametrize.register_parametrization(layer, "weight", Gate(torch.rand(8, 8)))
+    states = [copy.deepcopy(model.state_dict())]
+    nn.init.constant_(model[2].weight[:3], 0.0)  # type: ignore[index, arg-type]
+    states.append(copy.deepcopy(model.state_dict()))
+    for finding in found("sparsity", *states):
+        assert finding.data["layers"].keys() == {"0.weight", "1.weight", "2.weight"}
+        assert finding.data["not_pruned"] == [f"{layer}.parametrizations.weight.0.mask" for layer in (0, 1)]
+    (unchecked,) = found("masks-monotone", *states)
+    both = "0.parametrizations.weight.original, 1.parametrizations.weight.original"
+    assert f"what is called the mask of {both} is not 0 and 1" in unchecked.message
+
+
+@pytest.mark.parametrize(
+    ("ratios", "counted"),
+    [
+        (None, "kept as long as they stay so"),
+        (["0.25"], "kept as long as they stay so"),
+        (["0.5"], "pruned in the stages that have them so"),
+    ],
+)
+def test_zeros_of_the_dense_network_count_as_the_ledger_needs_them(ratios: list[str] | None, counted: str) -> None:
+    """A quarter is zero from the start, another went: that is a quarter pruned, or if the plan says so a half."""
+    dense = WEIGHT.copy()
+    dense[:4] = 0
+    stage = dense.copy()
+    stage[4:8] = 0
+    *_, said = found("sparsity", {"l.weight": dense}, {"l.weight": stage}, ratios=ratios)
+    assert said.message == f"dense: 64 weights of the dense network are zero; they count as {counted} (l.weight)"
+
+
+def test_every_buffer_with_an_inf_that_is_meant_is_named() -> None:
+    """One after the other, in one note."""
+    causal = np.where(np.tri(4) > 0, 0, -np.inf)
+    state = {"l.weight": WEIGHT, "a.attn_bias": causal, "b.attn_bias": causal, "n": np.arange(3)}
+    note, _ = found("non-finite", state, state)
+    assert note.message.endswith("or ignored (a.attn_bias, b.attn_bias)")
+
+
 def test_a_mask_that_is_none_is_not_looked_at_in_a_layer_that_is_ignored() -> None:
     """torch.nn.utils.prune takes any numbers; elsewhere they are refused."""
     state = {"a.weight_orig": WEIGHT, "a.weight_mask": WEIGHT, "l.weight": WEIGHT}

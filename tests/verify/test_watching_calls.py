@@ -94,19 +94,30 @@ def test_other_parameters_in_the_models_place_are_not_judged() -> None:
         assert errors(watched) == ([] if soundly else [("resurrection", 4)])
 
 
-def test_one_layer_with_other_parameters_leaves_the_others_to_be_judged() -> None:
-    """What stands in for the first weight says nothing of the last one, which is in use as it is."""
-    loop = Loop()
-    last = loop.model.get_parameter("2.weight")
-    mask = torch.rand_like(last) > 0.5
-    last.data.masked_fill_(~mask, 0.0)
-    teacher = {"0.weight": torch.randn(16, 8)}
-    with verify.watch(loop.model, loop.optimizer, {"0.weight": loop.mask, "2.weight": mask}, raises=False) as watched:
-        loop.step()
-        functional_call(loop.model, teacher, (X,))
-        last.data.masked_fill_(~mask, 0.0)  # too late: it was used
-    (finding,) = (finding for finding in watched.verdict.findings if finding.severity == "error")
-    assert finding.data["layers"].keys() == {"2.weight"}
+class Pair(nn.Module):
+    """Two weights of one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Parameter(torch.eye(8)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both in a row."""
+        return x @ self.first @ self.second
+
+
+def test_what_stands_in_for_one_weight_leaves_the_others_to_be_judged() -> None:
+    """A module is called with another first weight: the second is in use as it is."""
+    model = Pair()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    masks = {name: torch.eye(8) for name in ("first", "second")}
+    with verify.watch(model, optimizer, masks, raises=False) as watched:
+        optimizer.step()
+        model.second.data.fill_(1.0)
+        functional_call(model, {"first": torch.ones(8, 8)}, (X,))
+        model.second.data.copy_(torch.eye(8))  # too late: it was used
+    (finding,) = watched.verdict.findings
+    assert (finding.check, finding.data["layers"]) == ("resurrection", {"second": 56})
 
 
 @pytest.mark.parametrize("says", ["torch.compiler.is_compiling", "torch.compiler.is_exporting", "torch.jit.is_tracing"])
