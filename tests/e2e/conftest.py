@@ -17,7 +17,7 @@ import pytest
 
 BIN = Path(sys.executable).parent
 
-# Ten epochs a stage: long enough that a signal sent after the dense network finds the run unfinished.
+# Forty epochs a stage: long enough that a signal sent after the dense network finds the run unfinished.
 TINY = """
 name = "tiny"
 data = "simulator"
@@ -45,10 +45,10 @@ reduction = "0.60"
 name = "sparse"
 pruner = "global-magnitude"
 stages = [
-    {{ ratio = "0.30", epochs = 10, learning_rate = 5e-3 }},
-    {{ ratio = "0.30", epochs = 10, learning_rate = 3e-3 }},
-    {{ ratio = "0.24", epochs = 10, learning_rate = 2e-3 }},
-    {{ ratio = "0.24", epochs = 10, learning_rate = 1e-3 }},
+    {{ ratio = "0.30", epochs = 40, learning_rate = 5e-3 }},
+    {{ ratio = "0.30", epochs = 40, learning_rate = 3e-3 }},
+    {{ ratio = "0.24", epochs = 40, learning_rate = 2e-3 }},
+    {{ ratio = "0.24", epochs = 40, learning_rate = 1e-3 }},
 ]
 
 [[variants]]
@@ -56,10 +56,10 @@ name = "first-version"
 pruner = "first-version"
 expected_findings = ["schedule-reaches-target", "ledger-achieved", "masks-monotone", "resurrection"]
 stages = [
-    {{ ratio = "0.20", epochs = 10, learning_rate = 5e-3 }},
-    {{ ratio = "0.20", epochs = 10, learning_rate = 3e-3 }},
-    {{ ratio = "0.15", epochs = 10, learning_rate = 2e-3 }},
-    {{ ratio = "0.15", epochs = 10, learning_rate = 1e-3 }},
+    {{ ratio = "0.20", epochs = 40, learning_rate = 5e-3 }},
+    {{ ratio = "0.20", epochs = 40, learning_rate = 3e-3 }},
+    {{ ratio = "0.15", epochs = 40, learning_rate = 2e-3 }},
+    {{ ratio = "0.15", epochs = 40, learning_rate = 1e-3 }},
 ]
 """
 
