@@ -27,7 +27,7 @@ help:
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
-	@echo "make mutation         change arithmetic, pruner and mask checks in some 4,000 ways; a test has to notice each"
+	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"
 	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
 
