@@ -78,7 +78,7 @@ def test_counts_on_disk_are_the_ledgers(neuron_runs) -> None:
             assert [row.kept for row in stage.layers] == [weight.size for weight in network.weights]
 
 
-@given(st.lists(st.decimals("0", "0.9", places=2).map(str), min_size=1, max_size=5))
+@given(st.lists(st.decimals("0", "0.6", places=2).map(str), min_size=1, max_size=5))  # five of 0.6 empty no layer
 def test_the_two_ledgers_agree(ratios: list[str]) -> None:
     """Planner and judge, each with its own code, come to the same integers."""
     planned = variants.ledger("neurons-incoming", (18, 512, 512, 512, 256, 2), ratios)
