@@ -167,7 +167,7 @@ def with_physics(
     else:
         y = network(still)
     born = still.shape[1] - x.shape[1]
-    if born:
+    if "initial" in task.terms:
         losses["initial"] = initial_loss(task.physical(y[:, :born]), task.starts_measured, task.scales)
     return y[:, born:], losses
 

@@ -12,14 +12,12 @@ from verify.findings import Finding, Severity
 
 
 @dataclass
-class _Seen:
-    """One check, in one layer or over all of them: at which steps, and the most that was counted."""
+class _Steps:
+    """At which steps something was seen."""
 
     first_step: int
     steps: int = 0
     last_step: int = 0
-    count: int = 0
-    largest: float = 0.0
 
     def at(self, step: int) -> None:
         """Count a step once, however many looks it had."""
@@ -28,12 +26,20 @@ class _Seen:
 
 
 @dataclass
+class _Layer(_Steps):
+    """What one check has seen in one layer: the most that was counted, and the largest."""
+
+    count: int = 0
+    largest: float = 0.0
+
+
+@dataclass
 class _Check:
-    """What one check has seen, layer by layer; `steps` of errors alone are told."""
+    """What one check has seen, over all layers and layer by layer; `steps` of errors alone are told."""
 
     severity: Severity
-    whole: _Seen
-    layers: dict[str, _Seen] = field(default_factory=dict)
+    whole: _Steps
+    layers: dict[str, _Layer] = field(default_factory=dict)
 
 
 class Sightings:
@@ -45,8 +51,8 @@ class Sightings:
 
     def enter(self, check: str, severity: Severity, layer: str, step: int, count: int, largest: float) -> None:
         """A look at step `step` found `count` entries of `layer`; 0 where it goes on and was not counted again."""
-        seen = self._checks.setdefault(check, _Check(severity, _Seen(step)))
-        of_layer = seen.layers.setdefault(layer, _Seen(step))
+        seen = self._checks.setdefault(check, _Check(severity, _Steps(step)))
+        of_layer = seen.layers.setdefault(layer, _Layer(step))
         seen.whole.at(step)
         of_layer.at(step)
         of_layer.count = max(count, of_layer.count)

@@ -149,35 +149,32 @@ def _products(sizes: Sizes) -> dict[str, float]:
     """FLOP/s of a training step's products, the faster of both layouts, for the shapes of each network."""
     small = (sizes.layers[0], *sizes.small, sizes.layers[-1])
     rates = {}
-    rows = math.ceil(sizes.rows / sizes.steps)  # of a step: all have as many
-    for name, layers, columns, runs in (
+    rows = _columns(sizes) // sizes.steps  # of a step: all have as many
+    for name, layers, width, runs in (
         (ONE, sizes.layers, rows, 1),
-        (PHYSICAL, sizes.layers, rows + _beside(sizes), 1),
+        (PHYSICAL, sizes.layers, _columns(sizes, physics=True) // sizes.steps, 1),
         (SMALL, small, rows, 1),
         ("stack", sizes.layers, rows, sizes.stack),
     ):
         times = in_turns(
-            {str(way): limits.training_products(layers, columns, runs, columns=way) for way in (False, True)},
+            {str(way): limits.training_products(layers, width, runs, columns=way) for way in (False, True)},
             rounds=3 if runs > 1 else 9,
         )
-        rates[name] = runs * limits.training_flops(layers, columns) / min(map(min, times.values()))
+        rates[name] = runs * limits.training_flops(layers, width) / min(map(min, times.values()))
     return rates
 
 
 def _flops(name: str, sizes: Sizes) -> int:
     """Of the matrix products of one epoch of one run, the validation pass not counted."""
-    layers, rows = sizes.layers, sizes.rows
+    layers = sizes.layers
     if name == SMALL:
         layers = (layers[0], *sizes.small, layers[-1])
-    if name == PHYSICAL:
-        rows += sizes.steps * _beside(sizes)
-    return limits.training_flops(layers, rows)
+    return limits.training_flops(layers, _columns(sizes, physics=name == PHYSICAL))
 
 
-def _beside(sizes: Sizes) -> int:
-    """Columns of a step with physics beside its rows: a derivative for each, points that are drawn, starts of life."""
-    points = min(sizes.batch, sizes.rows)
-    return points + points - points // 2 + CASES
+def _columns(sizes: Sizes, *, physics: bool = False) -> int:
+    """Rows and derivatives that pass through the network in an epoch."""
+    return sum(task(networks.dense(sizes.layers), sizes, physics).epoch_rows(sizes.batch))
 
 
 def _row(name: str, epochs: Mapping[str, list[float]], flops: int, rate: float) -> Row:

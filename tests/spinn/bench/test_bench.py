@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from spinn import checkpoint
+from spinn import checkpoint, step
 from spinn.bench import history, inference, networks, resident, train
 from spinn.bench.report import Report
 from spinn.cli import cli
 from spinn.masks import Masks
 from spinn.model import Network, to_checkpoint
+from spinn.replay import Replayed
 
 INFERENCE = inference.Sizes(
     layers=(18, 24, 16, 2), small=(8, 5), batches=(1, 1024), rounds=1, seconds=0.002, copy_megabytes=1
@@ -117,6 +118,19 @@ def test_masks_hold_and_physics_is_on_in_what_is_timed():
     task = train.task(network, TRAIN, physics=True)
     assert len(task.terms) == 5
     assert task.at_cuts(TRAIN.batch) + task.drawn == TRAIN.batch
+
+
+def test_a_stack_is_recorded_and_runs_one_after_another_are_eager(monkeypatch: pytest.MonkeyPatch):
+    """On a CUDA device; what is noted here is what each asks for."""
+    asked = []
+
+    def noted(device: torch.device, *, recorded: bool) -> Replayed:
+        asked.append(recorded)
+        return Replayed(device, recorded=recorded)
+
+    monkeypatch.setattr(step, "Replayed", noted)
+    train.cuda_row(TRAIN, "cpu")
+    assert asked == [False, True]
 
 
 def test_the_cuda_row_is_the_same_code_on_any_device():
