@@ -77,11 +77,10 @@ class Network:
         return [*self.weights, *self.biases]
 
     def __call__(self, x: Float[Tensor, "runs batch inputs"]) -> Float[Tensor, "runs batch outputs"]:
-        """Outputs of each run for its own rows, which go through the layers as columns."""
-        columns = x.mT
+        """Outputs of each run for its own rows."""
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            columns = torch.baddbmm(bias[:, :, None], weight, columns).tanh_()
-        return torch.baddbmm(self.biases[-1][:, :, None], self.weights[-1], columns).mT
+            x = torch.baddbmm(bias[:, None], x, weight.mT).tanh_()
+        return torch.baddbmm(self.biases[-1][:, None], x, self.weights[-1].mT)
 
     def with_tangent(
         self, x: Float[Tensor, "runs batch inputs"], dx: Float[Tensor, "runs moving inputs"]
@@ -91,12 +90,12 @@ class Network:
         With the last rows of `x` moving at `dx` per minute the second result is their outputs' rate per minute.
         Gradients of both flow to the parameters.
         """
-        value, tangent, still = x.mT, dx.mT, x.shape[1] - dx.shape[1]
+        still = x.shape[1] - dx.shape[1]
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            value = torch.baddbmm(bias[:, :, None], weight, value).tanh()
-            tangent = (1 - value[:, :, still:].square()) * torch.bmm(weight, tangent)
-        value = torch.baddbmm(self.biases[-1][:, :, None], self.weights[-1], value)
-        return value.mT, torch.bmm(self.weights[-1], tangent).mT
+            x = torch.baddbmm(bias[:, None], x, weight.mT).tanh()
+            dx = (1 - x[:, still:].square()) * torch.bmm(dx, weight.mT)
+        last = self.weights[-1].mT
+        return torch.baddbmm(self.biases[-1][:, None], x, last), torch.bmm(dx, last)
 
     def clone(self) -> Network:
         """A copy that shares nothing with this one."""

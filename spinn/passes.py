@@ -1,8 +1,8 @@
 """A stack's forward and backward pass in memory that is kept from step to step: training's way, in place of autograd.
 
 Knows layers and their derivatives; nothing of losses, masks or optimizers. What each layer gives, and each gradient,
-has its place from the first step on; a pass allocates what is small, and the inputs side by side. The plain passes are
-those of `spinn.model.Network`, which these equal.
+has its place from the first step on; a pass allocates what is small, and the inputs one below the other. The plain
+passes are those of `spinn.model.Network`, which these equal.
 """
 
 from __future__ import annotations
@@ -24,45 +24,43 @@ class Passes:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._gradients = [torch.empty_like(parameter) for parameter in network.parameters()]
-        self._rows = 0
-        self._columns: list[Tensor] = []  # what each layer was given
+        self._values = 0
+        self._given: list[Tensor] = []  # what each layer was given
         self._kept: list[Tensor] = []  # what each layer gave
         self._outputs = torch.empty(0)
         self._slopes: tuple[Tensor, ...] = ()
 
     def __call__(self, x: Float[Tensor, "runs batch inputs"]) -> Float[Tensor, "runs batch outputs"]:
         """`Network.__call__`."""
-        return self._forward(x.mT, x.shape[1]).mT
+        return self._forward(x, x.shape[1])
 
     def with_tangent(
         self, x: Float[Tensor, "runs batch inputs"], dx: Float[Tensor, "runs moving inputs"]
     ) -> tuple[Float[Tensor, "runs batch outputs"], Float[Tensor, "runs moving outputs"]]:
         """`Network.with_tangent`."""
-        rows = x.shape[1]
-        outputs = self._forward(torch.cat([x.mT, dx.mT], 2), rows)
-        return outputs[:, :, :rows].mT, outputs[:, :, rows:].mT
+        count = x.shape[1]
+        outputs = self._forward(torch.cat([x, dx], 1), count)
+        return outputs[:, :count], outputs[:, count:]
 
     @torch.no_grad()
-    def _forward(
-        self, columns: Float[Tensor, "runs inputs columns"], rows: int
-    ) -> Float[Tensor, "runs outputs columns"]:
-        """Values in the first `rows` columns, in the rest the tangents of the last of them."""
-        self._make_room(columns.shape[2])
-        self._rows, self._columns = rows, [columns, *self._kept[:-1]]
-        still = rows - (columns.shape[2] - rows)
+    def _forward(self, rows: Float[Tensor, "runs rows inputs"], values: int) -> Float[Tensor, "runs rows outputs"]:
+        """Values in the first rows, in the rest the tangents of the last of them."""
+        self._make_room(rows.shape[1])
+        self._values, self._given = values, [rows, *self._kept[:-1]]
+        still = 2 * values - rows.shape[1]
         last = len(self._kept) - 1
         layers = zip(self._network.weights, self._network.biases, self._kept, strict=True)
         for layer, (weight, bias, result) in enumerate(layers):
-            torch.bmm(weight, columns, out=result)
-            value = result[:, :, :rows]
+            torch.bmm(rows, weight.mT, out=result)
+            value = result[:, :values]
             if layer < last:
-                _activate(value, bias[:, :, None])
-                if rows < columns.shape[2]:
-                    _times_slope(result[:, :, rows:], value[:, :, still:])
+                _activate(value, bias[:, None])
+                if values < rows.shape[1]:
+                    _times_slope(result[:, values:], value[:, still:])
             else:
-                value += bias[:, :, None]
-            columns = result
-        self._outputs = columns.detach().requires_grad_()
+                value += bias[:, None]
+            rows = result
+        self._outputs = rows.detach().requires_grad_()
         return self._outputs
 
     @torch.no_grad()
@@ -74,38 +72,38 @@ class Passes:
         """
         given = self._outputs.grad
         assert given is not None
-        weights, rows = self._network.weights, self._rows
-        still = 2 * rows - given.shape[2]
+        weights, values = self._network.weights, self._values
+        still = 2 * values - given.shape[1]
         for layer in reversed(range(len(weights))):
             kept = self._kept[layer]
-            value, slope = kept[:, :, :rows], given[:, :, :rows]
+            value, slope = kept[:, :values], given[:, :values]
             if layer < len(weights) - 1:
                 _times_slope(slope, value)
-                if rows < given.shape[2]:
-                    moving, tangent = value[:, :, still:], given[:, :, rows:]
+                if values < given.shape[1]:
+                    moving, tangent = value[:, still:], given[:, values:]
                     product = _part(self._slopes[2], tangent)
-                    torch.mul(moving, kept[:, :, rows:], out=product)
-                    slope[:, :, still:].addcmul_(product, tangent, value=-2)
+                    torch.mul(moving, kept[:, values:], out=product)
+                    slope[:, still:].addcmul_(product, tangent, value=-2)
                     _times_slope(tangent, moving)
-            torch.bmm(given, self._columns[layer].mT, out=self._gradients[layer])
-            torch.sum(slope, 2, out=self._gradients[len(weights) + layer])
+            torch.bmm(given.mT, self._given[layer], out=self._gradients[layer])
+            torch.sum(slope, 1, out=self._gradients[len(weights) + layer])
             if layer:
-                before = _part(self._slopes[layer % 2], self._columns[layer])
-                given = torch.bmm(weights[layer].mT, given, out=before)
+                before = _part(self._slopes[layer % 2], self._given[layer])
+                given = torch.bmm(given, weights[layer], out=before)
         for parameter, gradient in zip(self._network.parameters(), self._gradients, strict=True):
             parameter.grad = gradient
 
-    def _make_room(self, columns: int) -> None:
+    def _make_room(self, rows: int) -> None:
         """For what every layer gives, and for two gradients and a product in turns, which so stay in the cache."""
-        if self._kept and self._kept[0].shape[2] == columns:
+        if self._kept and self._kept[0].shape[1] == rows:
             return
         weights = self._network.weights
-        self._kept = [weight.new_empty((*weight.shape[:2], columns)) for weight in weights]
+        self._kept = [weight.new_empty((weight.shape[0], rows, weight.shape[1])) for weight in weights]
         widest = max(kept.numel() for kept in self._kept)
         self._slopes = tuple(weights[0].new_empty(widest) for _ in range(3))
 
 
-def _activate(tensor: Float[Tensor, "runs out rows"], bias: Float[Tensor, "runs out 1"]) -> None:
+def _activate(tensor: Float[Tensor, "runs rows out"], bias: Float[Tensor, "runs 1 out"]) -> None:
     """tanh(z + b), in place; on a processor as 2·σ(2·z + 2·b) − 1, which torch has in half the time.
 
     The two differ by less than 4 units in the last place of 1, so that in float32 what is below 1e-7 may become 0.

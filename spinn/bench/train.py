@@ -57,7 +57,7 @@ class Sizes:
     rows: int = 8730
     batch: int = 512
     stack: int = 16
-    rounds: int = 5
+    rounds: int = 9
     cuda_stack: int = 64
 
     @property
@@ -98,15 +98,15 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
 
 
 def _ways(sizes: Sizes) -> dict[str, Epochs]:
-    """Everything that trains one network."""
+    """Everything that trains one network; what is compared stands side by side, since machines drift."""
     sparsity = float(schedule.plan(sizes.layers, sizes.ratios)[-1].weight_sparsity)
     made = (TensorDataset(torch.randn(n, sizes.layers[0]), torch.randn(n, 2)) for n in (sizes.rows, sizes.batch))
     train, validation = made
     dense = networks.dense(sizes.layers)
     return {
-        PLAIN: peers.plain_loop(sizes.layers, train, validation, sizes.batch),
-        MULTIPLIED: peers.masked_loop(sizes.layers, train, validation, sizes.batch, sparsity),
         PRUNE: peers.prune_loop(sizes.layers, train, validation, sizes.batch, sparsity),
+        MULTIPLIED: peers.masked_loop(sizes.layers, train, validation, sizes.batch, sparsity),
+        PLAIN: peers.plain_loop(sizes.layers, train, validation, sizes.batch),
         ONE: ours(*networks.masked(dense, sizes.ratios), sizes),
         PHYSICAL: ours(*networks.masked(dense, sizes.ratios), sizes, physics=True),
         DENSE: ours(dense.clone(), None, sizes),

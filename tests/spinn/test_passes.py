@@ -77,7 +77,7 @@ def test_outputs_and_gradients_are_those_of_autograd(
 
 
 def test_the_paper_s_network_has_the_gradients_of_autograd_in_single_precision() -> None:
-    """666,882 parameters, as many columns as a step has: to float tolerance of the largest gradient in a layer."""
+    """666,882 parameters, to float tolerance of the largest gradient in a layer."""
     network = stack([18, 512, 512, 512, 256, 2], 1, torch.float32)
     x, dx = (rows(seed, 1, 48, 18, dtype=torch.float32) for seed in (1, 2))
     outputs, gradients = passed(Passes(network), network, x, dx[:, :32])
