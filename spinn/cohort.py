@@ -96,12 +96,13 @@ class Cohort:
             for variant, stage in done.items()
             if stage is not None and stage >= 0
         }
-        behind = [variant for variant, stage in done.items() if stage == -1]
-        ahead = [variant for variant, stage in done.items() if stage != -1]
-        if behind and ahead:  # trained once, so that what is shared has one cost
-            self._copy_dense(ahead[0], behind)
-        elif behind:
-            self._train_dense([variant.name for variant in behind])
+        for family in self.plan.experiment.families():
+            behind = [variant for variant in family if done[variant] == -1]
+            ahead = [variant for variant in family if done[variant] != -1]
+            if behind and ahead:  # trained once, so that what is shared has one cost
+                self._copy_dense(ahead[0], behind)
+            elif behind:
+                self._train_dense(behind)
         for variant, stage in done.items():
             if stage is not None:
                 self._prune(variant, max(stage, 0), journals.get(variant.name))
@@ -117,7 +118,7 @@ class Cohort:
         return stage if from_stage is None else min(stage, from_stage)
 
     def _runs(self, variant: Variant) -> list[PlannedRun]:
-        return [run for run in self.plan.runs if run.cohort == self.name and run.variant == variant.name]
+        return self.plan.cohort(self.name, variant)
 
     def _folder(self, run: PlannedRun) -> Path:
         return run_folder(self.folder, run.run_id)
@@ -127,10 +128,16 @@ class Cohort:
         """Fold and seed of every place in the stack; the same for each variant."""
         return self._runs(self.plan.experiment.variants[0])
 
+    def _task(self, variant: Variant) -> task.Task:
+        """The data of the runs of `variant`; what shares its dense network shares it too."""
+        family = next(family for family in self.plan.experiment.families() if variant in family)
+        if family[0].name not in self._tasks:
+            self._tasks[family[0].name] = task.of_plan(self.dataset, self._runs(variant), self.plan, self.device)
+        return self._tasks[family[0].name]
+
     @cached_property
-    def _task(self) -> task.Task:
-        physics, planned = self.plan.experiment.physics, self.plan.runs
-        return task.build(self.dataset, self._units, physics, self.device, planned=planned)
+    def _tasks(self) -> dict[str, task.Task]:
+        return {}
 
     @cached_property
     def _plan_digest(self) -> str:
@@ -145,22 +152,23 @@ class Cohort:
 
     # --- training ---------------------------------------------------------------------------------------------------
 
-    def _train_dense(self, names: Sequence[str]) -> None:
-        experiment = self.plan.experiment
+    def _train_dense(self, family: Sequence[Variant]) -> None:
+        """The dense network that the variants of `family` share."""
+        experiment, built = self.plan.experiment, self._task(family[0])
         network = Network.initialise(experiment.layers, [run.seed for run in self._units], self.device)
-        state = _State(Stack.dense(network), Coefficients.initial(self._task))
+        state = _State(Stack.dense(network), Coefficients.initial(built))
         active = state.stack.masks.kept()
-        fitted, spent = self._fit(None, 0, state, enforced=None)
+        fitted, spent = self._fit(family[0], 0, state, enforced=None)
         environment = determinism.environment(self.device)
-        for name in names:
-            runs = self._runs(self.plan.variant(name))
+        for variant in family:
+            runs = self._runs(variant)
             journals = [
                 Journal.start(
                     self._folder(run),
                     Record(
                         run_id=run.run_id,
                         plan_digest=self._plan_digest,
-                        variant=name,
+                        variant=variant.name,
                         fold=run.fold,
                         seed=run.seed,
                         cohort=self.name,
@@ -168,16 +176,16 @@ class Cohort:
                         environment=environment,
                         features=self.dataset.features,
                         scaler=scaler,
-                        physics_terms=self._task.terms,
+                        physics_terms=built.terms,
                         stages=(),
                         metrics=(),
                         cost=(),
                         latency=(),
-                        warnings=tuple(self._task.warnings),
+                        warnings=tuple(built.warnings),
                         files={},
                     ),
                 )
-                for run, scaler in zip(runs, self._task.scalers, strict=True)
+                for run, scaler in zip(runs, built.scalers, strict=True)
             ]
             self._write(journals, runs, state, _Phase(0, fitted, spent, active, 0.0))
 
@@ -189,11 +197,11 @@ class Cohort:
         environment = determinism.environment(self.device)
         for journal in journals:
             journal.roll_back(environment)
-        state = self._load(journals, done)
+        state, built = self._load(journals, done), self._task(variant)
         ledger = variants.ledger(variant.pruner, experiment.layers, [stage.ratio for stage in variant.stages])
         for stage in ledger[done:]:
             active = state.stack.masks.kept()
-            state.stack = pruner.select(state.stack, stage, lambda network: step.loss_gradients(network, self._task))
+            state.stack = pruner.select(state.stack, stage, lambda network: step.loss_gradients(network, built))
             fitted, spent = self._fit(variant, stage.stage, state, enforced=pruner.enforced)
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
             self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
@@ -216,12 +224,13 @@ class Cohort:
         return _State(replace(stack, neurons=neurons_of(stored, self.device)), coefficients)
 
     def _fit(
-        self, variant: Variant | None, stage: int, state: _State, *, enforced: bool | None
+        self, variant: Variant, stage: int, state: _State, *, enforced: bool | None
     ) -> tuple[training.FitResult, PhaseCost]:
         """Train the stack in place; `enforced` says whether masks are held, None that there are none yet."""
-        experiment = self.plan.experiment
-        config = experiment.dense if variant is None else variant.stages[stage - 1]
-        label = "dense" if variant is None else f"{variant.name} stage {stage}"
+        experiment, built = self.plan.experiment, self._task(variant)
+        config = experiment.dense if stage == 0 else variant.stages[stage - 1]
+        dense = "dense" if variant.physics is None else f"{variant.name} dense"
+        label = dense if stage == 0 else f"{variant.name} stage {stage}"
         settings = step.FitSettings(
             epochs=config.epochs,
             learning_rate=config.learning_rate,
@@ -229,14 +238,14 @@ class Cohort:
             patience=experiment.dense.patience if stage == 0 else None,
             weight_decay=experiment.dense.weight_decay,
             clip_norm=experiment.dense.clip_norm,
-            physics=experiment.physics,
+            physics=experiment.physics_of(variant),
         )
         shown = self.phase(f"{self.name} {label}, {len(self._units)} runs", config.epochs)
         with cost.measure(self.device) as meter:
             fitted = training.fit(
                 state.stack.network,
                 state.coefficients,
-                self._task,
+                built,
                 settings,
                 seeds=[run.seed for run in self._units],
                 stage=stage,
@@ -245,8 +254,8 @@ class Cohort:
                 on_epoch=lambda epoch, _, losses: shown.epoch(epoch, float(losses.mean())),
             )
         epochs = max(fitted.epochs_run, default=0)
-        epoch_flops = cost.training_flops(state.stack.network.layers, *self._task.epoch_rows(settings.batch), 1)
-        expected = estimate.phase_flops(self.plan, self._task, variant, stage)
+        epoch_flops = cost.training_flops(state.stack.network.layers, *built.epoch_rows(settings.batch), 1)
+        expected = estimate.phase_flops(self.plan, built, variant if stage else None, stage)
         shown.end(meter.seconds, epochs)
         spent = PhaseCost(
             key=f"{self.name}/{label}",
@@ -266,7 +275,8 @@ class Cohort:
 
     def _write(self, journals: Sequence[Journal], runs: Sequence[PlannedRun], state: _State, phase: _Phase) -> None:
         stack, layers = state.stack, self.plan.experiment.layers
-        predicted = task.predict(stack.network, self.dataset, self._task.scalers)
+        built = self._task(self.plan.variant(runs[0].variant))
+        predicted = task.predict(stack.network, self.dataset, built.scalers)
         learned, kept = state.coefficients.as_dicts(), stack.masks.kept()
         masks = None if phase.stage == 0 or stack.neurons is not None else stack.masks
         for index, (journal, run) in enumerate(zip(journals, runs, strict=True)):
@@ -283,7 +293,7 @@ class Cohort:
                 layers=pruning.layer_statistics(stack.network, stack.masks, index, layers),
                 epochs_run=phase.fitted.epochs_run[index],
                 selected_epoch=phase.fitted.selected_epoch[index],
-                selected_by="validation",
+                selected_by="validation" if built.selects else "last",
                 selected_loss=phase.fitted.selected_loss[index],
                 coefficients=learned[index],
                 residuals=phase.fitted.residuals[index],

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from spinn.errors import ScheduleError
 
-PhysicsTerm = Literal["wear_rate", "heat", "initial", "monotone", "nonnegative"]
+PhysicsTerm = Literal["wear_rate", "heat", "initial", "monotone", "nonnegative", "law"]
 BaselineName = Literal["mean", "wear-law"]
 
 
@@ -39,7 +39,7 @@ class SplitConfig(Stated):
 
     kind: Literal["leave-one-case-out", "grouped"]
     folds: int | None = Field(default=None, ge=2)
-    validation_cases: int = Field(default=2, ge=1)
+    validation_cases: int = Field(default=2, ge=0)  # 0: every other case is trained on, and all epochs are run
 
     @model_validator(mode="after")
     def _folds_belong_to_grouped(self) -> SplitConfig:
@@ -54,7 +54,7 @@ class DenseConfig(Stated):
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     batch: int = Field(default=512, ge=1)
-    patience: int = Field(default=50, ge=1)
+    patience: int | None = Field(default=None, ge=1)  # epochs without a better validation loss; None: all are run
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=1.0, gt=0)
 
@@ -67,10 +67,11 @@ class PhysicsConfig(Stated):
     initial: float = Field(default=0.0, ge=0)
     monotone: float = Field(default=0.0, ge=0)
     nonnegative: float = Field(default=0.0, ge=0)
+    law: float = Field(default=0.0, ge=0)
 
     def enabled(self) -> tuple[PhysicsTerm, ...]:
         """The names of the terms whose weight is not zero."""
-        names: tuple[PhysicsTerm, ...] = ("wear_rate", "heat", "initial", "monotone", "nonnegative")
+        names: tuple[PhysicsTerm, ...] = ("wear_rate", "heat", "initial", "monotone", "nonnegative", "law")
         return tuple(name for name in names if getattr(self, name) > 0)
 
 
@@ -120,6 +121,8 @@ class TargetConfig(Stated):
 class Variant(Stated):
     """One way of pruning that the experiment runs, what the audit is expected to find in it, and a target of its own.
 
+    With `physics` weights of its own it has a dense network of its own, trained with them.
+
     `pruner`: single weights by magnitude over all layers, or as the faulty first version did; or whole neurons with the
     lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what its removal
     changes in the loss, to first order (`spinn.neurons`).
@@ -132,6 +135,7 @@ class Variant(Stated):
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     expected_findings: tuple[str, ...] = ()
     target: TargetConfig | None = None
+    physics: PhysicsConfig | None = None
 
 
 def _expected(error: ScheduleError) -> str:
@@ -144,6 +148,7 @@ class Experiment(Stated):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     data: str = "simulator"
+    sensors: Literal["absolute", "relative"] = "absolute"  # relative: as `spinn.data.relative` has it
     claims: str | None = None  # a TOML file, relative to the experiment's
     seeds: tuple[int, ...] = Field(min_length=1)
     layers: tuple[int, ...] = Field(min_length=2)
@@ -151,13 +156,42 @@ class Experiment(Stated):
     split: SplitConfig
     dense: DenseConfig
     physics: PhysicsConfig = PhysicsConfig()
+    correction: float | None = Field(default=None, gt=0, lt=1)  # see `spinn.task.Task.standardised`; None: no wear law
     target: TargetConfig = TargetConfig()
     variants: tuple[Variant, ...] = Field(min_length=1)
     baselines: tuple[BaselineName, ...] = ("mean", "wear-law")
 
+    def physics_of(self, variant: Variant) -> PhysicsConfig:
+        """The weights of the physics terms that `variant` is trained with: its own, or else the experiment's."""
+        return self.physics if variant.physics is None else variant.physics
+
+    def families(self) -> list[list[Variant]]:
+        """The variants that share a dense network: those with the same physics."""
+        found: dict[PhysicsConfig, list[Variant]] = {}
+        for variant in self.variants:
+            found.setdefault(self.physics_of(variant), []).append(variant)
+        return list(found.values())
+
     def target_of(self, variant: Variant) -> TargetConfig:
         """What the schedule of `variant` has to reach: its own target, or else the experiment's."""
         return self.target if variant.target is None else variant.target
+
+    @model_validator(mode="after")
+    def _what_is_asked_for_can_be_done(self) -> Experiment:
+        if self.dense.patience is not None and not self.split.validation_cases:
+            raise ValueError("dense.patience asks for a validation loss, and split.validation_cases is 0: leave it out")
+        enabled = {term for variant in self.variants for term in self.physics_of(variant).enabled()}
+        idle = enabled & ({"law"} if self.correction is None else {"initial", "nonnegative"})
+        if idle and self.correction is None:
+            raise ValueError(
+                "physics.law holds a network to the wear law that it corrects: set correction, or leave it out"
+            )
+        if idle:
+            raise ValueError(
+                f"physics.{min(idle)} has nothing to do where the network corrects a wear law, which is 0 at time 0 "
+                "and above from there on: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Experiment:

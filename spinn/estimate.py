@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 
 from spinn import cost, training
-from spinn.config import Variant
+from spinn.config import PhysicsConfig, Variant
 from spinn.model import Network
 from spinn.physics import Coefficients
 from spinn.record import Plan
@@ -29,13 +30,13 @@ def phase_flops(plan: Plan, task: Task, variant: Variant | None = None, stage: i
     return cost.training_flops(layers, *task.epoch_rows(experiment.dense.batch), epochs)
 
 
-def cohort_flops(plan: Plan, task: Task) -> int:
-    """FLOPs of a cohort: its dense networks, and all stages of all variants."""
-    stages = [(variant, stage) for variant in plan.experiment.variants for stage in range(1, len(variant.stages) + 1)]
+def cohort_flops(plan: Plan, task: Task, family: Sequence[Variant]) -> int:
+    """FLOPs of a cohort: the dense networks that the variants of `family` share, and all their stages."""
+    stages = [(variant, stage) for variant in family for stage in range(1, len(variant.stages) + 1)]
     return task.runs * (phase_flops(plan, task) + sum(phase_flops(plan, task, *one) for one in stages))
 
 
-def flops_per_second(plan: Plan, task: Task) -> float:
+def flops_per_second(plan: Plan, task: Task, physics: PhysicsConfig) -> float:
     """How fast this machine trains the stack of `task` now, all its networks together.
 
     A few epochs of dense networks that nobody keeps: the median of those after the warm-up.
@@ -43,7 +44,7 @@ def flops_per_second(plan: Plan, task: Task) -> float:
     experiment = plan.experiment
     seeds = range(task.runs)
     network = Network.initialise(experiment.layers, seeds, task.device)
-    settings = FitSettings(EPOCHS, experiment.dense.learning_rate, experiment.dense.batch, physics=experiment.physics)
+    settings = FitSettings(EPOCHS, experiment.dense.learning_rate, experiment.dense.batch, physics=physics)
     ends: list[float] = []
 
     def look(*_: object) -> None:

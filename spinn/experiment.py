@@ -218,6 +218,8 @@ def run(
     from spinn import data as sources  # pandas, and later torch: a refused schedule does not have to wait for them
 
     dataset = sources.load(experiment.data)
+    if experiment.sensors == "relative":
+        dataset = sources.relative(dataset)
     experiment = experiment.model_copy(update={"data": dataset.source})
     folder = Path(out) if out is not None else Path("build/runs") / _folder_name(experiment, dataset)
     if experiment.stack is None:

@@ -208,6 +208,23 @@ def initial_loss(
     return mean_over(error.flatten(1), measured.flatten(1))
 
 
+def law_loss(
+    wear: Float[Tensor, "runs rows"],
+    law: Float[Tensor, "runs rows"],
+    measured: Float[Tensor, "runs rows"],
+    scales: Scales,
+) -> Float[Tensor, " runs"]:
+    """How far the network's correction takes it from its wear law: mean square, in units of the spread of wear.
+
+    Args:
+        wear: Flank wear (mm) predicted for labelled cuts.
+        law: The same by the law.
+        measured: 1 where the flank wear of the cut is measured.
+        scales: Of the targets.
+    """
+    return mean_over(((wear - law) / scales.target[:, :1]).square(), measured)
+
+
 def motion_losses(
     terms: Sequence[PhysicsTerm], motion: Motion, scales: Scales, values: Values
 ) -> dict[PhysicsTerm, Float[Tensor, " runs"]]:

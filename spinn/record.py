@@ -98,6 +98,10 @@ class Plan(Strict):
         """The variant called `name`."""
         return next(variant for variant in self.experiment.variants if variant.name == name)
 
+    def cohort(self, name: str, variant: Variant) -> list[PlannedRun]:
+        """The runs of `variant` that are trained together as the cohort `name`."""
+        return [run for run in self.runs if run.cohort == name and run.variant == variant.name]
+
 
 # --- the record of one run -------------------------------------------------------------------------------------------
 
@@ -125,6 +129,7 @@ class StageRecord(Strict):
     went; `nonzero_weights` off the weights at the stage's end. `reported_reduction` is what the pruner itself claims to
     have reached. `residuals` are the physics terms of the network as it is at the stage's end (see
     `spinn.training.residuals`).
+    Without validation cases the last epoch is kept, which then has no validation loss.
     """
 
     stage: int
@@ -137,22 +142,44 @@ class StageRecord(Strict):
     layers: tuple[LayerStatistics, ...]
     epochs_run: int
     selected_epoch: int
-    selected_by: Split
-    selected_loss: float
+    selected_by: Literal[Split, "last"]
+    selected_loss: float | None
     coefficients: dict[str, float]
     residuals: dict[PhysicsTerm, float]
     checkpoint: str
     checkpoint_bytes: int
 
 
+class WearLaw(Strict):
+    """A wear law fitted to training cases, and the share of it by which the network may correct it at most.
+
+    VB (mm) = t · exp(a + b·ln(DOC/0.75) + c·ln(feed/0.25) + d·steel), t in minutes.
+    """
+
+    a: float
+    b: float
+    c: float
+    d: float
+    correction: float
+
+    @property
+    def coefficients(self) -> tuple[float, float, float, float]:
+        """A [ln(mm/min)], b, c and d [1]."""
+        return self.a, self.b, self.c, self.d
+
+
 class Scaler(Strict):
-    """Standardisation fitted on training cases: scaled = (value - mean) / scale; a missing feature becomes 0."""
+    """What was fitted on training cases: scaled = (value - mean) / scale; a missing feature becomes 0.
+
+    `law`: where the network corrects a wear law, that law.
+    """
 
     fitted_on: tuple[str, ...]
     feature_mean: tuple[float, ...]
     feature_scale: tuple[float, ...]
     target_mean: tuple[float, ...]
     target_scale: tuple[float, ...]
+    law: WearLaw | None = None
 
 
 class Metric(Strict):

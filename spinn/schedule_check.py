@@ -36,11 +36,24 @@ MOST_STAGES = 100  # that `solve` takes
 
 # Keys of an experiment file (schema: `spinn.config.Experiment`), so that a misspelt one is refused here too.
 EXPERIMENT_KEYS = frozenset(
-    ("name", "data", "claims", "seeds", "layers", "stack", "split", "dense", "physics", "target")
+    (
+        "name",
+        "data",
+        "sensors",
+        "claims",
+        "seeds",
+        "layers",
+        "stack",
+        "split",
+        "dense",
+        "physics",
+        "correction",
+        "target",
+    )
 )
 EXPERIMENT_KEYS |= {"variants", "baselines"}
 TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
-VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target"))
+VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target", "physics"))
 STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))
 
 

@@ -43,7 +43,8 @@ def _peak(experiment: Experiment, dataset: Dataset, runs: Sequence[PlannedRun], 
     """Bytes that torch holds while it trains masked networks that nobody keeps, the recorded step included."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    built = task.build(dataset, runs, experiment.physics, device)  # a run lacks no term that it may have
+    # a run lacks no term that it may have
+    built = task.build(dataset, runs, experiment.physics, device, correction=experiment.correction)
     network = Network.initialise(experiment.layers, [run.seed for run in runs], device)
     dense = experiment.dense
     settings = FitSettings(EAGER_CALLS + 2, dense.learning_rate, dense.batch, physics=experiment.physics)

@@ -18,7 +18,7 @@ from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
 from spinn.passes import Passes
-from spinn.physics import Coefficients, initial_loss, motion_losses
+from spinn.physics import Coefficients, initial_loss, law_loss, motion_losses
 from spinn.replay import Replayed
 from spinn.task import Rows, Task, gather
 
@@ -74,7 +74,8 @@ class Steps:
         self._parameters = [*network.parameters(), *coefficients.parameters()]
         self._weights = [getattr(settings.physics, term) for term in task.terms]
         train = task.train
-        self._table = torch.cat([train.x, train.y, train.measured, task.moves[..., None]], 2)  # for one gather a step
+        one_column = (column[..., None] for column in (train.law, task.moves))
+        self._table = torch.cat([train.x, train.y, train.measured, *one_column], 2)  # for one gather a step
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
         self._passes = Passes(network)
@@ -124,15 +125,15 @@ class Steps:
         rows, points = self.task.train, None
         if inputs:
             (index, weight), drawn = inputs[:2], inputs[2:]
-            x, y, measured, moves = gather(self._table, index).split([rows.x.shape[2], 2, 2, 1], 2)
-            rows = Rows(x, y, measured * weight[..., None], ())
+            x, y, measured, law, moves = gather(self._table, index).split([rows.x.shape[2], 2, 2, 1, 1], 2)
+            rows = Rows(x, y, measured * weight[..., None], law[..., 0], ())
             if drawn:
                 number, place, there = drawn
                 at = slice(index.shape[1] - self.task.at_cuts(index.shape[1]), None)
                 number = torch.cat([self.task.ends.gather(1, index[:, at]), number], 1)
                 points = number, place, torch.cat([(moves[..., 0] * weight)[:, at], there], 1)
-        y, losses = with_physics(self._passes, self.coefficients, self.task, rows.x, points)
-        data = data_loss(y, rows)
+        y, losses = with_physics(self._passes, self.coefficients, self.task, rows, points)
+        data = data_loss(self.task, y, rows)
         terms = self.task.terms
         weighted = [weight * losses[term] for weight, term in zip(self._weights, terms, strict=True)]
         return torch.stack([torch.stack([data, *weighted]).sum(0), data, *(losses[term] for term in terms)])
@@ -155,33 +156,41 @@ def with_physics(
     network: Network | Passes,
     coefficients: Coefficients,
     task: Task,
-    x: Float[Tensor, "runs rows features"],
+    rows: Rows,
     points: Points | None,
 ) -> tuple[Float[Tensor, "runs rows 2"], dict[PhysicsTerm, Float[Tensor, " runs"]]]:
-    """Outputs for the rows `x`, and each of `task.terms`, in one pass; without `points` no term may need them."""
+    """Outputs for `rows`, and each of `task.terms`, in one pass; without `points` no term may need them."""
     losses: dict[PhysicsTerm, Tensor] = {}
-    still = torch.cat([task.starts, x], 1) if "initial" in task.terms else x
+    still = torch.cat([task.starts, rows.x], 1) if "initial" in task.terms else rows.x
     if points is not None:
         y, motion = task.motion(network, still, *points)
         losses |= motion_losses(task.terms, motion, task.scales, coefficients.values())
     else:
         y = network(still)
-    born = still.shape[1] - x.shape[1]
+    born = still.shape[1] - rows.x.shape[1]
     if "initial" in task.terms:
-        losses["initial"] = initial_loss(task.physical(y[:, :born]), task.starts_measured, task.scales)
-    return y[:, born:], losses
+        at_start = task.physical(y[:, :born], torch.zeros_like(y[:, :born, 0]))  # a new tool has no wear by any law
+        losses["initial"] = initial_loss(at_start, task.starts_measured, task.scales)
+    y = y[:, born:]
+    if "law" in task.terms:
+        wear = task.physical(y, rows.law)[..., 0]
+        losses["law"] = law_loss(wear, rows.law, rows.measured[..., 0], task.scales)
+    return y, losses
 
 
-def data_loss(y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " runs"]:
-    """Mean square error of the standardised targets: over the labels of each target, then over the labelled targets."""
+def data_loss(task: Task, y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[Tensor, " runs"]:
+    """Mean square error of the standardised targets: over the labels of each target, then over the labelled targets.
+
+    `y` are the network's outputs for `rows`.
+    """
     labels = rows.measured.sum(1)
-    error = ((y - rows.y).square() * rows.measured).sum(1) / labels.clamp(min=1)
+    error = ((task.standardised(y, rows.law) - rows.y).square() * rows.measured).sum(1) / labels.clamp(min=1)
     return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
 
 
 def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs ..."]]:
     """Gradient of each run's data loss over all its training rows, one for each of `network.parameters()`."""
-    losses = data_loss(network(task.train.x), task.train)
+    losses = data_loss(task, network(task.train.x), task.train)
     return list(torch.autograd.grad(losses.sum(), network.parameters()))
 
 

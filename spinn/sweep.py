@@ -40,22 +40,21 @@ def refuse_untrainable(plan: Plan, dataset: Dataset) -> None:
     """Build every cohort's task once, on the host, so that data no run can be trained on is refused first.
 
     Raises:
-        DataError: a run without labelled training or validation cuts, or with values no network can train on.
+        DataError: as `spinn.rundata.RunData`.
     """
-    first = plan.experiment.variants[0].name
     for name in dict.fromkeys(run.cohort for run in plan.runs):
-        runs = [run for run in plan.runs if run.cohort == name and run.variant == first]
-        task.build(dataset, runs, plan.experiment.physics, planned=plan.runs)
+        for first, *_ in plan.experiment.families():
+            task.of_plan(dataset, plan.cohort(name, first), plan)
 
 
 def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.device) -> float:
     """FLOPs a second of training, measured on the first cohort; says what the whole plan is going to cost at most."""
     flops, rate = 0, 0.0
     for name in names:
-        runs = [run for run in plan.runs if run.cohort == name and run.variant == plan.experiment.variants[0].name]
-        built = task.build(dataset, runs, plan.experiment.physics, device, planned=plan.runs)
-        rate = rate or estimate.flops_per_second(plan, built)
-        flops += estimate.cohort_flops(plan, built)
+        for family in plan.experiment.families():
+            built = task.of_plan(dataset, plan.cohort(name, family[0]), plan, device)
+            rate = rate or estimate.flops_per_second(plan, built, plan.experiment.physics_of(family[0]))
+            flops += estimate.cohort_flops(plan, built, family)
     minutes, seconds = divmod(round(flops / rate), 60)
     print(
         f"the whole plan takes at most {flops:.3g} FLOPs of training, {minutes} min {seconds:02d} s at the "
@@ -102,7 +101,7 @@ class _Phase:
         """One epoch is over; `loss` is the mean over the runs."""
         self._bar.update(self._task, completed=epoch, loss=f"{loss:.4f}")
         if self._bar.disable and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
-            self._say(f"epoch {epoch} of {self._epochs}, validation loss {loss:.4f}")
+            self._say(f"epoch {epoch} of {self._epochs}, loss {loss:.4f}")
 
     def end(self, seconds: float, epochs: int) -> None:
         """The phase is over."""

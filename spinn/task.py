@@ -20,27 +20,30 @@ from spinn.errors import InputError
 from spinn.model import Network
 from spinn.passes import Passes
 from spinn.physics import Conditions, Motion, Scales
-from spinn.record import PlannedRun, Scaler
-from spinn.rundata import RunData, Table, scaled
+from spinn.record import Plan, PlannedRun, Scaler
+from spinn.rundata import Labelled, RunData, Table, scaled
+from spinn.wear_law import wear_law
 
 COLLOCATION_POINTS = 32
 """Points of a run in each step: half of them labelled cuts of the step, whose outputs are computed anyway, half drawn
 anywhere on its trajectories; of both as many as there are."""
 
 _CHUNK_ROWS = 2048
-_NEEDS_WEAR: tuple[PhysicsTerm, ...] = ("wear_rate", "monotone", "nonnegative")
+_NEEDS_WEAR: tuple[PhysicsTerm, ...] = ("wear_rate", "monotone", "nonnegative", "law")
 
 
 @dataclass(frozen=True)
 class Rows:
     """Labelled cuts: features and targets standardised; `measured` is 1 where a target has a label, else 0.
 
-    `counts` are the rows each run really has; what follows them only fills the stack up.
+    `law` is the flank wear (mm) that the network corrects, 0 where it corrects none. `counts` are the rows each run
+    really has; what follows them only fills the stack up.
     """
 
     x: Float[Tensor, "runs rows features"]
     y: Float[Tensor, "runs rows 2"]
     measured: Float[Tensor, "runs rows 2"]
+    law: Float[Tensor, "runs rows"]
     counts: tuple[int, ...]
 
 
@@ -50,7 +53,8 @@ class Segments:
 
     At u in [0, 1) a segment stands at `x + u * dx`, and moves along it by `dx * per_minute` each minute of cutting.
     `conditions` `[runs, segments, 4]` are DOC (mm), feed (mm/rev), steel, power (W), at its start, and `dconditions`
-    their change along it. `powered` is 1 where the power is known. Each tool's first segment begins at time 0.
+    their change along it; `law` and `dlaw` are the same of the flank wear (mm) that the network corrects. `powered` is
+    1 where the power is known. Each tool's first segment begins at time 0.
     """
 
     x: Float[Tensor, "runs segments features"]
@@ -59,6 +63,8 @@ class Segments:
     conditions: Float[Tensor, "runs segments 4"]
     dconditions: Float[Tensor, "runs segments 4"]
     powered: Float[Tensor, "runs segments"]
+    law: Float[Tensor, "runs segments"]
+    dlaw: Float[Tensor, "runs segments"]
     counts: tuple[int, ...]
 
 
@@ -81,6 +87,7 @@ class Task:
         warnings: What was dropped, and why.
         coefficients: One a run: where learning of the coefficients of `terms` starts, in physical units.
         cuts: Cuts of the whole data set.
+        correction: The share of a wear law that the network may add to it or take away; None where it has no law.
         points: Collocation points of a run in each step; of those that are drawn at most one on a segment.
     """
 
@@ -98,6 +105,7 @@ class Task:
     warnings: tuple[str, ...]
     coefficients: tuple[dict[str, float], ...]
     cuts: int
+    correction: float | None = None
     points: int = COLLOCATION_POINTS
 
     @property
@@ -115,9 +123,47 @@ class Task:
         """Their precision."""
         return self.train.x.dtype
 
-    def physical(self, y: Float[Tensor, "runs rows 2"]) -> Float[Tensor, "runs rows 2"]:
-        """Outputs of a network in mm and µm."""
-        return y * self.scales.target[:, None] + self.target_mean[:, None]
+    @property
+    def selects(self) -> bool:
+        """Whether there are validation cases, whose loss selects an epoch."""
+        return max(self.validation.counts) > 0
+
+    def physical(
+        self, y: Float[Tensor, "runs rows 2"], law: Float[Tensor, "runs rows"]
+    ) -> Float[Tensor, "runs rows 2"]:
+        """Outputs of a network in mm and µm.
+
+        Each in units of its target's spread about the target's mean; but where there is a wear law the network corrects
+        it, VB = law · (1 + c·tanh(y)), c the largest correction.
+        """
+        plain = y * self.scales.target[:, None] + self.target_mean[:, None]
+        if self.correction is None:
+            return plain
+        return torch.stack([law * (1 + self.correction * y[..., 0].tanh()), plain[..., 1]], 2)
+
+    def standardised(
+        self, y: Float[Tensor, "runs rows 2"], law: Float[Tensor, "runs rows"]
+    ) -> Float[Tensor, "runs rows 2"]:
+        """Outputs of a network in the units of `Rows.y`."""
+        if self.correction is None:
+            return y
+        return (self.physical(y, law) - self.target_mean[:, None]) / self.scales.target[:, None]
+
+    def _physical_rate(
+        self,
+        y: Float[Tensor, "runs rows 2"],
+        rate: Float[Tensor, "runs rows 2"],
+        law: Float[Tensor, "runs rows"],
+        law_rate: Float[Tensor, "runs rows"],
+    ) -> Float[Tensor, "runs rows 2"]:
+        """The derivative of `physical` in time (mm/min and µm/min), with the rates of the outputs and of the law."""
+        plain = rate * self.scales.target[:, None]
+        if self.correction is None:
+            return plain
+        share = y[..., 0].tanh()
+        wear = law_rate * (1 + self.correction * share)
+        wear = wear + law * self.correction * (1 - share.square()) * rate[..., 0]
+        return torch.stack([wear, plain[..., 1]], 2)
 
     def motion(
         self,
@@ -136,12 +182,16 @@ class Task:
         segments, shared = self.segments, index.shape[1] - place.shape[1]
         dx = gather(segments.dx, index)
         x = gather(segments.x, index[:, shared:]) + place[..., None] * dx[:, shared:]
-        y, rate = network.with_tangent(torch.cat([still, x], 1), dx * segments.per_minute.gather(1, index)[..., None])
+        per_minute = segments.per_minute.gather(1, index)
+        y, rate = network.with_tangent(torch.cat([still, x], 1), dx * per_minute[..., None])
+        moving = y[:, still.shape[1] - shared :]
         place = torch.nn.functional.pad(place, (shared, 0), value=1.0)
+        dlaw = segments.dlaw.gather(1, index)
+        law = segments.law.gather(1, index) + place * dlaw
         conditions = gather(segments.conditions, index) + place[..., None] * gather(segments.dconditions, index)
         motion = Motion(
-            state=self.physical(y[:, still.shape[1] - shared :]),
-            rate=rate * self.scales.target[:, None],
+            state=self.physical(moving, law),
+            rate=self._physical_rate(moving, rate, law, dlaw * per_minute),
             conditions=Conditions(*conditions.unbind(-1)),
             weight=weight,
             powered=segments.powered.gather(1, index) * weight,
@@ -151,7 +201,7 @@ class Task:
     @property
     def moving(self) -> bool:
         """Whether a term needs derivatives along cutting time."""
-        return bool(set(self.terms) - {"initial"})
+        return bool(set(self.terms) - {"initial", "law"})
 
     @property
     def drawn(self) -> int:
@@ -180,30 +230,32 @@ def build(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     planned: Sequence[PlannedRun] = (),
+    correction: float | None = None,
 ) -> Task:
     """Stack the data of `runs`, in their order.
 
     A physics term that needs what the training cases do not have (heat: a measured thermal displacement and the
     spindle power) is left out of `terms`, and `warnings` says so. It is left out of all `planned` runs, those of the
     whole experiment (by default `runs`), where any of them lacks it: which runs share a stack decides nothing.
+    With a `correction` each run has a wear law of its own, fitted on its training cases.
 
     Raises:
-        DataError: a run without labelled training or validation cuts, or with values no network can train on.
+        DataError: as `spinn.rundata.RunData`.
         InputError: no runs, or a case that the data does not have.
     """
     if not runs:
         raise InputError("runs = []: at least one run; plan some first")
     table = Table(dataset)
-    parts = [RunData(table, run) for run in runs]
+    parts = [RunData(table, run, correction) for run in runs]
     terms, warnings = _computable(physics, table, planned or runs)
 
     def stack(arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(_padded(arrays)).to(device=device, dtype=dtype)
 
     def rows(name: str) -> Rows:
-        chosen = [getattr(part, name) for part in parts]
-        x, y, measured, _ = zip(*chosen, strict=True)
-        return Rows(stack(x), stack(y), stack(measured), tuple(len(one) for one in x))
+        chosen: list[Labelled] = [getattr(part, name) for part in parts]
+        x, y, measured, law, _ = zip(*chosen, strict=True)
+        return Rows(stack(x), stack(y), stack(measured), stack(law), tuple(len(one) for one in x))
 
     segments = [part.segments for part in parts]
     return Task(
@@ -216,6 +268,8 @@ def build(
             conditions=stack([s.conditions for s in segments]),
             dconditions=stack([s.dconditions for s in segments]),
             powered=stack([s.powered for s in segments]),
+            law=stack([s.law for s in segments]),
+            dlaw=stack([s.dlaw for s in segments]),
             counts=tuple(len(s.per_minute) for s in segments),
         ),
         ends=stack([np.maximum(part.ends, 0) for part in parts]).long(),
@@ -232,7 +286,14 @@ def build(
         warnings=warnings,
         coefficients=tuple(part.guess(terms) for part in parts),
         cuts=len(dataset.frame),
+        correction=correction,
     )
+
+
+def of_plan(dataset: Dataset, runs: Sequence[PlannedRun], plan: Plan, device: torch.device | str = "cpu") -> Task:
+    """`build`, as `plan` has it for these runs of one variant."""
+    experiment, physics = plan.experiment, plan.experiment.physics_of(plan.variant(runs[0].variant))
+    return build(dataset, runs, physics, device, planned=plan.runs, correction=experiment.correction)
 
 
 def gather(values: Float[Tensor, "runs rows _"], index: Int[Tensor, "runs chosen"]) -> Float[Tensor, "runs chosen _"]:
@@ -254,7 +315,13 @@ def predict(network: Network, dataset: Dataset, scalers: Sequence[Scaler]) -> np
             chunks.append(y.to("cpu", torch.float64).numpy())
     mean = np.array([scaler.target_mean for scaler in scalers])[:, None]
     scale = np.array([scaler.target_scale for scaler in scalers])[:, None]
-    return np.concatenate(chunks, axis=1) * scale + mean
+    outputs = np.concatenate(chunks, axis=1)
+    predicted = outputs * scale + mean
+    for run, law in enumerate(scaler.law for scaler in scalers):
+        if law is not None:
+            wear = wear_law(dataset.frame, law.coefficients)
+            predicted[run, :, 0] = wear * (1 + law.correction * np.tanh(outputs[run, :, 0]))
+    return predicted
 
 
 def _computable(

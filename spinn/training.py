@@ -7,6 +7,7 @@ matrix products).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,13 +35,14 @@ class FitResult:
 
     `history[run]` has a row an epoch, keyed by `spinn.record.history_columns(task.terms)`; `epochs_run` its length,
     `selected_epoch` (from 1) and `selected_loss` its lowest validation loss. Without any epoch they are 0 and the
-    validation loss of the given weights. `residuals[run]` are those of the weights that it ends with.
+    validation loss of the given weights; without validation cases the last epoch and None. `residuals[run]` are those
+    of the weights that it ends with.
     """
 
     history: list[list[dict[str, int | float]]]
     epochs_run: list[int]
     selected_epoch: list[int]
-    selected_loss: list[float]
+    selected_loss: list[float | None]
     residuals: list[dict[PhysicsTerm, float]]
 
 
@@ -58,8 +60,9 @@ def fit(
 ) -> FitResult:
     """Train in place; each run ends with the weights and coefficients of its lowest validation loss.
 
-    A run whose validation loss has not fallen for `patience` epochs is finished; the others go on. The validation loss
-    is the data loss on the validation cases, after the epoch's last step. `spinn.step.Steps` has the order of a step.
+    Without validation cases it ends with those of the last epoch. A run whose validation loss has not fallen for
+    `patience` epochs is finished; the others go on. The validation loss is the data loss on the validation cases, after
+    the epoch's last step. `spinn.step.Steps` has the order of a step.
 
     Args:
         network: The stack.
@@ -70,49 +73,58 @@ def fit(
         stage: 0 for the dense phase, 1, 2, … for fine-tuning.
         masks: The kept weights; None for a dense network.
         enforced: False leaves pruned weights to the optimizer, the fault of the first version.
-        on_epoch: Called with epoch, epochs and the validation loss of each run.
+        on_epoch: Called with epoch, epochs and the validation loss of each run, or without one the training loss.
 
     Raises:
         NonFiniteError: a loss or gradient of a run that is still training became inf or NaN.
-        InputError: network, coefficients, task and seeds are not of one size.
+        InputError: network, coefficients, task and seeds are not of one size; or patience without validation cases.
     """
+    if settings.patience is not None and not task.selects:
+        raise InputError(
+            f"patience = {settings.patience}: there are no validation cases; leave it out to run all epochs"
+        )
     _same_size(network, coefficients, task, seeds)
     steps = Steps(network, coefficients, task, settings, masks if enforced else None)
     draws = [generator(seed, stage) for seed in seeds]
     best = _Best(network, coefficients)
-    book = _Book(task.runs, stage, settings, task.terms)
+    book = _Book(task, stage, settings)
     for epoch in range(1, settings.epochs + 1):
         losses = steps.epoch(draws)
-        with torch.no_grad():
-            validation = data_loss(network(task.validation.x), task.validation)
-        improved = book.enter(epoch, torch.vstack([losses, validation]))
-        best.keep(improved)
+        if task.selects:
+            losses = torch.vstack([losses, _validation(network, task)])
+        improved = book.enter(epoch, losses)
+        if task.selects:
+            best.keep(improved)
         if on_epoch is not None:
             on_epoch(epoch, settings.epochs, book.last.copy())
         if not book.training.any():
             break
-    if settings.epochs == 0:
-        with torch.no_grad():
-            book.best = data_loss(network(task.validation.x), task.validation).to("cpu", torch.float64).numpy()
-    else:
+    if settings.epochs and task.selects:
         best.restore()
+    elif task.selects:
+        book.best = _validation(network, task).to("cpu", torch.float64).numpy()
     steps.optimizer.zero_grad()  # gradients lie in the memory of the recorded step: nothing of it outlives the phase
     return book.result(residuals(network, coefficients, task))
+
+
+@torch.no_grad()
+def _validation(network: Network, task: Task) -> Float[Tensor, " runs"]:
+    return data_loss(task, network(task.validation.x), task.validation)
 
 
 @torch.no_grad()
 def residuals(network: Network, coefficients: Coefficients, task: Task) -> list[dict[PhysicsTerm, float]]:
     """Each of `task.terms` for the networks as they stand, unweighted, one mapping a run.
 
-    In place of random collocation points it takes the middle of every segment of the training cases, and the start of
-    each tool's life, so that whoever has weights and data can compute it again.
+    In place of random collocation points it takes the middle of every segment of the training cases, so that whoever
+    has weights and data can compute it again; the start of each tool's life, and all labelled cuts.
     """
     counts = torch.tensor(task.segments.counts, device=task.device)[:, None]
     places = torch.arange(max(task.segments.counts), device=task.device).expand(task.runs, -1)
     weight = (places < counts).to(task.dtype)
     index = torch.where(places < counts, places, 0)
     middles = (index, torch.full_like(weight, 0.5), weight) if task.moving else None
-    terms = with_physics(network, coefficients, task, task.starts[:, :0], middles)[1]
+    terms = with_physics(network, coefficients, task, task.train, middles)[1]
     return [{term: float(loss[run]) for term, loss in terms.items()} for run in range(task.runs)]
 
 
@@ -148,9 +160,10 @@ class _Best:
 class _Book:
     """History, best epochs and which runs are still training; on the host."""
 
-    def __init__(self, runs: int, stage: int, settings: FitSettings, terms: Sequence[str]) -> None:
-        self.columns, self.stage, self.settings = history_columns(terms), stage, settings
-        self.names = ("loss", "data", *terms, "gradient_norm", "validation_loss")
+    def __init__(self, task: Task, stage: int, settings: FitSettings) -> None:
+        runs, self.selects = task.runs, task.selects
+        self.columns, self.stage, self.settings = history_columns(task.terms), stage, settings
+        self.names = ("loss", "data", *task.terms, "gradient_norm", *(["validation_loss"] if self.selects else []))
         self.history: list[list[dict[str, int | float]]] = [[] for _ in range(runs)]
         self.training = np.ones(runs, bool)
         self.last = np.full(runs, np.nan)
@@ -158,7 +171,10 @@ class _Book:
         self.selected = np.zeros(runs, int)
 
     def enter(self, epoch: int, losses: Float[Tensor, "losses runs"]) -> np.ndarray:
-        """Write down an epoch of the runs still training; returns which of them are better than ever."""
+        """Write down an epoch of the runs still training; returns which of them are better than ever.
+
+        Without a validation loss each epoch takes the place of the one before.
+        """
         table = losses.to("cpu", torch.float64).numpy()
         self._refuse_non_finite(epoch, table)
         for run in np.flatnonzero(self.training):
@@ -168,10 +184,11 @@ class _Book:
                 "learning_rate": self.settings.learning_rate,
             }
             row |= {name: float(value) for name, value in zip(self.names, table[:, run], strict=True)}
-            self.history[run].append({column: row[column] for column in self.columns})
-        self.last = np.where(self.training, table[-1], self.last)
-        improved = self.training & (table[-1] < self.best)
-        self.best = np.where(improved, table[-1], self.best)
+            self.history[run].append({column: row.get(column, math.nan) for column in self.columns})
+        shown = table[-1] if self.selects else table[0]
+        self.last = np.where(self.training, shown, self.last)
+        improved = self.training & (shown < self.best) if self.selects else self.training
+        self.best = np.where(improved, shown, self.best)
         self.selected = np.where(improved, epoch, self.selected)
         if self.settings.patience is not None:
             self.training &= epoch - self.selected < self.settings.patience
@@ -191,6 +208,6 @@ class _Book:
             history=self.history,
             epochs_run=[len(rows) for rows in self.history],
             selected_epoch=self.selected.tolist(),
-            selected_loss=[float(loss) for loss in self.best],
+            selected_loss=[float(loss) if self.selects else None for loss in self.best],
             residuals=residuals,
         )

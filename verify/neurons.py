@@ -13,6 +13,7 @@ import numpy as np
 
 from spinn.data.dataset import TARGETS
 from verify.folder import Fault, Folder, Run, UnavailableError
+from verify.head import Head
 from verify.network import Network
 from verify.replay import fits, scaled_inputs
 
@@ -54,7 +55,7 @@ def _scores(folder: Folder, run: Run, pruner: str, network: Network) -> Scores:
     return [(score, ROUNDING * score) for score in sums]
 
 
-def first_order(network: Network, inputs: np.ndarray, labels: np.ndarray) -> Scores:
+def first_order(network: Network, inputs: np.ndarray, labels: np.ndarray, head: Head) -> Scores:
     """|Σ ∂L/∂h · (tanh(b) − h)| over the rows: the activation h of a hidden neuron becomes tanh of its bias b.
 
     Args:
@@ -62,14 +63,16 @@ def first_order(network: Network, inputs: np.ndarray, labels: np.ndarray) -> Sco
         inputs: scaled, `[rows, features]`.
         labels: scaled, `[rows, targets]`, NaN where there is none; L is the mean square over the labels of each target,
             then over the labelled targets.
+        head: what the outputs mean.
     """
     activations = [inputs]
     weights = [weight.astype(float) for weight in network.weights]
     for weight, bias in zip(weights[:-1], network.biases[:-1], strict=True):
         activations.append(np.tanh(activations[-1] @ weight.T + bias))
-    error = np.nan_to_num(activations[-1] @ weights[-1].T + network.biases[-1] - labels, nan=0.0)
+    outputs = activations[-1] @ weights[-1].T + network.biases[-1]
+    error = np.nan_to_num(head.standardised(outputs) - labels, nan=0.0)
     counts = (~np.isnan(labels)).sum(0)
-    gradient = 2 * error / np.maximum(counts, 1) / max(int((counts > 0).sum()), 1)
+    gradient = 2 * error * head.slope(outputs) / np.maximum(counts, 1) / max(int((counts > 0).sum()), 1)
     rounding = ROUNDING + OUTPUT_ROUNDING / max(float(np.sqrt(np.mean(error**2))), OUTPUT_ROUNDING)
     scores: Scores = []
     for layer in reversed(range(len(weights) - 1)):
@@ -81,12 +84,12 @@ def first_order(network: Network, inputs: np.ndarray, labels: np.ndarray) -> Sco
     return scores[::-1]
 
 
-def training_rows(folder: Folder, run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Scaled inputs and labels of the labelled cuts of the run's training cases."""
+def training_rows(folder: Folder, run: Run) -> tuple[np.ndarray, np.ndarray, Head]:
+    """Scaled inputs and labels of the labelled cuts of the run's training cases, and what outputs mean there."""
     if not fits(folder, run):
         raise UnavailableError("the record's features, scaler and networks do not fit each other")
     data, scaler = folder.dataset, run.checked.scaler
     labels = np.stack([data.columns[target] for target in TARGETS], axis=1)
     rows = data.of(run.planned.train) & ~np.isnan(labels).all(axis=1)
     scaled = (labels - np.array(scaler.target_mean)) / np.array(scaler.target_scale)
-    return scaled_inputs(folder, run)[rows], scaled[rows]
+    return scaled_inputs(folder, run)[rows], scaled[rows], Head.of(scaler, data, rows)

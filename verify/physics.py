@@ -20,7 +20,9 @@ SUM_TOLERANCE = 1e-4  # relative; the sum was taken in float32
 
 def alive(folder: Folder, run: Run) -> Iterator[Fault]:
     """Every enabled term that the data can feed is in the run's loss, and its history shows it at work."""
-    weights = {term: getattr(folder.plan.experiment.physics, term) for term in folder.plan.experiment.physics.enabled()}
+    experiment = folder.plan.experiment
+    physics = experiment.physics_of(folder.plan.variant(run.planned.variant))
+    weights = {term: getattr(physics, term) for term in physics.enabled()}
     recorded = run.checked.physics_terms
     wanted = {term for term in weights if _feedable(folder, term)}
     if set(recorded) != wanted:

@@ -15,6 +15,7 @@ import numpy as np
 from spinn.data.dataset import TARGETS
 from spinn.record import Scaler
 from verify.folder import Fault, Folder, Run, UnavailableError
+from verify.head import Head
 from verify.network import Network
 from verify.records import aligned
 
@@ -28,11 +29,11 @@ def replayed(folder: Folder, run: Run) -> Iterator[Fault]:
     if not fits(folder, run):
         yield Fault("features, scaler and network inputs of the record do not fit each other")
         return
-    inputs = scaled_inputs(folder, run)
+    inputs, head = scaled_inputs(folder, run), Head.of(stated, data, np.arange(len(data.cases)))
     for (stage, target), predicted in aligned(folder, run).predicted.items():
         outputs = _outputs(run, stage, inputs)
         index = TARGETS.index(target)
-        own = outputs[:, index] * stated.target_scale[index] + stated.target_mean[index]
+        own = head.targets(outputs)[:, index]
         error = np.abs(predicted - own)
         wrong = ~(error <= TOLERANCE * (stated.target_scale[index] + np.abs(own)))
         if wrong.any():
@@ -112,10 +113,11 @@ def _masked(network: Network, after: Network) -> Network:
 def _data_loss(folder: Folder, run: Run, network: Network) -> float:
     """Mean square error in scaled units over the labels of each target, then over the labelled targets."""
     rows, stated = folder.dataset.of(run.planned.train), run.checked.scaler
-    outputs, means = forward(network, scaled_inputs(folder, run)[rows]), []
+    outputs = forward(network, scaled_inputs(folder, run)[rows])
+    answers, means = Head.of(stated, folder.dataset, rows).standardised(outputs), []
     for index, target in enumerate(TARGETS):
         measured = (folder.dataset.columns[target][rows] - stated.target_mean[index]) / stated.target_scale[index]
-        error = (outputs[:, index] - measured)[~np.isnan(measured)]
+        error = (answers[:, index] - measured)[~np.isnan(measured)]
         means.extend([float((error**2).mean())] if error.size else [])
     return float(np.mean(means)) if means else np.nan
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, TARGETS
-from spinn.record import Scaler
+from verify.baselines import Law
 from verify.folder import Fault, Folder, Run, UnavailableError
+from verify.head import Head
 from verify.network import Network
-from verify.replay import fits, scale
+from verify.replay import fits, forward, scale, scaled_inputs
 
 TOLERANCE = 1e-3  # relative: a mean square of differences of float32 rates
 SMALLEST = 1e-6  # in squares of a characteristic rate or spread: below, the difference is rounding
@@ -33,7 +34,7 @@ def recomputed(folder: Folder, run: Run) -> Iterator[Fault]:
             terms = sorted(record.physics_terms)
             yield Fault(f"stage {stage.stage}: residuals of {sorted(stage.residuals)}, expected of {terms}")
             continue
-        own = _terms(run.network(stage.stage), way, record.scaler)
+        own = _terms(folder, run, run.network(stage.stage), way)
         for term, stated in stage.residuals.items():
             if not abs(stated - own[term]) <= TOLERANCE * own[term] + SMALLEST:
                 message = (
@@ -47,15 +48,19 @@ class Trajectories:
     """The training cases from cut to cut, at the middle of each way, and at their start.
 
     `inputs` and `starts` `[rows, features]` are standardised, `speed` `[rows, features]` is the inputs' change per
-    minute; `conditions` `[rows, 4]` are DOC, feed, steel and power (NaN where it is unknown); `labelled` `[2]` says
-    which targets the training cases have labels of.
+    minute; `conditions` `[rows, 4]` are DOC, feed, steel and power (NaN where it is unknown), `law` and `law_rate`
+    `[rows]` (mm, mm/min) the wear that the network corrects, 0 where it corrects none; `labelled` `[2]` says which
+    targets the training cases have labels of. `cuts` are the training cuts with measured flank wear.
     """
 
     inputs: np.ndarray
     speed: np.ndarray
     conditions: np.ndarray
+    law: np.ndarray
+    law_rate: np.ndarray
     starts: np.ndarray
     labelled: np.ndarray
+    cuts: np.ndarray
 
 
 def _trajectories(folder: Folder, run: Run) -> Trajectories:
@@ -66,11 +71,14 @@ def _trajectories(folder: Folder, run: Run) -> Trajectories:
     data, names = folder.dataset, run.checked.features
     if "time" not in names or not set(run.planned.train) <= set(data.cases.tolist()):
         raise UnavailableError("the data has not the cutting time of every training case")
-    table = np.stack([data.columns[name] for name in (*names, *CONDITIONS)], axis=1)
+    every, law = np.arange(len(data.cases)), run.checked.scaler.law
+    wear = np.zeros(len(every)) if law is None else Law.of(data.columns, every).wear(np.array(law.coefficients))
+    table = np.stack([*(data.columns[name] for name in (*names, *CONDITIONS)), wear], axis=1)
     ways, starts = [], []
     for case in run.planned.train:
         cuts = table[data.cases == case]
-        start = np.where(np.arange(table.shape[1]) == names.index("time"), 0.0, cuts[0])
+        start = cuts[0].copy()
+        start[[names.index("time"), -1]] = 0.0
         path = np.vstack([start, cuts])
         passes = np.diff(path[:, names.index("time")]) > 0
         ways.append(np.stack([path[:-1][passes], path[1:][passes]]))
@@ -83,31 +91,40 @@ def _trajectories(folder: Folder, run: Run) -> Trajectories:
     return Trajectories(
         inputs=(first + last) / 2,
         speed=(last - first) / minutes,
-        conditions=((begin + end) / 2)[:, len(names) :],
+        conditions=((begin + end) / 2)[:, len(names) : -1],
+        law=((begin + end) / 2)[:, -1],
+        law_rate=((end - begin) / minutes)[:, -1],
         starts=scale(np.array(starts)[:, : len(names)], run.checked.scaler),
         labelled=np.array([not np.isnan(data.columns[target][rows]).all() for target in TARGETS]),
+        cuts=np.flatnonzero(rows & ~np.isnan(data.columns["VB"])),
     )
 
 
-def _terms(network: Network, way: Trajectories, scaler: Scaler) -> dict[str, float]:
+def _terms(folder: Folder, run: Run, network: Network, way: Trajectories) -> dict[str, float]:
     """Every term, as the mean square of a residual in units of a characteristic rate or spread; NaN without its law."""
-    spread, mean = np.array(scaler.target_scale), np.array(scaler.target_mean)
+    scaler = run.checked.scaler
+    spread, plain = np.array(scaler.target_scale), scaler.law is None
     pace = spread / scaler.feature_scale[0]
-    scaled, scaled_rate = with_rate(network, way.inputs, way.speed)
-    (vb, delta), (vb_rate, delta_rate) = (scaled * spread + mean).T, (scaled_rate * spread).T
+    outputs, output_rates = with_rate(network, way.inputs, way.speed)
+    head = Head.of(scaler, folder.dataset, way.cuts) if plain else Head.at(scaler, way.law)
+    (vb, delta), (vb_rate, delta_rate) = head.targets(outputs).T, head.rates(outputs, output_rates, way.law_rate).T
     doc, feed, steel, power = way.conditions.T
     law = {name: network.coefficients.get(name, np.nan) for name in ("a", "b", "c", "d", "g", "k", "tau")}
     log_rate = law["a"] + law["b"] * np.log(doc / DOC_REFERENCE) + law["c"] * np.log(feed / FEED_REFERENCE)
     wear = vb_rate - np.exp(log_rate + law["d"] * steel) * (1 + law["g"] * vb)
     heat = delta_rate - (law["k"] * power - delta / law["tau"])
     known = ~np.isnan(power)
-    born = with_rate(network, way.starts, np.zeros_like(way.starts))[0] * spread + mean
+    new = head if plain else Head.at(scaler, np.zeros(len(way.starts)))
+    born = new.targets(with_rate(network, way.starts, np.zeros_like(way.starts))[0])
+    at_cuts = Head.of(scaler, folder.dataset, way.cuts)
+    corrected = at_cuts.targets(forward(network, scaled_inputs(folder, run)[way.cuts]))[:, 0]
     return {
         "wear_rate": _mean_square(wear / pace[0]),
         "heat": _mean_square(heat[known] / pace[1]),
         "initial": _mean_square((born / spread)[:, way.labelled]),
         "monotone": _mean_square(np.minimum(vb_rate, 0) / pace[0]),
         "nonnegative": _mean_square(np.minimum(vb, 0) / spread[0]),
+        "law": np.nan if at_cuts.law is None else _mean_square((corrected - at_cuts.law) / spread[0]),
     }
 
 

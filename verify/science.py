@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from spinn.data.dataset import TARGETS
-from verify.folder import Data, Fault, Folder, Run
+from verify.baselines import FIT_SLACK, Law
+from verify.folder import Data, Fault, Folder, Run, Table
 from verify.records import aligned, labelled_cases
 
 IDENTIFIERS = ("case", "run", "tool", "id", "index", "cut", "experiment")
@@ -32,7 +33,7 @@ def groups_disjoint(folder: Folder, run: Run) -> Iterator[Fault]:
     planned = run.planned
     sides = {"train": planned.train, "validation": planned.validation, "test": planned.test}
     for side, cases in sides.items():
-        if not cases:
+        if not cases and (side != "validation" or folder.plan.experiment.split.validation_cases):
             yield Fault(f"{side}: no cases")
     for case, times in Counter(case for cases in sides.values() for case in cases).items():
         if times > 1:
@@ -215,6 +216,24 @@ def scaler(folder: Folder, run: Run) -> Iterator[Fault]:
                 message = f"{kind} {name!r} is scaled with mean {mean:.6g} and scale {spread:.6g}"
                 shown = f"the training cases give {own_mean:.6g} and {own_spread:.6g}"
                 yield Fault(f"{message}; {shown}", {kind: name})
+    yield from _law_faults(folder, run)
+
+
+def _law_faults(folder: Folder, run: Run) -> Iterator[Fault]:
+    """The wear law that the network corrects is planned, and a least-squares fit to the training cases alone."""
+    stated, planned, data = run.checked.scaler.law, folder.plan.experiment.correction, folder.dataset
+    if stated is None or planned is None:
+        if stated is not None or planned is not None:
+            yield Fault("a wear law that the network corrects is planned, and none recorded, or the other way round")
+        return
+    if stated.correction != planned:
+        yield Fault(f"a correction by {stated.correction} of the wear law is recorded, {planned} is planned")
+    law = Law.of(data.columns, data.of(run.planned.train) & ~np.isnan(data.columns["VB"]))
+    found = law.squares(np.array(stated.coefficients))
+    least = law.least_squares(np.array(stated.coefficients))
+    if not found <= least * (1 + FIT_SLACK) + 1e-12:
+        message = f"the wear law's sum of squares over the training cases is {found:.6g}"
+        yield Fault(f"{message}, a fit reaches {least:.6g}", {"found": found, "least": least})
 
 
 def standardisation(values: np.ndarray) -> tuple[float, float]:
@@ -230,13 +249,22 @@ def standardisation(values: np.ndarray) -> tuple[float, float]:
 
 
 def selection(folder: Folder, run: Run) -> Iterator[Fault]:
-    """Each stage kept the epoch with the least validation loss, and that loss is the validation cases' own."""
+    """Each stage kept the epoch with the least validation loss, and that loss is the validation cases' own.
+
+    Where the plan has no validation cases nothing is selected: the last epoch was kept, and no validation loss stated.
+    """
     if set(run.planned.validation) & set(run.planned.test):
         yield Fault("a validation case is a test case")
-    history = run.history()
+    history, by = run.history(), "validation" if run.planned.validation else "last"
     for stage in run.checked.stages:
-        if stage.selected_by != "validation":
-            yield Fault(f"stage {stage.stage}: the epoch is selected by {stage.selected_by}", {"stage": stage.stage})
+        if stage.selected_by != by:
+            message = f"stage {stage.stage}: the epoch is selected by {stage.selected_by}, planned is by {by}"
+            yield Fault(message, {"stage": stage.stage})
+            return
+    if by == "last":
+        yield from _nothing_selected(run, history)
+        return
+    for stage in run.checked.stages:
         rows = history["stage"] == stage.stage
         epochs, losses = history["epoch"][rows], history["validation_loss"][rows]
         if not len(epochs):
@@ -245,9 +273,20 @@ def selection(folder: Folder, run: Run) -> Iterator[Fault]:
         if stage.selected_epoch != epochs[best]:
             message = f"stage {stage.stage}: epoch {stage.selected_epoch} is selected"
             yield Fault(f"{message}, the least validation loss is at epoch {epochs[best]}", {"stage": stage.stage})
-        elif not np.isclose(stage.selected_loss, losses[best], rtol=1e-12, atol=0):
+        elif stage.selected_loss is None or not np.isclose(stage.selected_loss, losses[best], rtol=1e-12, atol=0):
             yield Fault(f"stage {stage.stage}: selected_loss = {stage.selected_loss}, in history.csv {losses[best]}")
     yield from _loss_is_of_validation(folder, run)
+
+
+def _nothing_selected(run: Run, history: Table) -> Iterator[Fault]:
+    """The last epoch was kept; nobody states a validation loss."""
+    for stage in run.checked.stages:
+        if stage.selected_epoch != stage.epochs_run:
+            message = f"stage {stage.stage}: epoch {stage.selected_epoch} of {stage.epochs_run} was kept"
+            yield Fault(f"{message}; without validation cases it is the last", {"stage": stage.stage})
+        stated = history["validation_loss"][history["stage"] == stage.stage]
+        if stage.selected_loss is not None or not np.isnan(stated).all():
+            yield Fault(f"stage {stage.stage}: a validation loss is stated, and there are no validation cases")
 
 
 def _loss_is_of_validation(folder: Folder, run: Run) -> Iterator[Fault]:
@@ -268,7 +307,7 @@ def _loss_is_of_validation(folder: Folder, run: Run) -> Iterator[Fault]:
             means.extend([float((error**2).mean())] if rows.any() else [])
         own = float(np.mean(means)) if means else np.nan
         allowed = PREDICTION_TOLERANCE * (2 * np.sqrt(own) + PREDICTION_TOLERANCE)
-        if not abs(own - stage.selected_loss) <= allowed:
-            message = f"stage {stage.stage}: selected_loss = {stage.selected_loss:.6g}"
+        if stage.selected_loss is None or not abs(own - stage.selected_loss) <= allowed:
+            message = f"stage {stage.stage}: selected_loss = {stage.selected_loss}"
             shown = f"the kept network's loss on the validation cases is {own:.6g}"
             yield Fault(f"{message}; {shown}", {"stage": stage.stage})

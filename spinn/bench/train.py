@@ -220,7 +220,7 @@ def task(network: Network, sizes: Sizes, physics: bool) -> Task:
         return torch.ones(runs, *shape, device=device)
 
     def rows(count: int) -> Rows:
-        return Rows(drawn(count, features), drawn(count, 2), ones(count, 2), (count,) * runs)
+        return Rows(drawn(count, features), drawn(count, 2), ones(count, 2), ones(count), (count,) * runs)
 
     scaler = Scaler(
         fitted_on=("1",),
@@ -239,6 +239,8 @@ def task(network: Network, sizes: Sizes, physics: bool) -> Task:
             conditions=1.0 + 0.1 * drawn(sizes.rows, 4).abs(),
             dconditions=torch.zeros(runs, sizes.rows, 4, device=device),
             powered=ones(sizes.rows),
+            law=ones(sizes.rows),
+            dlaw=ones(sizes.rows),
             counts=(sizes.rows,) * runs,
         ),
         ends=torch.arange(sizes.rows, device=device).expand(runs, -1),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spinn.data.card import card_rows, describe
     from spinn.data.dataset import Dataset, Exclusion, read_canonical
+    from spinn.data.relative import relative
     from spinn.data.sources import load
     from spinn.data.splits import Fold, folds
 
@@ -20,12 +21,13 @@ _HOME = {
     "Dataset": "dataset",
     "Exclusion": "dataset",
     "read_canonical": "dataset",
+    "relative": "relative",
     "load": "sources",
     "Fold": "splits",
     "folds": "splits",
 }
 
-__all__ = ["Dataset", "Exclusion", "Fold", "card_rows", "describe", "folds", "load", "read_canonical"]
+__all__ = ["Dataset", "Exclusion", "Fold", "card_rows", "describe", "folds", "load", "read_canonical", "relative"]
 
 
 def __getattr__(name: str) -> Any:

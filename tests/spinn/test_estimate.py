@@ -70,12 +70,12 @@ def test_a_cohort_takes_its_dense_phase_once(planned):
     weights, neurons = plan.experiment.variants
     phases = [(), (weights, 1), (weights, 2), (neurons, 1)]
     each = sum(estimate.phase_flops(plan, built, *phase) for phase in phases)
-    assert estimate.cohort_flops(plan, built) == 2 * each
+    assert estimate.cohort_flops(plan, built, (weights, neurons)) == 2 * each
 
 
 def test_the_rate_is_that_of_this_machine(planned):
     """A positive number, and no trace in the data."""
     plan, built = planned
     before = built.train.x.clone()
-    assert estimate.flops_per_second(plan, built) > 0
+    assert estimate.flops_per_second(plan, built, plan.experiment.physics) > 0
     assert built.train.x.equal(before)

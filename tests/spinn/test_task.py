@@ -191,7 +191,7 @@ def test_points_at_cuts_share_their_outputs_with_them(data):
     ones = torch.ones(2, 4).double()
     outputs, shared = task.motion(network, still, torch.cat([at, drawn], 1), place, ones)
     torch.testing.assert_close(outputs, network(still))
-    torch.testing.assert_close(shared.state[:, :2], task.physical(network(task.train.x[:, :2])))
+    torch.testing.assert_close(shared.state[:, :2], task.physical(network(task.train.x[:, :2]), task.train.law[:, :2]))
     alone = task.motion(network, still[:, :0], torch.cat([at, drawn], 1), torch.cat([ones[:, :2], place], 1), ones)[1]
     for name in ("state", "rate", "powered"):
         torch.testing.assert_close(getattr(shared, name), getattr(alone, name))
@@ -232,7 +232,7 @@ def test_cohorts_of_one_experiment_have_the_same_terms(data, simple_plan, tmp_pa
     cohorts = dict.fromkeys(run.cohort for run in plan.runs)
     made = [Cohort(plan, name, rare, tmp_path, torch.device("cpu"), mock.Mock(), 1.0) for name in cohorts]
     assert len(made) == 4
-    assert {cohort._task.terms for cohort in made} == {()}
+    assert {cohort._task(plan.experiment.variants[0]).terms for cohort in made} == {()}
 
 
 def test_wear_terms_are_left_out_without_wear_labels(data):
@@ -297,5 +297,5 @@ def test_predict_agrees_with_the_training_rows(data):
     network = Network.initialise((5, 4, 2), [0], dtype=torch.float64)
     labelled = (data.frame["case"].isin(list("ABC")) & data.frame["VB"].notna()).to_numpy()
     with torch.no_grad():
-        expected = task.physical(network(task.train.x))[0].numpy()
+        expected = task.physical(network(task.train.x), task.train.law)[0].numpy()
     np.testing.assert_allclose(predict(network, data, task.scalers)[0][labelled], expected, rtol=1e-12)

@@ -162,6 +162,12 @@ class Runs:
         return {finding.check for finding in self.audit(replay=replay).findings if finding.severity == "error"}
 
 
+@pytest.fixture
+def runs_in() -> Callable[[Path], Runs]:
+    """`Runs` of any folder."""
+    return Runs
+
+
 def edit_sealed(path: Path, edit: Callable[[dict], object]) -> None:
     """Change the JSON of a sealed file; content that no digest can spell (NaN) keeps the old seal."""
     content = json.loads(path.read_text())
@@ -392,7 +398,7 @@ def losses_of(
     data = task.build(dataset, [planned], plan.experiment.physics)
 
     def loss(network: Checkpoint) -> float:
-        return float(data_loss(from_checkpoints([network])[0](data.train.x).detach(), data.train))
+        return float(data_loss(data, from_checkpoints([network])[0](data.train.x).detach(), data.train))
 
     losses = {(number, EPOCHS): loss(network) for number, network in enumerate(networks)}
     for number, (before, after) in enumerate(pairwise(networks), start=1):

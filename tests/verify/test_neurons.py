@@ -18,8 +18,8 @@ from spinn.data.dataset import read_canonical
 from spinn.model import Network as Stacked
 from spinn.model import from_checkpoints, to_checkpoint
 from spinn.record import DATASET, DEPLOYED, LedgerStage, checkpoint_name
-from spinn.task import Rows
 from verify.folder import digest_all, read_folder
+from verify.head import Head
 from verify.network import Network, decode
 from verify.neurons import first_order, training_rows
 from verify.replay import forward
@@ -111,8 +111,9 @@ def test_the_expanded_network_says_what_the_small_one_says(widths: tuple[int, in
         assert not network.biases[layer][~network.present(layer)].any()
 
 
-def test_first_order_scores_are_the_trainers() -> None:
-    """In float64, with labels missing: the judge's backward pass against autograd, to rounding."""
+@pytest.mark.parametrize("correction", [None, 0.3])
+def test_first_order_scores_are_the_trainers(correction: float | None) -> None:
+    """In float64, with labels missing: the judge's backward pass against autograd, to rounding; also through a law."""
     random = torch.Generator().manual_seed(3)
     stack = Stacked.initialise(LAYERS, [5], dtype=torch.float64)
     for bias in stack.biases:
@@ -120,12 +121,18 @@ def test_first_order_scores_are_the_trainers() -> None:
     x = torch.randn(1, 9, 18, generator=random, dtype=torch.float64)
     y = torch.randn(1, 9, 2, generator=random, dtype=torch.float64)
     measured = (torch.rand(1, 9, 2, generator=random) > 0.3).double()
-    loss = step.data_loss(stack(x), Rows(x, y * measured, measured, (9,))).sum()
+    mean, scale, law = np.array([0.4, 0.0]), np.array([0.2, 1.0]), np.linspace(0.1, 0.9, 9)
+    head = Head(mean, scale) if correction is None else Head(mean, scale, law, correction)
+    outputs = stack(x)
+    if correction is not None:
+        wear = torch.from_numpy(law) * (1 + correction * outputs[..., 0].tanh())
+        outputs = torch.stack([(wear - mean[0]) / scale[0], outputs[..., 1]], 2)
+    loss = (((outputs - y).square() * measured).sum(1) / measured.sum(1)).mean()
     gradients = torch.autograd.grad(loss, stack.parameters())
     labels = torch.where(measured[0] > 0, y[0], torch.nan).numpy()
     arrays = [[one[0].detach().numpy() for one in some] for some in (stack.weights, stack.biases)]
     network = Network(tuple(arrays[0]), tuple(arrays[1]), tuple(np.ones_like(one, bool) for one in arrays[0]), {})
-    for layer, (scores, rounding) in enumerate(first_order(network, x[0].numpy(), labels)):
+    for layer, (scores, rounding) in enumerate(first_order(network, x[0].numpy(), labels, head)):
         np.testing.assert_allclose(scores, neurons.first_order(stack, layer, gradients)[0], rtol=1e-9, atol=1e-12)
         assert (rounding < 1e-3 * np.abs(scores).max()).all()
 
