@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import costs
+from artifacts import comparisons, costs
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -26,7 +26,10 @@ NAMES = (
     "layers-by-stage",
     "before-after",
     "accuracy",
+    "comparisons",
     "by-case",
+    "wear-levels",
+    "intervals",
     "progression",
     "training-cost",
     "inference-cost",
@@ -360,7 +363,10 @@ def all_tables(results: Results) -> list[Table]:
         layers(results, all_stages=True),
         before_after(results),
         accuracy(results),
+        comparisons.comparisons(results),
         by_case(results),
+        comparisons.wear_levels(results),
+        comparisons.intervals(results),
         progression(results),
         costs.training_cost(results),
         costs.inference_cost(results),
