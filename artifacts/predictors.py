@@ -59,6 +59,18 @@ def estimate_columns(column: str, estimate: Estimate | None, scale: float = 1.0)
     return {column: value, column + LOW: low, column + HIGH: high}
 
 
+def find(results: Results, name: str, targets: Sequence[str]) -> Predictor | None:
+    """The predictor of that name, if it predicts all `targets`; `wear-law` is the best of the wear laws.
+
+    `name` is `dense`, a variant or a baseline.
+    """
+    known = predictors(results)
+    if name == WEAR_LAW:
+        return best_wear_law(known, targets)
+    named = (one for one in known if one.label == results.label(name))
+    return next((one for one in named if all(target in one.held for target in targets)), None)
+
+
 def best_wear_law(known: Sequence[Predictor], targets: Sequence[str]) -> Predictor | None:
     """Of the wear laws (`wear-law`, `wear-law-…`) that predict all `targets`, the one with the largest mean R².
 
