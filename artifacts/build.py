@@ -40,7 +40,7 @@ MANIFEST, REPORT, NUMBERS, MACROS, SUMMARY = "build.json", "report.html", "numbe
 TABLE_FORMATS, FIGURE_FORMATS = ("tex", "csv", "md"), ("pdf", "png")
 IN_BRIEF = ("schedule", "before-after", "accuracy", "training-cost", "inference-cost", "benchmark-targets", "claims")
 _ROOT = Path(__file__).parent.parent
-_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic")
+_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic", "scipy")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _outputs(
         made.insert(0, claims.table(found, outcomes))
     made += measured.tables() if measured else []
     by_name = {table.name: table for table in made}
-    drawn = figures.all_figures(found, by_name["progression"])
+    drawn = figures.all_figures(found, by_name["progression"], by_name["accuracy"])
     known: dict[str, Number] = {}
     for table in made:
         known |= table.numbers()

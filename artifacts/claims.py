@@ -1,27 +1,28 @@
 """The success criteria, as they were fixed before the runs, against what was measured.
 
-Knows how to compute each `value` that a claim can name, and nothing of how it is printed. The verdict here compares the
-measured value (of the worst run, where the claim is about each run) with the threshold; the test that the claim names
-is the business of a later reader of the same file, so its interval is shown beside the value.
+Knows how to compute each `value` that a claim can name, and nothing of how it is printed. The verdict compares the
+measured value (of the worst run, where the claim is about each run) with the threshold; only where the claim's test is
+`interval` does the whole 95 % interval have to comply. Else an interval is shown beside the value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from artifacts.costs import TIMED
 from artifacts.numbers import Format
+from artifacts.predictors import find
 from artifacts.render import Table, spread
 from artifacts.results import Results, target_name
 from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
 from spinn.errors import InputError
-from spinn.record import CLAIMS
+from spinn.record import BASELINES, CLAIMS
 
-Holds = Literal["holds", "fails", "not evaluated"]
+Holds = Literal["holds", "fails", "not decidable", "not evaluated"]
 _SIGNS = {"above": ">", "at-least": "≥", "below": "<", "at-most": "≤"}
 _CHECKS: dict[str, Callable[[float, Any], bool]] = {
     "above": lambda value, bound: value > bound,
@@ -30,17 +31,22 @@ _CHECKS: dict[str, Callable[[float, Any], bool]] = {
     "at-most": lambda value, bound: value <= bound,
     "within": lambda value, bound: bound[0] <= value <= bound[1],
 }
+TESTS = ("exact", "point", "case-bootstrap", "paired-case-bootstrap", "interval")
 REQUIRED = ("name", "statement", "value", "comparison", "threshold", "unit", "test", "margin", "applies_to")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a claim is about: `low`, `high` are an interval, or the extreme runs; `reason`: why there is no value."""
+    """What a claim is about: `low`, `high` are an interval, or the extreme runs.
+
+    `reason`: why there is no value, or no verdict; `source`: what it comes from beside the variant that is measured.
+    """
 
     value: float | int | None
     low: float | int | None = None
     high: float | int | None = None
     reason: str = ""
+    source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def evaluate(results: Results) -> tuple[Outcome, ...]:
     """Every planned claim, in the order of the file.
 
     Raises:
-        InputError: a claim lacks a key or names a comparison that does not exist.
+        InputError: a claim lacks a key, or names a comparison or a test that does not exist.
     """
     return tuple(_evaluate(results, claim) for claim in results.claims)
 
@@ -68,12 +74,16 @@ def _evaluate(results: Results, claim: dict[str, Any]) -> Outcome:
         raise InputError(f"claim {name}: {missing[0]} is missing; paper/claims.toml says what each claim states")
     if claim["comparison"] not in _CHECKS:
         raise InputError(f"claim {name}: comparison = {claim['comparison']!r}: one of {', '.join(_CHECKS)} expected")
+    if claim["test"] not in TESTS:
+        raise InputError(f"claim {name}: test = {claim['test']!r}: one of {', '.join(TESTS)} expected")
     where = claim["applies_to"].get("data", ["any"])
     if "any" not in where and results.plan.dataset.source not in where:
         return Outcome(claim, Measured(None, reason="not claimed for this data"), "not evaluated")
     measured = measure(results, str(claim["value"]))
     if measured.value is None:
         return Outcome(claim, measured, "not evaluated")
+    if claim["test"] == "interval":
+        return _by_interval(claim, measured)
     compared = [measured.value]
     if claim["test"] == "exact":
         compared += [value for value in (measured.low, measured.high) if value is not None]
@@ -81,19 +91,35 @@ def _evaluate(results: Results, claim: dict[str, Any]) -> Outcome:
     return Outcome(claim, measured, "holds" if holds else "fails")
 
 
+def _by_interval(claim: dict[str, Any], measured: Measured) -> Outcome:
+    """Holds where the whole interval complies, fails where nothing in it does; else the cases do not decide it."""
+    low, high, bound = measured.low, measured.high, claim["threshold"]
+    if low is None or high is None:
+        return Outcome(claim, replace(measured, reason="no interval could be drawn"), "not decidable")
+    inside = [bound[0]] if claim["comparison"] == "within" and low <= bound[0] <= high else []
+    complies = [_CHECKS[claim["comparison"]](end, bound) for end in (low, high)]
+    if all(complies):
+        return Outcome(claim, measured, "holds")
+    if not any(complies) and not inside:
+        return Outcome(claim, measured, "fails")
+    return Outcome(claim, replace(measured, reason="the interval holds values on both sides"), "not decidable")
+
+
 def measure(results: Results, value: str) -> Measured:
     """The value that a claim names, of the variant this work stands for, in the claim's unit.
 
     Known are `parameters`, `reduction` (%), `file-bytes`, `latency-p95` (ms), and, for a target or `overall`,
     `r2.<target>`, `r2-loss.<target>` (% of the dense network's), `mae-share.<target>` (% of the measured range),
-    `r2-gain-over-<baseline>.<target>`. Anything else is not evaluated, with the reason.
+    `r2-gain-over-<baseline>.<target>`, `r2-difference.<target>.<predictor>`: R² minus that of a variant, a baseline,
+    `dense`, or `wear-law`, the best of the wear laws. Anything else is not evaluated, with the reason.
     """
-    kind, _, target = value.partition(".")
+    kind, _, rest = value.partition(".")
+    target, _, other = rest.partition(".")
     if kind in ("parameters", "reduction", "file-bytes"):
         return _counts(results, kind)
     if kind == "latency-p95":
         return _latency(results)
-    if not target:
+    if not target or bool(other) != (kind == "r2-difference"):
         return Measured(None, reason="no record of these runs measures it")
     chosen = results.targets if target == "overall" else (target,)
     last = results.last_stage(results.primary)
@@ -101,7 +127,18 @@ def measure(results: Results, value: str) -> Measured:
     known = [held for held in sparse if held is not None]
     if len(known) < len(chosen):
         return Measured(None, reason=f"{target} has no label in this data")
+    if other:
+        return _difference(results, other, chosen, known)
     return _errors(results, kind, chosen, known)
+
+
+def _difference(results: Results, name: str, targets: tuple[str, ...], sparse: list[Held]) -> Measured:
+    other = find(results, name, targets)
+    if other is None:
+        return Measured(None, reason=f"no predictor {name} for it in these runs")
+    change = paired_r2(sparse, [other.held[target] for target in targets])
+    measured = _measured(change, 1.0, "R² is not defined: the measured values do not vary")
+    return replace(measured, source=other.source)
 
 
 def _errors(results: Results, kind: str, targets: tuple[str, ...], sparse: list[Held]) -> Measured:
@@ -120,7 +157,8 @@ def _errors(results: Results, kind: str, targets: tuple[str, ...], sparse: list[
         others = [held for held in (results.held_baseline(name, target) for target in targets) if held is not None]
         if len(others) < len(sparse):
             return Measured(None, reason=f"no baseline {name} for it in these runs")
-        return _measured(paired_r2(sparse, others), 1.0, "R² is not defined: the measured values do not vary")
+        gain = _measured(paired_r2(sparse, others), 1.0, "R² is not defined: the measured values do not vary")
+        return replace(gain, source=results.source(f"{BASELINES}/{name}"))
     return Measured(None, reason="no record of these runs measures it")
 
 
@@ -186,11 +224,13 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
         "The criteria as they stood in the plan before any run. A claim about counts and sizes has to hold in every "
         "run (in brackets: smallest and largest run), one about times in every network that was timed; for errors the "
         "measured value is compared, and the brackets give its 95 % interval by case bootstrap. A loss is a share of "
-        f"the dense network's R². {TIMED}",
+        "the dense network's R². Where the claim's test is 'interval', the interval decides: a claim that only a part "
+        f"of it meets is not decidable. {TIMED}",
         f"Variant: {results.label(results.primary)}. Measured targets: {measured}; overall is the mean of their R².",
     )
     by_claim = {outcome.claim["name"]: outcome for outcome in outcomes}
     formats = {name: _format(outcome.claim) for name, outcome in by_claim.items()}
     expressions = {name: str(outcome.claim["value"]) for name, outcome in by_claim.items()}
-    sources = {"": results.source(CLAIMS, results.primary)}
+    ours = results.source(CLAIMS, results.primary)
+    sources = {name: tuple(dict.fromkeys((*ours, *outcome.measured.source))) for name, outcome in by_claim.items()}
     return Table("claims", "Success criteria.", frame, notes, formats, ("claim",), expressions, sources)

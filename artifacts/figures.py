@@ -43,6 +43,8 @@ SERIES = (
     (ORANGE, "v", (0, (5, 1, 1, 1, 1, 1))),
     (BLACK, "x", (0, (1, 1))),
 )
+ROW = 0.19  # inch: the height of a row of text with air around it
+R2_FLOOR = -0.5  # the axis of R² goes no lower; what lies below is an arrow at its edge, with its value in figures
 PLANNED = ("s", "D", "o", "^", "P", "v")  # hollow, around what was achieved: no series has the marker of its plan
 _STYLE: dict[Any, Any] = {
     "font.size": TEXT,
@@ -126,6 +128,43 @@ def progression(results: Results, table: Table) -> Figure:
     last = max(results.last_stage(variant) for variant in results.variants)
     bottom.set_xticks(range(last + 1), ["dense", *(str(stage) for stage in range(1, last + 1))])
     figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1)
+    return figure
+
+
+def compared(results: Results, table: Table) -> Figure:
+    """Held-out R² of every predictor with its interval, a row each and a panel a target; ours is filled and banded.
+
+    Args:
+        results: for the targets and which predictor is ours.
+        table: `tables.accuracy(results)`, whose values are drawn, with the text that it prints for them.
+    """
+    ours = results.label(results.primary)
+    wanted = [table.frame[table.frame["target"] == target_label(target)] for target in results.targets]
+    parts = [rows[rows["R²"].notna()] for rows in wanted]
+    figure = Figure(figsize=(WIDTH, sum(0.75 + ROW * len(rows) for rows in parts)))
+    heights = [len(rows) + 0.2 for rows in parts]
+    panels = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, target, rows in zip(panels, results.targets, parts, strict=True):
+        columns = ("R²", f"R²{LOW}", f"R²{HIGH}")
+        values, low, high = (pd.to_numeric(rows[name]).to_numpy(dtype=float) for name in columns)
+        left = max(float(np.nanmin([*values, *low, 0.0])), R2_FLOOR)
+        for at, (label, value, start, end) in enumerate(zip(rows["predictor"], values, low, high, strict=True)):
+            mine = label == ours
+            if mine and np.isfinite(start):
+                axes.axvspan(max(start, left), end, color=BLUE, alpha=0.12, linewidth=0)
+            colour = BLUE if mine else BLACK
+            ends, width = [max(start, left), max(end, left)], 2.4 if mine else 1.2
+            axes.plot(ends, [at, at], color=colour, linewidth=width, solid_capstyle="butt")
+            face = colour if mine else "white"
+            mark = "<" if value < left else "s" if mine else "o"
+            axes.plot([max(value, left)], [at], mark, color=colour, markerfacecolor=face, clip_on=False, zorder=3)
+            text, where = table.formats["R²"].text(value).replace("-", "−"), axes.get_yaxis_transform()
+            axes.text(1.02, at, text, transform=where, va="center_baseline")
+        axes.set_yticks(range(len(rows)), list(rows["predictor"]))
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(left - 0.03 * (1.0 - left), 1.0)
+        axes.set_xlabel(f"held-out R², {target_name(target)}")
+        axes.tick_params(axis="y", length=0)
     return figure
 
 
@@ -229,6 +268,8 @@ def _bands(axes: Axes, history: Frame, names: dict[str, str]) -> None:
 
 
 CAPTIONS = {
+    "compared": "Held-out R² of every predictor with its 95 % interval (case bootstrap); shaded: the interval of the "
+    "variant this work stands for. An arrow at the left edge is a value beyond it; a bar that ends there goes on.",
     "progression": "Parameters left after each pruning stage, planned and achieved (band: all runs), and held-out "
     "R² of the variant this work stands for (bars: 95 % interval by case bootstrap).",
     "predicted": "Predicted against measured on held-out cases, before and after pruning; mean over seeds.",
@@ -252,9 +293,10 @@ def draw(make: Callable[[], Figure]) -> dict[str, bytes]:
         return out
 
 
-def all_figures(results: Results, progression_table: Table) -> dict[str, dict[str, bytes]]:
+def all_figures(results: Results, progression_table: Table, accuracy_table: Table) -> dict[str, dict[str, bytes]]:
     """Every figure of the paper: name → ending → bytes."""
     return {
+        "compared": draw(lambda: compared(results, accuracy_table)),
         "progression": draw(lambda: progression(results, progression_table)),
         "predicted": draw(lambda: predicted(results)),
         "losses": draw(lambda: losses(results)),

@@ -62,6 +62,26 @@ def mean_absolute_error(held: Held) -> float:
     return float(np.abs(held.prediction - held.measured[:, None]).mean())
 
 
+def bias(held: Held) -> float:
+    """Mean of prediction minus measured value over all cuts and seeds, in the target's unit; above 0: too high."""
+    return float((held.prediction - held.measured[:, None]).mean())
+
+
+def root_mean_square_error(held: Held) -> float:
+    """√(mean of (ŷ − y)²) over all cuts and seeds, in the target's unit."""
+    return float(np.sqrt(((held.prediction - held.measured[:, None]) ** 2).mean()))
+
+
+def ensemble(held: Held) -> Held:
+    """The mean prediction over seeds as a predictor of its own, with one column."""
+    return Held(held.case, held.measured, held.prediction.mean(axis=1, keepdims=True))
+
+
+def subset(held: Held, rows: np.ndarray) -> Held:
+    """The cuts that the mask `rows` `[cuts]` picks."""
+    return Held(held.case[rows], held.measured[rows], held.prediction[rows])
+
+
 def measured_range(held: Held) -> float:
     """Largest minus smallest measured value: what an error is divided by to compare targets."""
     return float(held.measured.max() - held.measured.min())
@@ -155,6 +175,12 @@ def bootstrap_mae(held: Held, *, resamples: int = RESAMPLES, seed: int = SEED, l
     return _interval(mean_absolute_error(held), drawn, level)
 
 
+def refuse_other_cuts(first: Held, second: Held) -> None:
+    """Raise ValueError unless both speak of the same cuts in the same order; only then are they pairs."""
+    if not (np.array_equal(first.measured, second.measured) and np.array_equal(first.case, second.case)):
+        raise ValueError("first, second: the same cuts in the same order expected; a paired difference needs pairs")
+
+
 def paired_r2(
     first: Sequence[Held],
     second: Sequence[Held],
@@ -179,9 +205,7 @@ def paired_r2(
         ValueError: the two do not speak of the same cuts.
     """
     for one, other in zip(first, second, strict=True):
-        same = np.array_equal(one.measured, other.measured) and np.array_equal(one.case, other.case)
-        if not same:
-            raise ValueError("first, second: the same cuts in the same order expected; a paired difference needs pairs")
+        refuse_other_cuts(one, other)
     cases = _cases(first)
     draws = resample(len(cases), resamples, seed)
     a = np.mean([_sums(held, cases).r2(draws) for held in first], axis=0)

@@ -9,21 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import costs
+from artifacts import comparisons, costs
 from artifacts.numbers import Format
+from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
 from artifacts.results import Results, target_label, target_name
-from artifacts.stats import (
-    LEVEL,
-    RESAMPLES,
-    SEED,
-    Estimate,
-    Held,
-    bootstrap_mae,
-    bootstrap_r2,
-    measured_range,
-    seed_r2,
-)
+from artifacts.stats import Estimate, bootstrap_mae, bootstrap_r2, ensemble, measured_range, seed_r2, subset
 from spinn.record import BASELINES, DATACARD, PLAN
 
 NAMES = (
@@ -35,7 +26,10 @@ NAMES = (
     "layers-by-stage",
     "before-after",
     "accuracy",
+    "comparisons",
     "by-case",
+    "wear-levels",
+    "intervals",
     "progression",
     "training-cost",
     "inference-cost",
@@ -45,25 +39,10 @@ NAMES = (
 )
 COUNT = Format(0)
 PERCENT = Format(2, "%")
-INTERVAL = (
-    f"In brackets: {100 * LEVEL:.0f} % interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
-    f"seed {SEED})."
-)
 NEURONS = (
     "Where neurons are removed, a ratio is of the neurons that each hidden layer still has, and what counts as kept by "
     "the mask is the smaller network that is left."
 )
-POOLED = (
-    "R² is pooled over all labelled held-out cuts, one prediction a cut; with several seeds it is the mean of the "
-    "seeds' pooled R²."
-)
-
-
-def _estimate(column: str, estimate: Estimate | None, scale: float = 1.0) -> dict[str, Any]:
-    estimate = estimate or Estimate(None)
-    values = (estimate.value, estimate.low, estimate.high)
-    value, low, high = (None if v is None else v * scale for v in values)
-    return {column: value, column + LOW: low, column + HIGH: high}
 
 
 def data_card(results: Results) -> Table:
@@ -253,27 +232,6 @@ def before_after(results: Results) -> Table:
     )
 
 
-Predictor = tuple[str, tuple[str, ...], dict[str, Held]]
-
-
-def predictors(results: Results) -> list[Predictor]:
-    """Label, sources and held-out predictions by target of everything that predicts; dense first, baselines last."""
-    out: list[Predictor] = [("dense", results.source(results.primary), _helds(results, results.primary, 0))]
-    for variant in results.variants:
-        held = _helds(results, variant, results.last_stage(variant))
-        out.append((results.label(variant), results.source(variant), held))
-    for baseline in results.baselines:
-        found = {target: results.held_baseline(baseline.name, target) for target in results.targets}
-        known = {target: held for target, held in found.items() if held is not None}
-        out.append((baseline.name, results.source(f"{BASELINES}/{baseline.name}"), known))
-    return out
-
-
-def _helds(results: Results, variant: str, stage: int) -> dict[str, Held]:
-    found = {target: results.held(variant, stage, target) for target in results.targets}
-    return {target: held for target, held in found.items() if held is not None}
-
-
 def accuracy(results: Results) -> Table:
     """Held-out error of networks and baselines, for each target and overall."""
     rows, sources = [], {}
@@ -285,25 +243,31 @@ def accuracy(results: Results) -> Table:
             row = {
                 "target": "overall" if target == "overall" else target_label(target),
                 "predictor": label,
-                **_estimate("R²", bootstrap_r2([held[name] for name in chosen]) if whole else None),
+                **estimate_columns("R²", bootstrap_r2([held[name] for name in chosen]) if whole else None),
             }
+            mean = [ensemble(held[name]) for name in chosen] if whole else None
+            row |= estimate_columns("R², mean prediction", bootstrap_r2(mean) if mean else None)
             one = held.get(target)
             mae = bootstrap_mae(one) if one else None
             reach = measured_range(one) if one else 0.0
-            row |= _estimate("MAE", mae) | _estimate("MAE ÷ range (%)", mae if reach > 0 else None, 100 / (reach or 1))
+            row |= estimate_columns("MAE", mae)
+            row |= estimate_columns("MAE ÷ range (%)", mae if reach > 0 else None, 100 / (reach or 1))
             row |= {"cuts": len(one.measured) if one else None, "seeds": one.prediction.shape[1] if one else None}
             rows.append(row)
-    formats = {"R²": Format(3), "MAE": Format(4), "MAE ÷ range (%)": PERCENT, "": COUNT}
+    formats = {"R²": Format(3), "R², mean prediction": Format(3), "MAE": Format(4)}
+    formats |= {"MAE ÷ range (%)": PERCENT, "": COUNT}
     measured = " and ".join(target_name(target) for target in results.targets)
     unmeasured = "" if len(results.targets) > 1 else "; the other target has no label in this data and is not reported"
     notes = (
-        f"{POOLED} MAE is in the target's unit. {INTERVAL}",
+        f"{POOLED} Beside it the pooled R² of the ensemble, the mean over seeds of the predictions of a cut; "
+        f"with one seed the two are the same. MAE is in the target's unit, mean over seeds. {INTERVAL}",
         f"'Overall' is the mean R² of the measured targets, here {measured}{unmeasured}.",
         "A baseline with '–' does not predict that target.",
         *results.footnotes,
     )
     expressions = {
         "R²": "1 - SS_res / SS_tot over all labelled held-out cuts, mean over seeds",
+        "R², mean prediction": "1 - SS_res / SS_tot over all labelled held-out cuts, of the mean prediction over seeds",
         "MAE": "mean absolute error over all labelled held-out cuts, mean over seeds",
         "MAE ÷ range (%)": "100 MAE / (largest - smallest measured value)",
         "cuts": "labelled held-out cuts",
@@ -326,7 +290,7 @@ def by_case(results: Results) -> Table:
         if first is None:
             continue
         for case in dict.fromkeys(first.case):
-            parts = {label: _of_case(held, case) for label, held in known.items()}
+            parts = {label: subset(held, held.case == case) for label, held in known.items()}
             row: dict[str, Any] = {
                 "target": target_label(target),
                 "case": str(case),
@@ -358,11 +322,6 @@ def by_case(results: Results) -> Table:
     )
 
 
-def _of_case(held: Held, case: str) -> Held:
-    here = held.case == case
-    return Held(held.case[here], held.measured[here], held.prediction[here])
-
-
 def _mean(values: Any) -> float | None:
     return None if values is None else float(values.mean())
 
@@ -383,7 +342,7 @@ def progression(results: Results) -> Table:
             }
             for target in results.targets:
                 held = results.held(variant, stage, target)
-                row |= _estimate(f"R², {target_name(target)}", bootstrap_r2([held]) if held else None)
+                row |= estimate_columns(f"R², {target_name(target)}", bootstrap_r2([held]) if held else None)
             rows.append(row)
     formats = {"": Format(3), "parameters": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
     notes = (f"Parameters are those of the mask. {POOLED} {INTERVAL}", *_compacted(results), *results.footnotes)
@@ -404,7 +363,10 @@ def all_tables(results: Results) -> list[Table]:
         layers(results, all_stages=True),
         before_after(results),
         accuracy(results),
+        comparisons.comparisons(results),
         by_case(results),
+        comparisons.wear_levels(results),
+        comparisons.intervals(results),
         progression(results),
         costs.training_cost(results),
         costs.inference_cost(results),

@@ -27,10 +27,11 @@ def test_the_file_states_every_key_once_and_every_value_is_known():
     """Each claim of paper/claims.toml is complete, has a name of its own and a comparison that exists."""
     listed = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
     names = [claim["name"] for claim in listed]
-    assert len(set(names)) == len(names) == 13
+    assert len(set(names)) == len(names) == 15
     for claim in listed:
         assert set(claim) == set(claims.REQUIRED)
         assert claim["comparison"] in claims._CHECKS
+        assert claim["test"] in claims.TESTS
 
 
 def test_verdict_follows_the_threshold(found: Results):
@@ -85,10 +86,89 @@ def test_what_was_not_measured_is_not_evaluated(tmp_path: Path, found: Results, 
     assert only(found, value="nonsense.VB").verdict == "not evaluated"
 
 
+def test_an_interval_decides_only_as_a_whole(found: Results):
+    """With the test `interval` a claim holds below the interval, fails above it, and is not decidable within it."""
+    measured = only(found).measured
+    assert measured.value is not None
+    assert measured.low is not None
+    assert measured.high is not None
+
+    def verdict(threshold: Any, comparison: str = "above") -> str:
+        return only(found, test="interval", threshold=threshold, comparison=comparison).verdict
+
+    low, high, step = measured.low, measured.high, 1e-9
+    assert [verdict(bound) for bound in (low - step, low, high - step, high)] == [
+        "holds",
+        "not decidable",
+        "not decidable",
+        "fails",
+    ]
+    assert [verdict(bound, "at-least") for bound in (low, low + step, high, high + step)] == [
+        "holds",
+        "not decidable",
+        "not decidable",
+        "fails",
+    ]
+    assert [verdict(bound, "below") for bound in (high + step, high, low + step, low)] == [
+        "holds",
+        "not decidable",
+        "not decidable",
+        "fails",
+    ]
+    assert verdict([low, high], "within") == "holds"
+    assert verdict([low + step, high], "within") == "not decidable"
+    middle = (low + high) / 2
+    assert verdict([middle - step, middle + step], "within") == "not decidable"  # neither end is in it, its middle is
+    assert verdict([high + step, high + 1], "within") == "fails"
+    undecided = only(found, test="interval", threshold=measured.value)
+    assert undecided.measured == replace(measured, reason="the interval holds values on both sides")
+
+
+def test_no_interval_decides_nothing(found: Results, monkeypatch: pytest.MonkeyPatch):
+    """Where no interval could be drawn, a claim that needs one is not decidable, whatever the value is."""
+    monkeypatch.setattr(claims, "measure", lambda *_: claims.Measured(0.9))
+    outcome = only(found, test="interval", threshold=0.1)
+    assert (outcome.verdict, outcome.measured.reason) == ("not decidable", "no interval could be drawn")
+
+
+def test_differences_are_from_any_predictor(found: Results):
+    """From dense, a marked variant, a baseline: the difference of the accuracy table's R², with its source."""
+    frame = tables.accuracy(found).frame.set_index(["target", "predictor"])["R²"]
+    wear = frame["flank wear VB (mm)"]
+    for name, label in (("dense",) * 2, ("first-version", "first-version †"), ("mean",) * 2, ("wear-law",) * 2):
+        measured = claims.measure(found, f"r2-difference.VB.{name}")
+        assert measured.value == pytest.approx(wear["sparse"] - wear[label])
+        assert measured.low is not None
+        assert measured.high is not None
+        assert measured.value is not None
+        assert measured.low < measured.value < measured.high
+    whole = claims.measure(found, "r2-difference.overall.dense").value
+    assert whole == pytest.approx(frame["overall", "sparse"] - frame["overall", "dense"])
+    outcomes = claims.evaluate(found)
+    numbers = claims.table(found, outcomes).numbers()
+    named = {source.partition(" ")[0] for source in numbers["claims.gain-over-wear-law.value"].source}
+    assert named == {"claims.json", "sparse", "baselines/wear-law"}
+    named = {source.partition(" ")[0] for source in numbers["claims.wear-r2.value"].source}
+    assert named == {"claims.json", "sparse"}
+
+
+def test_differences_from_what_is_not_there_are_not_evaluated(found: Results):
+    """An unknown predictor, one that does not predict the target, no name, or a name where none belongs."""
+    for value in ("r2-difference.VB.forest", "r2-difference.overall.wear-law"):
+        measured = claims.measure(found, value)
+        assert measured.value is None
+        assert measured.reason == f"no predictor {value.rpartition('.')[2]} for it in these runs"
+    assert claims.measure(found, "r2-difference.VB").reason == "no record of these runs measures it"
+    assert claims.measure(found, "r2.VB.dense").reason == "no record of these runs measures it"
+    assert claims.measure(replace(found, baselines=()), "r2-difference.VB.wear-law").value is None
+
+
 def test_incomplete_claims_are_refused(found: Results):
     """A claim without a threshold, or with a comparison that does not exist, is an error that names it."""
     with pytest.raises(InputError, match="claim wear-r2: comparison = 'over'"):
         only(found, comparison="over")
+    with pytest.raises(InputError, match=r"claim wear-r2: test = 'intervall': one of exact, .*, interval expected"):
+        only(found, test="intervall")
     base = {key: value for key, value in found.claims[0].items() if key != "threshold"}
     with pytest.raises(InputError, match="claim final-parameters: threshold is missing"):
         claims.evaluate(replace(found, claims=(base,)))
@@ -97,7 +177,7 @@ def test_incomplete_claims_are_refused(found: Results):
 def test_table_states_value_threshold_and_verdict(found: Results):
     """Every claim has its row; counts print as counts, thresholds with their sign."""
     rows = {row[0]: row for row in claims.table(found, claims.evaluate(found)).shown()[1:]}
-    assert len(rows) == 13
+    assert len(rows) == 15
     assert rows["final-parameters"][2:] == ["92", "180,000 – 210,000", "fails"]
     assert rows["size-on-disk"][3:] == ["≤ 850,000 bytes", "holds"]
     assert rows["adaptation-cost"][2] == "–"

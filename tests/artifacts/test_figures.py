@@ -7,20 +7,23 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from artifacts import figures, results, tables
+from artifacts.render import Table
 from artifacts.results import Results
 from verify.audit import audit
 
 
-@pytest.fixture(params=["progression", "predicted", "losses"])
+@pytest.fixture(params=["compared", "progression", "predicted", "losses"])
 def make(request: pytest.FixtureRequest, found: Results):
     """A function that makes one figure."""
     return {
+        "compared": lambda: figures.compared(found, tables.accuracy(found)),
         "progression": lambda: figures.progression(found, tables.progression(found)),
         "predicted": lambda: figures.predicted(found),
         "losses": lambda: figures.losses(found),
@@ -97,6 +100,67 @@ def test_progression_draws_the_tables_values(found: Results):
         assert any(len(line) == len(wanted) and np.allclose(line, wanted) for line in drawn)
 
 
+def with_r2(table: Table, predictor: str, *values: float | None) -> Table:
+    """The accuracy table with other values, R² and its interval, of one predictor of flank wear."""
+    frame = table.frame.copy()
+    rows = (frame["predictor"] == predictor) & (frame["target"] == "flank wear VB (mm)")
+    frame.loc[rows, ["R²", "R² low", "R² high"]] = list(values)
+    return replace(table, frame=frame)
+
+
+def test_comparison_draws_every_predictor_with_its_interval(found: Results):
+    """A row each, in the table's order: the marker at R², the bar from end to end; ours alone is filled and banded."""
+    table = tables.accuracy(found)
+    figure = styled(lambda: figures.compared(found, table))
+    for axes, target in zip(figure.axes, ("flank wear VB (mm)", "thermal displacement (µm)"), strict=True):
+        rows = table.frame[(table.frame["target"] == target) & table.frame["R²"].notna()]
+        assert [text.get_text() for text in axes.get_yticklabels()] == list(rows["predictor"])
+        bars, marks = axes.lines[::2], axes.lines[1::2]
+        assert np.allclose([np.asarray(mark.get_xdata(), float)[0] for mark in marks], rows["R²"].astype(float))
+        for column, end in (("R² low", 0), ("R² high", 1)):
+            drawn = [np.asarray(bar.get_xdata(), float)[end] for bar in bars]
+            assert np.allclose(drawn, np.maximum(rows[column].astype(float), figures.R2_FLOOR))
+        filled = [mark.get_markerfacecolor() != "white" for mark in marks]
+        assert filled == [name == "sparse" for name in rows["predictor"]]
+        assert len(axes.patches) == 1
+        shown = [text.get_text().replace("−", "-") for text in axes.texts]
+        assert shown == [table.formats["R²"].text(value) for value in rows["R²"]]
+
+
+def test_comparison_keeps_hopeless_predictors_in_sight(found: Results):
+    """A value far below 0 does not stretch the axis: an arrow at its edge stands for it, with the value beside it."""
+    table = with_r2(tables.accuracy(found), "mean", -16.9, -30.0, -9.0)
+    axes = styled(lambda: figures.compared(found, table)).axes[0]
+    assert axes.get_xlim()[0] > figures.R2_FLOOR - 0.1
+    arrow = next(line for line in axes.lines if line.get_marker() == "<")
+    assert np.asarray(arrow.get_xdata(), float)[0] == figures.R2_FLOOR
+    assert "−16.900" in [text.get_text() for text in axes.texts]
+
+
+def test_comparison_without_interval_shows_the_value(found: Results):
+    """Where no interval could be drawn the marker stands alone, and nothing is banded."""
+    table = with_r2(tables.accuracy(found), "sparse", 0.5, None, None)
+    axes = styled(lambda: figures.compared(found, table)).axes[0]
+    assert len(axes.patches) == 0
+    assert any(np.array_equal(np.asarray(line.get_xdata(), float), [0.5]) for line in axes.lines)
+
+
+@pytest.mark.parametrize("count", [2, 14])
+def test_comparison_has_no_text_over_another(found: Results, count: int):
+    """With few or many predictors, and names as long as they get, no two texts overlap and none leaves the figure."""
+    table = tables.accuracy(found)
+    wear = table.frame[table.frame["target"] == "flank wear VB (mm)"]
+    more = [wear.iloc[[0]].assign(predictor=f"structured-variant-{index}") for index in range(count)]
+    table = replace(table, frame=pd.concat([table.frame, *more], ignore_index=True))
+    figure = styled(lambda: figures.compared(found, table))
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    boxes = [text.get_window_extent() for text in texts]
+    for index, box in enumerate(boxes):
+        assert figure.bbox.padded(1).contains(*box.min)
+        assert figure.bbox.padded(1).contains(*box.max)
+        assert not box.count_overlaps(boxes[index + 1 :])
+
+
 def test_losses_mark_every_pruning(found: Results):
     """A dashed line stands between the phases, one for each stage."""
     figure = styled(lambda: figures.losses(found))
@@ -110,5 +174,5 @@ def test_one_target_without_physics(tmp_path: Path, fabricator):
     fabricator(tmp_path, thermal=False, seeds=(0,))
     found = results.read(tmp_path, audit(tmp_path))
     found = replace(found, history=found.history.drop(columns="wear_rate"))
-    drawn = figures.all_figures(found, tables.progression(found))
+    drawn = figures.all_figures(found, tables.progression(found), tables.accuracy(found))
     assert set(drawn) == set(figures.CAPTIONS)

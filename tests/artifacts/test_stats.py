@@ -39,6 +39,38 @@ def test_several_seeds_are_averaged_after_pooling():
     assert stats.bootstrap_r2([both]).value == pytest.approx(0.5)
 
 
+def test_the_ensemble_predicts_the_mean_over_seeds():
+    """Its R² is that of the mean prediction; errors that cancel between seeds vanish; one seed is its own ensemble."""
+    both = held([0, 2, 4], [0, 2, 4], [2, 2, 2])
+    assert stats.bootstrap_r2([stats.ensemble(both)]).value == pytest.approx(1 - 2 / 8)
+    opposite = held([0, 2, 4], [1, 3, 5], [-1, 1, 3])
+    assert stats.bootstrap_r2([stats.ensemble(opposite)]).value == pytest.approx(1.0)
+    one = held([0, 2, 4], [1, 2, 3])
+    assert np.array_equal(stats.ensemble(one).prediction, one.prediction)
+
+
+def test_squared_error_is_bias_and_scatter():
+    """RMSE² is bias² plus the variance of the errors; a constant offset is all bias, with its sign."""
+    random = np.random.default_rng(4)
+    one = held(list(random.normal(size=20)), list(random.normal(size=20)), list(random.normal(1, 2, 20)))
+    errors = one.prediction - one.measured[:, None]
+    assert stats.root_mean_square_error(one) ** 2 == pytest.approx(stats.bias(one) ** 2 + errors.var())
+    low = held([0, 2, 4], [-0.5, 1.5, 3.5])
+    assert stats.bias(low) == pytest.approx(-0.5)
+    assert stats.root_mean_square_error(low) == pytest.approx(0.5)
+
+
+def test_subsets_weigh_to_the_whole():
+    """Mean squared errors of two parts, weighted by their cuts, make the whole's; a part keeps its cases and seeds."""
+    whole = held([0, 2, 4, 7], [1, 2, 3, 5], [0, 0, 0, 9], case=["a", "a", "b", "c"])
+    rows = np.array([True, False, True, False])
+    parts = [stats.subset(whole, rows), stats.subset(whole, ~rows)]
+    assert list(parts[0].case) == ["a", "b"]
+    assert parts[0].prediction.tolist() == [[1, 0], [3, 0]]
+    mean = np.mean([stats.root_mean_square_error(part) ** 2 for part in parts])
+    assert mean == pytest.approx(stats.root_mean_square_error(whole) ** 2)
+
+
 def test_overall_is_the_mean_over_targets():
     """Two targets with R² 1 and 0 have the overall value 0.5."""
     assert stats.bootstrap_r2([held([0, 2, 4], [0, 2, 4]), held([0, 2, 4], [2, 2, 2])]).value == pytest.approx(0.5)

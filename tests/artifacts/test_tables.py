@@ -191,3 +191,18 @@ def test_biases_of_removed_neurons_are_gone_from_the_weights_too(found: Results)
     rows = table.frame.set_index("")["sparse"]
     assert rows["reduction in the weights (%)"] == pytest.approx(rows["reduction by the mask (%)"])
     assert rows["parameters by the mask"] == found.plan.ledger["sparse"][-1].parameters - 3
+
+
+def test_accuracy_has_the_ensemble_beside_the_seeds(found: Results):
+    """Its column is the R² of the mean prediction over seeds, which two seeds make differ from the mean of their R²."""
+    frame = found.predictions
+    rows = frame[(frame["variant"] == "sparse") & (frame["stage"] == 2) & (frame["split"] == "test")]
+    rows = rows[(rows["target"] == "VB") & rows["measured"].notna()]
+    mean = rows.groupby(["case", "run"])[["measured", "prediction"]].mean()
+    table, here = tables.accuracy(found), {"target": "flank wear VB (mm)", "predictor": "sparse"}
+    ensemble = cell(table, "R², mean prediction", **here)
+    assert ensemble == pytest.approx(r_squared(mean["measured"].to_numpy(), mean["prediction"].to_numpy()))
+    assert ensemble != pytest.approx(cell(table, "R²", **here))
+    alone = {"target": "flank wear VB (mm)", "predictor": "wear-law"}
+    assert cell(table, "R², mean prediction", **alone) == pytest.approx(cell(table, "R²", **alone))
+    assert any("ensemble" in note for note in table.notes)
