@@ -38,7 +38,17 @@ if TYPE_CHECKING:
 
 MANIFEST, REPORT, NUMBERS, MACROS, SUMMARY = "build.json", "report.html", "numbers.json", "numbers.tex", "summary.txt"
 TABLE_FORMATS, FIGURE_FORMATS = ("tex", "csv", "md"), ("pdf", "png")
-IN_BRIEF = ("schedule", "before-after", "accuracy", "training-cost", "inference-cost", "benchmark-targets", "claims")
+IN_BRIEF = (
+    "schedule",
+    "before-after",
+    "accuracy",
+    "comparisons",
+    "physics-weights",
+    "training-cost",
+    "inference-cost",
+    "benchmark-targets",
+    "claims",
+)
 _ROOT = Path(__file__).parent.parent
 _LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic", "scipy")
 

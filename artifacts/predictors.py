@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from artifacts.render import HIGH, LOW
 from artifacts.results import Results
 from artifacts.stats import LEVEL, RESAMPLES, SEED, Estimate, Held, seed_r2
-from spinn.record import BASELINES
+from spinn.record import BASELINES, DATASET
 
-WEAR_LAW = "wear-law"
+WEAR_LAW, ALONE = "wear-law", "correction 0"
 INTERVAL = (
     f"In brackets: {100 * LEVEL:.0f} % interval, case bootstrap (percentile, {RESAMPLES:,} resamples of the cases, "
     f"seed {SEED})."
@@ -34,11 +34,18 @@ class Predictor(NamedTuple):
 
 
 def predictors(results: Results) -> list[Predictor]:
-    """Everything that predicts: the dense network first, then the variants, then the baselines."""
+    """Everything that predicts: the dense network first, then the variants, then the baselines.
+
+    Where networks correct a wear law, the variant that the work stands for comes again with all corrections at 0.
+    """
     out = [Predictor("dense", results.source(results.primary), _helds(results, results.primary, 0))]
     for variant in results.variants:
         held = _helds(results, variant, results.last_stage(variant))
         out.append(Predictor(results.label(variant), results.source(variant), held))
+    law = results.held_law(results.primary, "VB")
+    if law is not None:
+        label = f"{results.label(results.primary)}, {ALONE}"
+        out.append(Predictor(label, results.source(results.primary, DATASET), {"VB": law}))
     for baseline in results.baselines:
         found = {target: results.held_baseline(baseline.name, target) for target in results.targets}
         known = {target: held for target, held in found.items() if held is not None}
@@ -62,12 +69,14 @@ def estimate_columns(column: str, estimate: Estimate | None, scale: float = 1.0)
 def find(results: Results, name: str, targets: Sequence[str]) -> Predictor | None:
     """The predictor of that name, if it predicts all `targets`; `wear-law` is the best of the wear laws.
 
-    `name` is `dense`, a variant or a baseline.
+    `name` is `dense`, a variant, a baseline, or `correction-0`: the variant that the work stands for without what its
+    networks add to their wear laws.
     """
     known = predictors(results)
     if name == WEAR_LAW:
         return best_wear_law(known, targets)
-    named = (one for one in known if one.label == results.label(name))
+    wanted = f"{results.label(results.primary)}, {ALONE}" if name == ALONE.replace(" ", "-") else results.label(name)
+    named = (one for one in known if one.label == wanted)
     return next((one for one in named if all(target in one.held for target in targets)), None)
 
 

@@ -1,7 +1,7 @@
 """Audited records as tidy frames; a folder whose audit fails gives none.
 
-Reads plan.json, datacard.json, claims.json, record.json, history.csv, predictions.csv and baselines/, never a
-checkpoint. Knows what a row is, nothing of tables or figures.
+Reads plan.json, dataset.csv, datacard.json, claims.json, record.json, history.csv, predictions.csv and baselines/,
+never a checkpoint. Knows what a row is, nothing of tables or figures.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from artifacts.render import Frame
@@ -25,6 +26,7 @@ from spinn.record import (
     BASELINES,
     CLAIMS,
     DATACARD,
+    DATASET,
     HISTORY,
     PLAN,
     PREDICTION_COLUMNS,
@@ -38,9 +40,12 @@ from spinn.record import (
     read_model,
     run_folder,
 )
+from verify.baselines import Law
 from verify.findings import Verdict
+from verify.folder import read_data
 
 MARK = "†"
+_ABOVE = (PLAN, DATASET, DATACARD, CLAIMS)
 UNITS = {"VB": "mm", "thermal": "µm"}
 _NAMES = {"VB": "flank wear VB", "thermal": "thermal displacement"}
 
@@ -66,7 +71,8 @@ class Results:
     """Everything that tables, figures and claims are made of.
 
     `baseline_frames` maps a baseline to its held-out predictions, `digests` each file read (relative to the folder)
-    to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`.
+    to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`; `law` has
+    what the wear laws that networks correct say by themselves of held-out cuts, None where networks correct none.
     """
 
     plan: Plan
@@ -78,6 +84,7 @@ class Results:
     baseline_frames: dict[str, Frame]
     predictions: Frame
     history: Frame
+    law: Frame | None
     digests: dict[str, str]
 
     @property
@@ -214,6 +221,12 @@ class Results:
         held_out = self.predictions[self.predictions["split"] == "test"]
         return dict(iter(held_out.groupby(["variant", "stage", "target"])))
 
+    def held_law(self, variant: str, target: str) -> Held | None:
+        """Held-out predictions of a variant's runs with every correction at 0; None where they correct no wear law."""
+        if self.law is None or target != "VB":
+            return None
+        return _held(self.law[self.law["variant"] == variant], f"wear law of variant {variant}")
+
     def held_baseline(self, name: str, target: str) -> Held | None:
         """Held-out predictions of a baseline; None where it does not predict `target`."""
         frame = self.baseline_frames.get(name)
@@ -236,7 +249,7 @@ class Results:
 
     def sources(self) -> dict[str, dict[str, str]]:
         """Every group that a number can name, with the digests of its files."""
-        groups = [*self.variants, *(f"{BASELINES}/{record.name}" for record in self.baselines), PLAN, DATACARD, CLAIMS]
+        groups = [*self.variants, *(f"{BASELINES}/{record.name}" for record in self.baselines), *_ABOVE]
         return {group: self.files(group) for group in groups}
 
 
@@ -279,7 +292,7 @@ def read(runs: Path, verdict: Verdict) -> Results:
     for name in plan.experiment.baselines:
         baselines.append(read_model(runs / BASELINES / f"{name}.json", BaselineRecord))
         frames[name] = _read_csv(runs / BASELINES / f"{name}.csv", BASELINE_COLUMNS)
-    files = [runs / name for name in (PLAN, DATACARD, CLAIMS)]
+    files = [runs / name for name in _ABOVE]
     files += [folder / name for folder in folders.values() for name in (RECORD, HISTORY, PREDICTIONS)]
     files += [runs / BASELINES / f"{name}.{ending}" for name in plan.experiment.baselines for ending in ("json", "csv")]
     return Results(
@@ -292,8 +305,26 @@ def read(runs: Path, verdict: Verdict) -> Results:
         baseline_frames=frames,
         predictions=_gather(records, folders.values(), PREDICTIONS, PREDICTION_COLUMNS),
         history=_gather(records, folders.values(), HISTORY, ("stage", "epoch", "loss")),
+        law=None if plan.experiment.correction is None else _law_alone(runs, plan, records),
         digests={path.relative_to(runs).as_posix(): digest_file(path) for path in files if path.exists()},
     )
+
+
+def _law_alone(runs: Path, plan: Plan, records: Sequence[Record]) -> Frame:
+    data = read_data(runs, plan)
+    if isinstance(data, SpinnError):
+        raise RecordError(str(data))
+    parts = []
+    for record, planned in zip(records, plan.runs, strict=True):
+        rows, law = np.flatnonzero(data.of(planned.test)), record.scaler.law
+        if law is None:
+            raise RecordError(f"{record.run_id}: the plan has a correction, and its scaler no wear law; run it again")
+        wear = Law.of(data.columns, rows).wear(np.array(law.coefficients))
+        cuts = {"case": data.cases[rows], "run": data.runs[rows], "time": data.columns["time"][rows]}
+        measured = data.columns["VB"][rows]
+        parts.append(pd.DataFrame({**cuts, "measured": measured, "prediction": wear}))
+        parts[-1] = parts[-1].assign(variant=record.variant, seed=record.seed)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _gather(records: Sequence[Record], folders: Iterable[Path], name: str, columns: Sequence[str]) -> Frame:

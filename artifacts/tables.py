@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import comparisons, costs
+from artifacts import comparisons, costs, weights
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -26,6 +26,7 @@ NAMES = (
     "layers-by-stage",
     "before-after",
     "accuracy",
+    "physics-weights",
     "comparisons",
     "by-case",
     "wear-levels",
@@ -363,6 +364,7 @@ def all_tables(results: Results) -> list[Table]:
         layers(results, all_stages=True),
         before_after(results),
         accuracy(results),
+        weights.physics_weights(results),
         comparisons.comparisons(results),
         by_case(results),
         comparisons.wear_levels(results),

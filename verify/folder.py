@@ -238,7 +238,7 @@ def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
     members = tuple(
         Run(plan, planned, run_folder(runs, planned.run_id), _below(digests, planned.run_id)) for planned in plan.runs
     )
-    return Folder(runs, plan, digests, members, _read_data(runs, plan))
+    return Folder(runs, plan, digests, members, read_data(runs, plan))
 
 
 def _refuse_strange_variants(path: Path, plan: Plan) -> None:
@@ -272,7 +272,8 @@ def _below(digests: dict[str, str], run_id: str) -> dict[str, str]:
     return {name[len(prefix) :]: digest for name, digest in digests.items() if name.startswith(prefix)}
 
 
-def _read_data(runs: Path, plan: Plan) -> Data | DataError:
+def read_data(runs: Path, plan: Plan) -> Data | DataError:
+    """dataset.csv of a folder of runs; the error that says why it cannot be read, or is not the data of the plan."""
     try:
         dataset = read_canonical(runs / DATASET, plan.dataset)
     except DataError as error:
