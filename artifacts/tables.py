@@ -332,6 +332,11 @@ def _about_baselines(results: Results) -> list[str]:
             f"Settings and inputs of {', '.join(baseline.name for baseline in tuned)}: the best of {candidates} "
             "candidates each, by inner cross-validation over the training cases of each fold."
         )
+    sizes = {baseline.name: baseline.parameters for baseline in results.baselines}
+    if "small-network" in sizes:
+        notes.append(f"small-network: dense, {sizes['small-network']:,} parameters, without physics or pruning.")
+    if "gru" in sizes:
+        notes.append(f"gru: recurrent over the cuts of a tool so far, {sizes['gru']:,} parameters, without physics.")
     return notes
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from spinn import regressors
 from spinn.config import BaselineName, RegressorName
-from spinn.data.dataset import Dataset
+from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import DataError
 from spinn.record import (
     BASELINE_COLUMNS,
@@ -37,6 +38,7 @@ from spinn.record import (
 from spinn.wear_laws import fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
 
 REGRESSORS: tuple[RegressorName, ...] = get_args(RegressorName)
+NETWORKS: tuple[BaselineName, ...] = ("small-network", "gru")
 _SECONDS_BETWEEN_LINES = 20
 
 
@@ -55,16 +57,25 @@ class Fit:
 def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
     """See, before anything is trained, that every planned baseline has labels to be fitted on in every fold.
 
+    The networks train on what the runs train on, which `spinn.sweep` looks at.
+
     Raises:
         DataError: a target is measured in too few of the cases that a fold fits on; names baseline, target and fold.
+        InputError: no dense network is as small as the pruned one.
     """
     tests = {run.fold: run.test for run in plan.runs}
     for name in plan.experiment.baselines:
+        if name == "small-network":
+            from spinn.baseline_networks import small_layers
+
+            small_layers(plan)
+        if name in (*NETWORKS, "last-value"):
+            continue
         for target in _targets(plan, name):
             measured = set(dataset.frame["case"][dataset.frame[target].notna()])
             for fold, test in sorted(tests.items()):
                 left = len(measured - set(test))
-                if name != "last-value" and not left:
+                if not left:
                     raise DataError(
                         f"baseline {name!r}, fold {fold}: {target} is measured in none of the cases that it is fitted "
                         f"on, in {sorted(measured)} alone; use data with more labels, or leave it out of baselines"
@@ -81,26 +92,28 @@ def _targets(plan: Plan, name: BaselineName) -> tuple[Target, ...]:
     return ("VB",) if name.startswith("wear-law") else plan.dataset.targets
 
 
-def evaluate(plan: Plan, dataset: Dataset, out: Path) -> None:
+def evaluate(plan: Plan, dataset: Dataset, out: Path, device: str = "cpu") -> None:
     """Fit every planned baseline over all folds; write `baselines/<name>.csv` and `.json` below `out`.
 
-    A baseline whose two files are there is left as it is. Standard error says what is at work.
+    A baseline whose two files are there is left as it is. Standard error says what is at work. `device` is where the
+    networks are trained; all else runs on the processor.
     """
     for name in plan.experiment.baselines:
         target = out / BASELINES / f"{name}.json"
         if not (target.exists() and target.with_suffix(".csv").exists()):
-            _evaluate_one(plan, dataset, name, target)
+            _evaluate_one(plan, dataset, name, target, device)
 
 
-def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path) -> None:
-    start = said = time.perf_counter()
-    fits: list[Fit] = []
-    for fit in _fits(plan, dataset, name):
-        fits.append(fit)
-        if time.perf_counter() - said > _SECONDS_BETWEEN_LINES:
-            said = time.perf_counter()
-            _say(f"baseline {name}: {len(fits)} fits in {said - start:.0f} s, fold {fit.entry.fold}")
-    seconds = time.perf_counter() - start
+def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path, device: str) -> None:
+    progress = _Progress(name)
+    if name in NETWORKS:
+        fits = list(_trained(plan, dataset, name, device, progress.now_and_then))
+    else:
+        fits = []
+        for fit in _fits(plan, dataset, name):
+            fits.append(fit)
+            progress.now_and_then(f"{len(fits)} fits, fold {fit.entry.fold}")
+    seconds = progress.seconds()
     table = pd.concat([_prediction_rows(dataset, fit, column) for fit in fits for column in fit.predicted])
     predictions = target.with_suffix(".csv")
     write_atomic(predictions, table[list(BASELINE_COLUMNS)].to_csv(index=False, lineterminator="\n").encode())
@@ -109,17 +122,62 @@ def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path
         plan_digest=plan_digest(plan),
         targets=_targets(plan, name),
         parameters=max(fit.parameters for fit in fits),
-        library=regressors.library() if name in REGRESSORS else "",
+        library=_library(name),
         folds=tuple(fit.entry for fit in fits),
         seconds=seconds,
         predictions_digest=digest_file(predictions),
     )
     write_model(target, record)
-    _say(f"baseline {name}: {len(fits)} fits in {seconds:.1f} s")
+    progress.say(f"{len(fits)} fits in {seconds:.1f} s")
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+class _Progress:
+    """What is said on standard error while a baseline is fitted, and how long that takes."""
+
+    def __init__(self, name: BaselineName) -> None:
+        self._name, self._start = name, time.perf_counter()
+        self._said = self._start
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def say(self, message: str) -> None:
+        print(f"baseline {self._name}: {message}", file=sys.stderr, flush=True)
+        self._said = time.perf_counter()
+
+    def now_and_then(self, message: str) -> None:
+        if time.perf_counter() - self._said > _SECONDS_BETWEEN_LINES:
+            self.say(f"{message}, after {self.seconds():.0f} s")
+
+
+def _library(name: BaselineName) -> str:
+    return regressors.library() if name in REGRESSORS else f"torch {version('torch')}" if name in NETWORKS else ""
+
+
+def _trained(
+    plan: Plan, dataset: Dataset, name: BaselineName, device: str, say: Callable[[str], object]
+) -> Iterator[Fit]:
+    """A network for every fold and seed, on the cases of the first variant's runs, in their cohorts."""
+    from spinn import baseline_networks
+
+    train = baseline_networks.small if name == "small-network" else baseline_networks.gru
+    runs = [run for run in plan.runs if run.variant == plan.experiment.variants[0].name]
+    for cohort in dict.fromkeys(run.cohort for run in runs):
+        of_cohort = [run for run in runs if run.cohort == cohort]
+        for run, predicted, parameters in train(plan, dataset, of_cohort, device, say):
+            held_out = dataset.frame["case"].isin(run.test).to_numpy()
+            yield Fit(
+                BaselineFold(
+                    fold=run.fold,
+                    seed=run.seed,
+                    train=run.train,
+                    validation=run.validation,
+                    test=run.test,
+                    coefficients={},
+                ),
+                {target: predicted[held_out, TARGETS.index(target)] for target in plan.dataset.targets},
+                parameters,
+            )
 
 
 def _fits(plan: Plan, dataset: Dataset, name: BaselineName) -> Iterator[Fit]:

@@ -19,6 +19,7 @@ from verify import regressors
 from verify.baselines import recomputed
 from verify.folder import UnavailableError, digest_all, read_folder
 
+NETWORKS = ("small-network", "gru")
 CHEAP = ("last-value", "wear-law-growth", "ridge")
 Edit = Callable[[BaselineFold], dict[str, Any]]
 
@@ -228,3 +229,65 @@ def test_another_library_is_unchecked(opponents: Path, monkeypatch: Any) -> None
     with pytest.raises(UnavailableError, match="fitted by"):
         found.extend(fault.message for fault in check)
     assert any("do not cover each test cut once" in message for message in found)
+
+
+def unchecked(path: Path) -> list[str]:
+    """What is found wrong with baselines that cannot all be computed again."""
+    found: list[str] = []
+    check = recomputed(read_folder(path, digest_all(path)))
+    with pytest.raises(UnavailableError, match="its weights are not kept"):
+        found.extend(fault.message for fault in check)
+    return found
+
+
+@pytest.fixture(scope="module")
+def with_networks(honest: Path, tmp_path_factory: pytest.TempPathFactory, edited: Any) -> Path:
+    """The honest folder with both networks among its baselines; not to be changed."""
+    return edited(Path(shutil.copytree(honest, tmp_path_factory.mktemp("networks") / "runs")), NETWORKS)
+
+
+@pytest.fixture
+def networks(with_networks: Path, tmp_path: Path) -> Path:
+    """A copy of it, to break."""
+    return Path(shutil.copytree(with_networks, tmp_path / "networks"))
+
+
+def test_honest_networks_are_unchecked_with_the_reason(with_networks: Path) -> None:
+    """Nothing is wrong with what can be looked at; that predictions cannot is said, for each of them."""
+    assert unchecked(with_networks) == []
+    with pytest.raises(UnavailableError, match=r"baseline small-network: its weights .*; baseline gru: its weights"):
+        messages(with_networks)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_a_network_on_other_cases_than_planned_is_found(networks: Path, name: str, side: str) -> None:
+    """A test case among those it is trained on, or stopped by."""
+    edit(networks, name, lambda fold: {side: (*getattr(fold, side), fold.test[0])})
+    assert any(f"baseline {name}: fold 0: it is not fitted on the cases of the plan" in m for m in unchecked(networks))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_for_one_seed_alone_is_found(networks: Path, name: str) -> None:
+    """It has as many seeds as the networks that it is compared with."""
+    file = networks / BASELINES / f"{name}.json"
+    content = read_model(file, BaselineRecord)
+    write_model(file, content.model_copy(update={"folds": tuple(f for f in content.folds if f.seed == 0)}))
+    assert any("are not all there, once" in message for message in unchecked(networks))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("column", "what"), [("measured", "measured values of"), ("time", "times are not"), ("prediction", "is not finite")]
+)
+def test_edited_cuts_of_a_network_are_found(networks: Path, name: str, column: str, what: str) -> None:
+    """Labels and times are the data's, and every cut has a prediction."""
+    predict(networks, name, lambda table: table.assign(**{column: table[column].where(table.index != 4)}))
+    assert any(what in message for message in unchecked(networks))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_of_another_size_is_found(networks: Path, name: str) -> None:
+    """The small one has as many parameters as the sparse one, or hardly fewer."""
+    edit(networks, name, lambda _: {}, parameters=7)
+    assert any(f"baseline {name}: 7 parameters are recorded, it has" in message for message in unchecked(networks))
