@@ -40,9 +40,9 @@ from spinn.record import (
     read_model,
     run_folder,
 )
-from verify.baselines import Law
 from verify.findings import Verdict
 from verify.folder import read_data
+from verify.laws import Law
 
 MARK = "†"
 _ABOVE = (PLAN, DATASET, DATACARD, CLAIMS)
@@ -228,11 +228,11 @@ class Results:
         return _held(self.law[self.law["variant"] == variant], f"wear law of variant {variant}")
 
     def held_baseline(self, name: str, target: str) -> Held | None:
-        """Held-out predictions of a baseline; None where it does not predict `target`."""
+        """Held-out predictions of a baseline, a column a seed (one where it draws nothing); None without `target`."""
         frame = self.baseline_frames.get(name)
         if frame is None or not (frame["target"] == target).any():
             return None
-        return _held(frame[frame["target"] == target].assign(seed=0), f"baseline {name}, {target}")
+        return _held(frame[frame["target"] == target], f"baseline {name}, {target}")
 
     def source(self, *groups: str) -> tuple[str, ...]:
         """Where a number comes from: each group (a variant, `baselines/<name>`, a file), with its files' digest."""

@@ -15,6 +15,7 @@ from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
 from artifacts.results import Results, target_label, target_name
 from artifacts.stats import Estimate, bootstrap_mae, bootstrap_r2, ensemble, measured_range, seed_r2, subset
+from spinn.config import SEES_LABELS
 from spinn.record import BASELINES, DATACARD, PLAN
 
 NAMES = (
@@ -264,6 +265,7 @@ def accuracy(results: Results) -> Table:
         f"with one seed the two are the same. MAE is in the target's unit, mean over seeds. {INTERVAL}",
         f"'Overall' is the mean R² of the measured targets, here {measured}{unmeasured}.",
         "A baseline with '–' does not predict that target.",
+        *_about_baselines(results),
         *results.footnotes,
     )
     expressions = {
@@ -272,12 +274,35 @@ def accuracy(results: Results) -> Table:
         "MAE": "mean absolute error over all labelled held-out cuts, mean over seeds",
         "MAE ÷ range (%)": "100 MAE / (largest - smallest measured value)",
         "cuts": "labelled held-out cuts",
-        "seeds": "networks that predict each cut",
+        "seeds": "networks, or fits of a baseline, that predict each cut",
     }
     labels = ("target", "predictor")
     return Table(
         "accuracy", "Accuracy on held-out cases.", table_frame(rows), notes, formats, labels, expressions, sources
     )
+
+
+def _about_baselines(results: Results) -> list[str]:
+    """What a reader has to know of the baselines in the table: which one sees labels, and how others were tuned."""
+    names = [baseline.name for baseline in results.baselines]
+    notes = [
+        f"{name} sees the earlier labels of the held-out tool (0 before the first); no other predictor here sees any."
+        for name in names
+        if name in SEES_LABELS
+    ]
+    tuned = [baseline for baseline in results.baselines if baseline.folds[0].choices]
+    if tuned:
+        candidates = len(tuned[0].folds[0].choices[0].candidates)
+        notes.append(
+            f"Settings and inputs of {', '.join(baseline.name for baseline in tuned)}: the best of {candidates} "
+            "candidates each, by inner cross-validation over the training cases of each fold."
+        )
+    sizes = {baseline.name: baseline.parameters for baseline in results.baselines}
+    if "small-network" in sizes:
+        notes.append(f"small-network: dense, {sizes['small-network']:,} parameters, trained as the large one.")
+    if "gru" in sizes:
+        notes.append(f"gru: recurrent over the cuts of a tool so far, {sizes['gru']:,} parameters, without physics.")
+    return notes
 
 
 def by_case(results: Results) -> Table:

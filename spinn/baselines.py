@@ -1,97 +1,257 @@
-"""What a sceptical reader would try first: the training mean, and a wear law with four coefficients.
+"""What a sceptical reader would try first, from the training mean to networks of the usual kinds, on the same splits.
 
-Each is fitted on every case but the held-out ones (it needs no validation cases) and predicts those.
+Knows which baseline is fitted on which cases, and how its record is written. Each is fitted on every case but the
+held-out ones (it needs no validation cases) and predicts those; the two networks (`spinn.baseline_networks`) take the
+training and validation cases of the plan's runs. Laws are in `spinn.wear_laws`, regressors in `spinn.regressors`.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
-from spinn.config import BaselineName
-from spinn.data.dataset import Dataset
+from spinn import regressors
+from spinn.config import BaselineName, RegressorName
+from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import DataError
 from spinn.record import (
     BASELINE_COLUMNS,
     BASELINES,
     BaselineFold,
     BaselineRecord,
+    Choice,
     Plan,
+    Target,
     digest_file,
     plan_digest,
     write_atomic,
     write_model,
 )
-from spinn.wear_law import fit_wear_law, wear_law
+from spinn.wear_laws import fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
+
+REGRESSORS: tuple[RegressorName, ...] = get_args(RegressorName)
+NETWORKS: tuple[BaselineName, ...] = ("small-network", "gru")
+_SECONDS_BETWEEN_LINES = 20
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit: its entry in the record, what it predicts at its held-out cuts (mm, µm), and how many numbers it keeps.
+
+    `predicted` maps a target to `[held-out cuts]`, in the data's order.
+    """
+
+    entry: BaselineFold
+    predicted: dict[Target, np.ndarray]
+    parameters: int
 
 
 def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
     """See, before anything is trained, that every planned baseline has labels to be fitted on in every fold.
 
+    The networks train on what the runs train on, which `spinn.sweep` looks at.
+
     Raises:
-        DataError: a target is measured in the held-out cases of a fold alone; names baseline, target and fold.
+        DataError: a target is measured in too few of the cases that a fold fits on; names baseline, target and fold.
+        InputError: no dense network is as small as the pruned one.
     """
     tests = {run.fold: run.test for run in plan.runs}
     for name in plan.experiment.baselines:
+        if name == "small-network":
+            from spinn.baseline_networks import small_layers
+
+            small_layers(plan)
+        if name in (*NETWORKS, "last-value"):
+            continue
         for target in _targets(plan, name):
             measured = set(dataset.frame["case"][dataset.frame[target].notna()])
             for fold, test in sorted(tests.items()):
-                if measured <= set(test):
+                left = len(measured - set(test))
+                if not left:
                     raise DataError(
                         f"baseline {name!r}, fold {fold}: {target} is measured in none of the cases that it is fitted "
                         f"on, in {sorted(measured)} alone; use data with more labels, or leave it out of baselines"
                     )
+                if name in REGRESSORS and left == 1:
+                    raise DataError(
+                        f"baseline {name!r}, fold {fold}: {target} is measured in 1 of the cases that it is fitted on; "
+                        "its settings are chosen by holding some of these out, which needs 2; use data with more "
+                        "labels, or leave it out of baselines"
+                    )
 
 
-def _targets(plan: Plan, name: BaselineName) -> tuple[str, ...]:
-    return plan.dataset.targets if name == "mean" else ("VB",)
+def _targets(plan: Plan, name: BaselineName) -> tuple[Target, ...]:
+    return ("VB",) if name.startswith("wear-law") else plan.dataset.targets
 
 
-def evaluate(plan: Plan, dataset: Dataset, out: Path) -> None:
-    """Fit every planned baseline over all folds; write `baselines/<name>.csv` and `.json` below `out`."""
+def evaluate(plan: Plan, dataset: Dataset, out: Path, device: str = "cpu") -> None:
+    """Fit every planned baseline over all folds; write `baselines/<name>.csv` and `.json` below `out`.
+
+    A baseline whose two files are there is left as it is. Standard error says what is at work. `device` is where the
+    networks are trained; all else runs on the processor.
+    """
     for name in plan.experiment.baselines:
         target = out / BASELINES / f"{name}.json"
         if not (target.exists() and target.with_suffix(".csv").exists()):
-            _evaluate_one(plan, dataset, name, target)
+            _evaluate_one(plan, dataset, name, target, device)
 
 
-def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path) -> None:
-    start = time.perf_counter()
-    targets = _targets(plan, name)
-    folds, parts = [], []
-    tests = {run.fold: run.test for run in plan.runs}
-    for fold, test in sorted(tests.items()):
-        held_out = dataset.frame["case"].isin(test)
-        train, rows = dataset.frame[~held_out], dataset.frame[held_out]
-        if name == "mean":
-            coefficients = {column: float(train[column].mean()) for column in targets}
-            predicted = {column: np.full(len(rows), coefficients[column]) for column in targets}
-        else:
-            solution = fit_wear_law(train)
-            coefficients = dict(zip("abcd", map(float, solution), strict=True))
-            predicted = {"VB": wear_law(rows, solution)}
-        parts.extend(_prediction_rows(fold, rows, column, values) for column, values in predicted.items())
-        others = tuple(case for case in dataset.cases if case not in test)
-        folds.append(BaselineFold(fold=fold, train=others, test=test, coefficients=coefficients))
-    seconds = time.perf_counter() - start
-    table = pd.concat(parts)[list(BASELINE_COLUMNS)]
+def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path, device: str) -> None:
+    progress = _Progress(name)
+    if name in NETWORKS:
+        fits = list(_trained(plan, dataset, name, device, progress.now_and_then))
+    else:
+        fits = []
+        for fit in _fits(plan, dataset, name):
+            fits.append(fit)
+            progress.now_and_then(f"{len(fits)} fits, fold {fit.entry.fold}")
+    seconds = progress.seconds()
+    table = pd.concat([_prediction_rows(dataset, fit, column) for fit in fits for column in fit.predicted])
     predictions = target.with_suffix(".csv")
-    write_atomic(predictions, table.to_csv(index=False, lineterminator="\n").encode())
+    write_atomic(predictions, table[list(BASELINE_COLUMNS)].to_csv(index=False, lineterminator="\n").encode())
     record = BaselineRecord(
         name=name,
         plan_digest=plan_digest(plan),
-        targets=targets,
-        parameters=len(folds[0].coefficients),
-        folds=tuple(folds),
+        targets=_targets(plan, name),
+        parameters=max(fit.parameters for fit in fits),
+        library=_library(name),
+        folds=tuple(fit.entry for fit in fits),
         seconds=seconds,
         predictions_digest=digest_file(predictions),
     )
     write_model(target, record)
+    progress.say(f"{len(fits)} fits in {seconds:.1f} s")
 
 
-def _prediction_rows(fold: int, rows: pd.DataFrame, target: str, values: np.ndarray) -> pd.DataFrame:
-    table = rows[["case", "run", "time"]].assign(fold=fold, target=target, prediction=values)
-    return table.assign(measured=rows[target])
+class _Progress:
+    """What is said on standard error while a baseline is fitted, and how long that takes."""
+
+    def __init__(self, name: BaselineName) -> None:
+        self._name, self._start = name, time.perf_counter()
+        self._said = self._start
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def say(self, message: str) -> None:
+        print(f"baseline {self._name}: {message}", file=sys.stderr, flush=True)
+        self._said = time.perf_counter()
+
+    def now_and_then(self, message: str) -> None:
+        if time.perf_counter() - self._said > _SECONDS_BETWEEN_LINES:
+            self.say(f"{message}, after {self.seconds():.0f} s")
+
+
+def _library(name: BaselineName) -> str:
+    return regressors.library() if name in REGRESSORS else f"torch {version('torch')}" if name in NETWORKS else ""
+
+
+def _trained(
+    plan: Plan, dataset: Dataset, name: BaselineName, device: str, say: Callable[[str], object]
+) -> Iterator[Fit]:
+    """A network for every fold and seed, on the cases of the first variant's runs, in their cohorts."""
+    from spinn import baseline_networks
+
+    train = baseline_networks.small if name == "small-network" else baseline_networks.gru
+    runs = [run for run in plan.runs if run.variant == plan.experiment.variants[0].name]
+    for cohort in dict.fromkeys(run.cohort for run in runs):
+        of_cohort = [run for run in runs if run.cohort == cohort]
+        for run, predicted, parameters in train(plan, dataset, of_cohort, device, say):
+            held_out = dataset.frame["case"].isin(run.test).to_numpy()
+            yield Fit(
+                BaselineFold(
+                    fold=run.fold,
+                    seed=run.seed,
+                    train=run.train,
+                    validation=run.validation,
+                    test=run.test,
+                    coefficients={},
+                ),
+                {target: predicted[held_out, TARGETS.index(target)] for target in plan.dataset.targets},
+                parameters,
+            )
+
+
+def _fits(plan: Plan, dataset: Dataset, name: BaselineName) -> Iterator[Fit]:
+    """Every fit of `name`, fold by fold."""
+    for fold, test in sorted({run.fold: run.test for run in plan.runs}.items()):
+        train = tuple(case for case in dataset.cases if case not in test)
+        entry = BaselineFold(fold=fold, train=train, test=test, coefficients={})
+        if name in REGRESSORS:
+            yield from _regressed(plan, dataset, name, entry)
+        else:
+            yield _fitted(plan, dataset, name, entry)
+
+
+def _fitted(plan: Plan, dataset: Dataset, name: BaselineName, entry: BaselineFold) -> Fit:
+    """A baseline with a handful of coefficients, or none."""
+    held_out = dataset.frame["case"].isin(entry.test)
+    train, rows = dataset.frame[~held_out], dataset.frame[held_out]
+    predicted: dict[Target, np.ndarray]
+    coefficients: dict[str, float]
+    if name == "last-value":
+        coefficients = {}
+        predicted = {target: last_value(rows, target) for target in _targets(plan, name)}
+    elif name == "mean":
+        means = {target: float(train[target].mean()) for target in _targets(plan, name)}
+        predicted = {target: np.full(len(rows), means[target]) for target in _targets(plan, name)}
+        coefficients = {str(target): mean for target, mean in means.items()}
+    else:
+        fit, law, names = (
+            (fit_wear_law, wear_law, "abcd") if name == "wear-law" else (fit_wear_law_growth, wear_law_growth, "abcdg")
+        )
+        solution = fit(train)
+        coefficients = dict(zip(names, map(float, solution), strict=True))
+        predicted = {"VB": law(rows, solution)}
+    return Fit(entry.model_copy(update={"coefficients": coefficients}), predicted, len(coefficients))
+
+
+def last_value(frame: pd.DataFrame, target: str) -> np.ndarray:
+    """The tool's last measured value before each cut of `frame`, `[cuts]`; 0 for a tool not measured before.
+
+    Cuts at the same time are not before one another. It is the one baseline that sees labels of the held-out tool.
+    """
+    case, minutes, values = frame["case"].to_numpy(), frame["time"].to_numpy(), frame[target].to_numpy()
+    predicted = np.zeros(len(frame))
+    for tool in dict.fromkeys(case):
+        known = np.flatnonzero((case == tool) & ~np.isnan(values))
+        of_tool = np.flatnonzero(case == tool)
+        earlier = np.searchsorted(minutes[known], minutes[of_tool], side="left")
+        predicted[of_tool] = np.concatenate([[0.0], values[known]])[earlier]
+    return predicted
+
+
+def _regressed(plan: Plan, dataset: Dataset, name: RegressorName, entry: BaselineFold) -> Iterator[Fit]:
+    """A regressor, chosen once with the first seed of the experiment, then fitted with every seed where it has one."""
+    seeds = plan.experiment.seeds
+    rows = dataset.frame["case"].isin(entry.test).to_numpy()
+    arrays = [regressors.Arrays.of(dataset, target) for target in _targets(plan, name)]
+    choices = tuple(regressors.choose(name, one, entry.train, seeds[0]) for one in arrays)
+    for seed in seeds if name in regressors.SEEDED else (0,):
+        fitted = [_refitted(name, one, choice, entry, rows, seed) for one, choice in zip(arrays, choices, strict=True)]
+        predicted: dict[Target, np.ndarray] = {
+            one.target: values for one, (values, _) in zip(arrays, fitted, strict=True)
+        }
+        stated = entry.model_copy(update={"seed": seed, "choices": choices})
+        yield Fit(stated, predicted, sum(size for _, size in fitted))
+
+
+def _refitted(
+    name: RegressorName, arrays: regressors.Arrays, choice: Choice, entry: BaselineFold, rows: np.ndarray, seed: int
+) -> tuple[np.ndarray, int]:
+    chosen = choice.candidates[choice.chosen]
+    return regressors.fit_predict(name, chosen.settings, chosen.inputs, arrays, entry.train, rows, seed)
+
+
+def _prediction_rows(dataset: Dataset, fit: Fit, target: Target) -> pd.DataFrame:
+    rows = dataset.frame[dataset.frame["case"].isin(fit.entry.test)]
+    table = rows[["case", "run", "time"]].assign(fold=fit.entry.fold, seed=fit.entry.seed, target=target)
+    return table.assign(measured=rows[target], prediction=fit.predicted[target])

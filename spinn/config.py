@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from spinn.errors import ScheduleError
 
 PhysicsTerm = Literal["wear_rate", "heat", "initial", "monotone", "nonnegative", "law"]
-BaselineName = Literal["mean", "wear-law"]
+RegressorName = Literal["ridge", "random-forest", "gradient-boosting", "gaussian-process", "support-vector"]
+BaselineName = Literal["mean", "last-value", "wear-law", "wear-law-growth", RegressorName, "small-network", "gru"]
+SEES_LABELS: tuple[BaselineName, ...] = ("last-value",)
+"""Baselines that see earlier labels of the held-out tool, which nothing else here does: whoever prints them says so."""
 
 
 STACK = 32

@@ -242,7 +242,7 @@ def run(
         _clear(folder)
     _prepare(folder, plan, dataset, claims)
     sweep.execute(plan, dataset, folder, chosen, from_stage)
-    baselines.evaluate(plan, dataset, folder)
+    baselines.evaluate(plan, dataset, folder, str(chosen))
     return folder
 
 

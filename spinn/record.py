@@ -268,13 +268,39 @@ class Record(Strict):
     seal: str = ""  # see `seal_of`; set by `write_model`
 
 
+class Candidate(Strict):
+    """One setting of a regressor that was tried, on `all` features or on those of the `process` alone.
+
+    `score` is its mean squared error over labelled cuts of inner held-out cases, in the target's unit squared.
+    """
+
+    inputs: Literal["all", "process"]
+    settings: dict[str, int | float | str]
+    score: float
+
+
+class Choice(Strict):
+    """The candidates for one target, and the place of the one with the lowest score; test cases had no say in it."""
+
+    target: Target
+    candidates: tuple[Candidate, ...]
+    chosen: int
+
+
 class BaselineFold(Strict):
-    """One fit of a baseline: every case but the held-out ones; `coefficients` by name, in the units of the law."""
+    """One fit of a baseline, on every case but the held-out ones.
+
+    `coefficients` by name, in the units of the law. `seed` is 0 where nothing is drawn. A network is trained on the
+    cases of the plan's run with this fold and seed, and stopped by its `validation` cases.
+    """
 
     fold: int
+    seed: int = 0
     train: tuple[str, ...]
+    validation: tuple[str, ...] = ()
     test: tuple[str, ...]
     coefficients: dict[str, float]
+    choices: tuple[Choice, ...] = ()
 
 
 class BaselineRecord(Strict):
@@ -284,7 +310,8 @@ class BaselineRecord(Strict):
     name: BaselineName
     plan_digest: str
     targets: tuple[Target, ...]  # the ones it predicts
-    parameters: int  # fitted coefficients of one fold
+    parameters: int  # numbers that one fit keeps, over all targets; of the fit with the most
+    library: str = ""  # name and version of what fitted it, where it is not this package
     folds: tuple[BaselineFold, ...]
     seconds: float
     predictions_digest: str
@@ -395,4 +422,4 @@ def history_columns(terms: Sequence[str]) -> tuple[str, ...]:
 
 
 PREDICTION_COLUMNS = ("stage", "split", "case", "run", "time", "target", "measured", "prediction")
-BASELINE_COLUMNS = ("fold", "case", "run", "time", "target", "measured", "prediction")
+BASELINE_COLUMNS = ("fold", "seed", "case", "run", "time", "target", "measured", "prediction")

@@ -18,7 +18,7 @@ from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import DataError, InputError
 from spinn.physics import HEAT, WEAR
 from spinn.record import PlannedRun, Scaler, WearLaw
-from spinn.wear_law import fit_wear_law, wear_law
+from spinn.wear_laws import fit_wear_law, wear_law
 
 _CONDITIONS = ("DOC", "feed", "steel", "power")
 

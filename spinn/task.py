@@ -22,7 +22,7 @@ from spinn.passes import Passes
 from spinn.physics import Conditions, Motion, Scales
 from spinn.record import Plan, PlannedRun, Scaler
 from spinn.rundata import Labelled, RunData, Table, scaled
-from spinn.wear_law import wear_law
+from spinn.wear_laws import wear_law
 
 COLLOCATION_POINTS = 32
 """Points of a run in each step: half of them labelled cuts of the step, whose outputs are computed anyway, half drawn

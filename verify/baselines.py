@@ -1,24 +1,35 @@
-"""The baselines, computed again: the training mean exactly, the wear law by a least-squares fit of the judge's own."""
+"""The baselines, computed again: mean and last value exactly, laws and regressors by fits of the judge's own.
+
+The two networks keep no weights: of them the cases, the cuts and the number of parameters are checked, and the rest is
+unchecked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 
+from spinn.config import RegressorName
 from spinn.errors import RecordError
 from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineFold, BaselineRecord, plan_digest, read_model
+from verify import regressors
 from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, read_csv
+from verify.laws import FIT_SLACK, Law
 
-LAW = ("a", "b", "c", "d")
-DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev
+LAWS = {"wear-law": ("a", "b", "c", "d"), "wear-law-growth": ("a", "b", "c", "d", "g")}
+NETWORKS = ("small-network", "gru")
+REGRESSORS = get_args(RegressorName)
+HIDDEN = 32  # units of the recurrent network
 RELATIVE = 1e-9
-FIT_SLACK = 1e-4  # relative excess of the sum of squares that a converged fit may have
+NO_WEIGHTS = "its weights are not kept: only its cases, cuts and number of parameters were checked"
 
 
 def recomputed(folder: Folder) -> Iterator[Fault]:
     """Every planned baseline is there, fitted without its test cases, and predicts what its fit predicts."""
+    unchecked: list[str] = []
     for name in folder.plan.experiment.baselines:
         path = folder.path / BASELINES / f"{name}.json"
         try:
@@ -29,119 +40,168 @@ def recomputed(folder: Folder) -> Iterator[Fault]:
         except (RecordError, UnicodeDecodeError, UnavailableError) as error:
             yield Fault(f"baseline {name}: {error}", {"baseline": name})
             continue
+        reason = _beyond(name, record)
+        unchecked += [f"baseline {name}: {reason}"] if reason else []
         for message in _faults(folder, name, record, table):
             yield Fault(f"baseline {name}: {message}", {"baseline": name})
+    if unchecked:
+        raise UnavailableError("; ".join(unchecked))
+
+
+def _beyond(name: str, record: BaselineRecord) -> str:
+    """Why the predictions of a baseline cannot be computed again; nothing where they can."""
+    if name in NETWORKS:
+        return NO_WEIGHTS
+    if name in REGRESSORS and record.library != regressors.library():
+        return f"fitted by {record.library or 'nobody knows what'}, here is {regressors.library()}"
+    return ""
 
 
 def _faults(folder: Folder, name: str, record: BaselineRecord, table: Table) -> Iterator[str]:
+    plan = folder.plan
     if not is_sealed(record):
         yield "its content is not what was sealed; it was edited"
-    if record.plan_digest != plan_digest(folder.plan):
+    if record.plan_digest != plan_digest(plan):
         yield "made under another plan"
     if folder.digests[f"{BASELINES}/{name}.csv"] != record.predictions_digest:
         yield "the sha256 of its predictions is not the recorded one"
-    targets = folder.plan.dataset.targets if name == "mean" else ("VB",)
-    names = targets if name == "mean" else LAW
-    if record.name != name or record.targets != targets or record.parameters != len(names):
-        yield "its name, targets or number of parameters are wrong"
+    if record.name != name or record.targets != (("VB",) if name in LAWS else plan.dataset.targets):
+        yield "its name or targets are wrong"
         return
-    tests = {run.fold: set(run.test) for run in folder.plan.runs}
-    if sorted(fold.fold for fold in record.folds) != sorted(tests) or set(table["fold"].tolist()) != set(tests):
-        yield f"folds {sorted(fold.fold for fold in record.folds)} are there, {sorted(tests)} are planned"
+    drawn = name in NETWORKS or name in regressors.SEEDED
+    tests = {run.fold: run.test for run in plan.runs}
+    wanted = [(fold, seed) for fold in sorted(tests) for seed in (sorted(plan.experiment.seeds) if drawn else (0,))]
+    if sorted((fold.fold, fold.seed) for fold in record.folds) != wanted or set(
+        zip(table["fold"].tolist(), table["seed"].tolist(), strict=True)
+    ) != set(wanted):
+        there = sorted({fold.fold for fold in record.folds}), sorted({fold.seed for fold in record.folds})
+        yield f"folds {there[0]} and seeds {there[1]} are not all there, once, of those planned: {wanted}"
         return
+    names = LAWS.get(name, plan.dataset.targets if name == "mean" else ())
     for fold in record.folds:
         if set(fold.coefficients) != set(names):
             yield f"fold {fold.fold}: coefficients {sorted(fold.coefficients)}, expected {sorted(names)}"
-        elif set(fold.test) != tests[fold.fold] or set(fold.train) != set(folder.plan.dataset.cases) - set(fold.test):
-            yield f"fold {fold.fold}: it is not fitted on every case but the test cases"
-        else:
-            yield from _fold_faults(folder, fold, table, name)
+            return
+        if (set(fold.train), set(fold.validation), set(fold.test)) != _sides(folder, name, fold):
+            yield f"fold {fold.fold}: it is not fitted on {_fitted_on(name)}"
+            return
+    again = not _beyond(name, record)
+    if name in REGRESSORS and again:
+        wrong = list(regressors.faults(folder, name, record))
+        yield from wrong
+        again = not wrong  # what was chosen wrongly is not fitted again
+    most = _parameters_of_network(folder, name) if name in NETWORKS else record.parameters
+    if again:
+        fits = [_fit_again(folder, name, fold) for fold in record.folds]
+        most = max(kept for _, kept in fits)
+    else:
+        fits = [({}, 0)] * len(record.folds)
+    if record.parameters != most:
+        yield f"{record.parameters} parameters are recorded, it has {most}"
+    for fold, (own, _) in zip(record.folds, fits, strict=True):
+        yield from _coefficient_faults(folder, fold, name)
+        for target in record.targets:
+            tolerance = RELATIVE if name not in REGRESSORS else regressors.tolerance(folder, target)
+            yield from _prediction_faults(folder, fold, table, target, own.get(target), tolerance)
 
 
-def _fold_faults(folder: Folder, fold: BaselineFold, table: Table, name: str) -> Iterator[str]:
+def _fitted_on(name: str) -> str:
+    return "the cases of the plan's run" if name in NETWORKS else "every case but the test cases"
+
+
+def _sides(folder: Folder, name: str, fold: BaselineFold) -> tuple[set[str], set[str], set[str]]:
+    """Training, validation and test cases as planned."""
+    run = next(
+        run for run in folder.plan.runs if run.fold == fold.fold and (run.seed == fold.seed or name not in NETWORKS)
+    )
+    if name in NETWORKS:
+        return set(run.train), set(run.validation), set(run.test)
+    return set(folder.plan.dataset.cases) - set(run.test), set(), set(run.test)
+
+
+def _fit_again(folder: Folder, name: str, fold: BaselineFold) -> tuple[dict[str, np.ndarray], int]:
+    """What a baseline says of the test cuts, by target, and how many numbers it keeps."""
+    data, targets = folder.dataset, folder.plan.dataset.targets
+    test = np.flatnonzero(data.of(fold.test))
+    if name in REGRESSORS:
+        fitted = {target: regressors.predicted(folder, name, fold, target, test) for target in targets}
+        return {target: values for target, (values, _) in fitted.items()}, sum(kept for _, kept in fitted.values())
+    if name == "last-value":
+        return {target: np.array([_last_before(folder, cut, target) for cut in test]) for target in targets}, 0
+    if name == "mean":
+        return {target: np.full(len(test), _mean(folder, fold, target)) for target in targets}, len(targets)
+    law = Law.of(data.columns, test, growth=name == "wear-law-growth")
+    return {"VB": law.wear(np.array([fold.coefficients[key] for key in LAWS[name]]))}, len(LAWS[name])
+
+
+def _mean(folder: Folder, fold: BaselineFold, target: str) -> float:
+    return float(np.nanmean(folder.dataset.columns[target][folder.dataset.of(fold.train)]))
+
+
+def _coefficient_faults(folder: Folder, fold: BaselineFold, name: str) -> Iterator[str]:
+    """Means that are not the training cases', coefficients that are not the best."""
     data = folder.dataset
-    train, test = data.of(fold.train), np.flatnonzero(data.of(fold.test))
-    for target in folder.plan.dataset.targets if name == "mean" else ("VB",):
-        values = data.columns[target]
-        known = train & ~np.isnan(values)
-        if name == "mean":
-            mean, stated = float(values[known].mean()), fold.coefficients[target]
-            own = np.full(len(test), mean)
+    if name == "mean":
+        for target, stated in fold.coefficients.items():
+            mean = _mean(folder, fold, target)
             if not abs(stated - mean) <= RELATIVE * abs(mean):
                 yield f"fold {fold.fold}: the mean of {target} is {mean:.6g}, recorded {stated:.6g}"
-        else:
-            law, coefficients = Law.of(data.columns, known), np.array([fold.coefficients[key] for key in LAW])
-            own = Law.of(data.columns, test).wear(coefficients)
-            found, least = law.squares(coefficients), law.least_squares(coefficients)
-            if not found <= least * (1 + FIT_SLACK) + 1e-12:
-                yield f"fold {fold.fold}: its sum of squares is {found:.6g}, a fit reaches {least:.6g}"
-        rows = (table["fold"] == fold.fold) & (table["target"] == target)
-        given = dict(zip(zip(table["case"][rows].tolist(), table["run"][rows].tolist(), strict=True),
-                         np.flatnonzero(rows).tolist(), strict=True))  # fmt: skip
-        wanted = list(zip(data.cases[test].tolist(), data.runs[test].tolist(), strict=True))
-        if set(given) != set(wanted) or int(rows.sum()) != len(wanted):
-            yield f"fold {fold.fold}: predictions of {target} do not cover each test cut once"
-            continue
-        lines = np.array([given[key] for key in wanted])
-        if not np.array_equal(table["measured"][lines], values[test], equal_nan=True):
-            yield f"fold {fold.fold}: measured values of {target} are not the data's"
-        if not np.array_equal(table["time"][lines], data.columns["time"][test]):
-            yield f"fold {fold.fold}: times are not the data's"
-        if not np.allclose(table["prediction"][lines], own, rtol=RELATIVE, atol=RELATIVE):
-            yield f"fold {fold.fold}: predictions of {target} are not those of its coefficients"
+    if name in LAWS:
+        known = data.of(fold.train) & ~np.isnan(data.columns["VB"])
+        law = Law.of(data.columns, known, growth=name == "wear-law-growth")
+        coefficients = np.array([fold.coefficients[key] for key in LAWS[name]])
+        if law.growth and not coefficients[4] >= 0:
+            yield f"fold {fold.fold}: g = {coefficients[4]:.6g}, expected at least 0"
+            return
+        found, least = law.squares(coefficients), law.least_squares(coefficients)
+        if not found <= least * (1 + FIT_SLACK) + 1e-12:
+            yield f"fold {fold.fold}: its sum of squares is {found:.6g}, a fit reaches {least:.6g}"
 
 
-@dataclass(frozen=True)
-class Law:
-    """VB (mm) = t · exp(a + b·ln(DOC/0.75) + c·ln(feed/0.25) + d·steel), t in minutes, at some cuts."""
+def _last_before(folder: Folder, cut: np.intp, target: str) -> float:
+    """The label of the same tool at the latest time before that of `cut`; 0 where there is none."""
+    data = folder.dataset
+    minutes, labels = data.columns["time"], data.columns[target]
+    earlier = (data.cases == data.cases[cut]) & (minutes < minutes[cut]) & ~np.isnan(labels)
+    return (
+        float(labels[earlier][np.flatnonzero(minutes[earlier] == minutes[earlier].max())[-1]]) if earlier.any() else 0.0
+    )
 
-    time: np.ndarray
-    design: np.ndarray
-    measured: np.ndarray
 
-    @classmethod
-    def of(cls, columns: Table, rows: np.ndarray) -> Law:
-        """The law at the chosen cuts (a mask or positions)."""
-        depth, feed = columns["DOC"][rows] / DOC_REFERENCE, columns["feed"][rows] / FEED_REFERENCE
-        design = np.stack([np.ones(len(depth)), np.log(depth), np.log(feed), columns["steel"][rows]], axis=1)
-        return cls(columns["time"][rows], design, columns["VB"][rows])
+def _prediction_faults(
+    folder: Folder, fold: BaselineFold, table: Table, target: str, own: np.ndarray | None, tolerance: float
+) -> Iterator[str]:
+    """Cuts, measured values and times are the data's; predictions are the judge's `own`, where it has any."""
+    data = folder.dataset
+    test, where = np.flatnonzero(data.of(fold.test)), f"fold {fold.fold}, seed {fold.seed}"
+    rows = (table["fold"] == fold.fold) & (table["seed"] == fold.seed) & (table["target"] == target)
+    given = dict(zip(zip(table["case"][rows].tolist(), table["run"][rows].tolist(), strict=True),
+                     np.flatnonzero(rows).tolist(), strict=True))  # fmt: skip
+    wanted = list(zip(data.cases[test].tolist(), data.runs[test].tolist(), strict=True))
+    if set(given) != set(wanted) or int(rows.sum()) != len(wanted):
+        yield f"{where}: predictions of {target} do not cover each test cut once"
+        return
+    lines = np.array([given[key] for key in wanted])
+    if not np.array_equal(table["measured"][lines], data.columns[target][test], equal_nan=True):
+        yield f"{where}: measured values of {target} are not the data's"
+    if not np.array_equal(table["time"][lines], data.columns["time"][test]):
+        yield f"{where}: times are not the data's"
+    if not np.isfinite(table["prediction"][lines]).all():
+        yield f"{where}: a prediction of {target} is not finite"
+    elif own is not None and not np.allclose(table["prediction"][lines], own, rtol=tolerance, atol=tolerance):
+        yield f"{where}: predictions of {target} are not those of its fit"
 
-    def wear(self, coefficients: np.ndarray) -> np.ndarray:
-        """Flank wear in mm."""
-        return self.time * np.exp(self.design @ coefficients)
 
-    def squares(self, coefficients: np.ndarray) -> float:
-        """Sum of squared errors; inf where the law overflows."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = float(((self.wear(coefficients) - self.measured) ** 2).sum())
-        return squares if np.isfinite(squares) else np.inf
-
-    def least_squares(self, start: np.ndarray) -> float:
-        """Least sum of squares that damped Gauss-Newton steps find, from `start` and from a log-linear fit."""
-        if not np.isfinite(self.design).all():
-            return np.inf  # a depth or feed that is not above 0: nothing can be fitted
-        positive = (self.measured > 0) & (self.time > 0)
-        rate = np.log(self.measured[positive] / self.time[positive])
-        linear = np.linalg.lstsq(self.design[positive], rate, rcond=None)[0]
-        return min(self._descend(start), self._descend(linear))
-
-    def _descend(self, coefficients: np.ndarray, steps: int = 200) -> float:
-        """Levenberg (1944, Q. Appl. Math. 2, 164), damped in proportion to the diagonal as Marquardt has it."""
-        best, damping = self.squares(coefficients), 1e-3
-        for _ in range(steps):
-            if not np.isfinite(best) or damping > 1e12:
-                break
-            fitted = self.wear(coefficients)
-            slope = fitted[:, None] * self.design
-            normal, pull = slope.T @ slope, slope.T @ (self.measured - fitted)
-            damped = normal + damping * np.diag(np.diag(normal) + 1e-12)
-            trial = coefficients + np.linalg.lstsq(damped, pull, rcond=None)[0]
-            squares = self.squares(trial)
-            if squares < best:
-                gained = best - squares
-                coefficients, best, damping = trial, squares, damping / 10
-                if gained <= 1e-12 * best:
-                    break
-            else:
-                damping *= 10
-        return best
+def _parameters_of_network(folder: Folder, name: str) -> int:
+    """Parameters of the recurrent network; or of the widest dense one that has no more than the pruned network."""
+    experiment = folder.plan.experiment
+    inputs, *hidden, outputs = experiment.layers
+    if name == "gru":  # three gates, each with weights of input and state and two biases; then the linear output
+        return 3 * HIDDEN * (inputs + HIDDEN + 2) + outputs * (HIDDEN + 1)
+    sound = [variant.name for variant in experiment.variants if not variant.expected_findings]
+    most = folder.plan.ledger[(sound or [experiment.variants[0].name])[0]][-1].parameters
+    fitting = [0]
+    for widest in range(1, max(hidden) + 1):
+        widths = [inputs, *(max(1, round(width * widest / max(hidden))) for width in hidden), outputs]
+        fitting.append(sum((a + 1) * b for a, b in pairwise(widths)))
+    return max(count for count in fitting if count <= most)

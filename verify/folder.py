@@ -48,7 +48,7 @@ from spinn.record import (
 from verify.network import Network, decode
 
 WITHHELD = "weights withheld"
-WHOLE = ("stage", "epoch", "run", "fold")  # columns of whole numbers
+WHOLE = ("stage", "epoch", "run", "fold", "seed")  # columns of whole numbers
 Content = TypeVar("Content")
 
 

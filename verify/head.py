@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spinn.record import Scaler
-from verify.baselines import Law
 from verify.folder import Data
+from verify.laws import Law
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, TARGETS
-from verify.baselines import Law
 from verify.folder import Fault, Folder, Run, UnavailableError
 from verify.head import Head
+from verify.laws import Law
 from verify.network import Network
 from verify.replay import fits, forward, scale, scaled_inputs
 

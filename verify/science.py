@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from spinn.data.dataset import TARGETS
-from verify.baselines import FIT_SLACK, Law
 from verify.folder import Data, Fault, Folder, Run, Table
+from verify.laws import FIT_SLACK, Law
 from verify.records import aligned, labelled_cases
 
 IDENTIFIERS = ("case", "run", "tool", "id", "index", "cut", "experiment")

@@ -107,8 +107,14 @@ def out(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "out"))
 
 
-def fabricate(path: Path, *, thermal: bool = True, seeds: tuple[int, ...] = (0, 1)) -> None:
-    """Write a folder of runs; without `thermal` only wear is measured."""
+def fabricate(
+    path: Path,
+    *,
+    thermal: bool = True,
+    seeds: tuple[int, ...] = (0, 1),
+    opponents: tuple[str, ...] = ("mean", "wear-law"),
+) -> None:
+    """Write a folder of runs; without `thermal` only wear is measured. `opponents` are its baselines."""
     dataset = make_dataset(thermal)
     claims = tomllib.loads((ROOT / "paper" / "claims.toml").read_text(encoding="utf-8"))["claim"]
     stages = {name: [{"ratio": r, "epochs": 3, "learning_rate": 1e-3} for r in RATIOS[name]] for name in RATIOS}
@@ -120,6 +126,7 @@ def fabricate(path: Path, *, thermal: bool = True, seeds: tuple[int, ...] = (0, 
                 "name": "fabricated",
                 "data": "fabricated",
                 "seeds": seeds,
+                "baselines": opponents,
                 "layers": LAYERS,
                 "split": {"kind": "leave-one-case-out", "validation_cases": 1},
                 "dense": {"epochs": 3, "learning_rate": 1e-3},

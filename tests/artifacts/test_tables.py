@@ -66,6 +66,20 @@ def test_overall_is_the_mean_of_the_measured_targets(found: Results):
     assert cell(table, "R²", target="overall", predictor="wear-law") is None
 
 
+def test_other_baselines_are_shown_with_their_seeds_and_what_they_see(tmp_path: Path, found: Results, fabricator):
+    """A baseline that draws counts as many fits as seeds; who sees labels, and how who was tuned, stands below."""
+    names = ("mean", "last-value", "ridge", "gradient-boosting")
+    fabricator(tmp_path, thermal=False, opponents=names)
+    table = tables.accuracy(results.read(tmp_path, audit(tmp_path)))
+    seeds = [cell(table, "seeds", target="flank wear VB (mm)", predictor=name) for name in names]
+    assert seeds == [1, 1, 1, 2]
+    (sees,) = [note for note in table.notes if "sees the earlier labels of the held-out tool" in note]
+    assert sees.startswith("last-value sees")
+    (tuned,) = [note for note in table.notes if "inner cross-validation" in note]
+    assert "of ridge, gradient-boosting: the best of 6 candidates each" in tuned
+    assert not any("earlier labels" in note or "cross-validation" in note for note in tables.accuracy(found).notes)
+
+
 def test_unmeasured_target_is_not_reported(tmp_path: Path, fabricator):
     """Where thermal displacement has no label no row shows it, overall is wear alone, and the table says so."""
     fabricator(tmp_path, thermal=False, seeds=(0,))

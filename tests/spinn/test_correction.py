@@ -21,7 +21,7 @@ from spinn.record import PlannedRun
 from spinn.step import FitSettings, with_physics
 from spinn.task import Task, build, predict
 from spinn.training import fit
-from spinn.wear_law import wear_law
+from spinn.wear_laws import wear_law
 
 LAW = (-4.0, 0.6, 0.4, 0.8)
 SHARE = 0.25

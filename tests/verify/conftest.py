@@ -192,6 +192,12 @@ def runs(honest: Path, tmp_path: Path) -> Runs:
 
 
 @pytest.fixture(scope="session")
+def as_runs() -> Callable[[Path], Runs]:
+    """The means to edit a folder, for tests that have one of their own."""
+    return Runs
+
+
+@pytest.fixture(scope="session")
 def compacted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of real runs, of each pruner of neurons; not to be changed."""
     path = tmp_path_factory.mktemp("compacted")
@@ -598,7 +604,7 @@ def write_baselines(path: Path, plan: Plan, dataset: Dataset) -> None:
                 coefficients = dict(zip("abcd", found.tolist(), strict=True))
                 values = {"VB": law(rows, *found)}
             for target in targets:
-                table = rows[["case", "run", "time"]].assign(fold=fold, target=target, measured=rows[target])
+                table = rows[["case", "run", "time"]].assign(fold=fold, seed=0, target=target, measured=rows[target])
                 parts.append(table.assign(prediction=values[target]))
             cases = tuple(case for case in CASES if case not in test)
             folds.append({"fold": fold, "train": cases, "test": test, "coefficients": coefficients})

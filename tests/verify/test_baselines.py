@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from spinn.record import BASELINES, digest_file
-from verify.baselines import Law
+from verify.laws import Law
 
 
 def edit_fold(runs, name: str, edit) -> None:
@@ -89,3 +89,22 @@ def test_own_fit_recovers_known_coefficients() -> None:
     law = Law.of(columns, np.arange(60))
     assert law.squares(truth) == 0
     assert law.least_squares(np.zeros(4)) == pytest.approx(0, abs=1e-12)
+    grown = np.append(truth, 1.3)
+    columns["VB"] = Law.of(columns, np.arange(60), growth=True).wear(grown)
+    law = Law.of(columns, np.arange(60), growth=True)
+    assert law.squares(grown) == 0
+    assert law.least_squares(np.append(truth, 0.0)) == pytest.approx(0, abs=1e-12)
+
+
+def test_slopes_of_the_law_are_its_derivatives() -> None:
+    """Central differences, with growth near 0, where a series takes over, and well above."""
+    random = np.random.default_rng(4)
+    columns = {name: random.uniform(0.2, 1.5, 20) for name in ("DOC", "feed", "steel", "VB")}
+    columns["time"] = random.uniform(1, 40, 20)
+    law = Law.of(columns, np.arange(20), growth=True)
+    for growth in (1e-6, 0.05, 2.0):
+        at, step = np.array([-5.0, 0.6, 0.4, 1.4, growth]), 1e-7
+        for place, column in enumerate(law._slope(at).T):
+            shift = step * (np.arange(5) == place)
+            difference = (law.wear(at + shift) - law.wear(at - shift)) / (2 * step)
+            assert column == pytest.approx(difference, rel=1e-4, abs=1e-7)

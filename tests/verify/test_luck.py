@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinn.record import BASELINES, PREDICTIONS
+from spinn import baselines
+from spinn.data.dataset import read_canonical
+from spinn.record import BASELINES, DATASET, PREDICTIONS
 from verify.findings import Finding
 from verify.folder import digest_all, read_folder
 from verify.luck import _choices, _r2, _sums, baseline_as_good
@@ -88,3 +90,12 @@ def test_a_worse_or_larger_baseline_is_not_named(runs) -> None:
     assert any("wear-law" in fault.message for fault in baseline_as_good(folder))
     record.write_text(json.dumps({**content, "parameters": 10**9}))
     assert not any("wear-law" in fault.message for fault in baseline_as_good(folder))
+
+
+def test_a_baseline_that_sees_labels_is_named_as_one(runs) -> None:
+    """The last value has no parameter, and knows what no network knows: the note says so."""
+    runs.edit_plan(lambda plan: plan["experiment"].update(baselines=["last-value"]))
+    baselines.evaluate(runs.plan, read_canonical(runs.path / DATASET, runs.plan.dataset), runs.path)
+    faults = [fault.message for fault in baseline_as_good(read_folder(runs.path, digest_all(runs.path)))]
+    assert faults
+    assert all("last-value, which sees the tool's earlier labels, 0 parameters, does as well" in f for f in faults)

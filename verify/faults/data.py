@@ -9,10 +9,10 @@ from unittest import mock
 import numpy as np
 
 import spinn.data
-from spinn import baselines, rundata, task
+from spinn import baselines, regressors, rundata, task
 from spinn.data import splits
 from spinn.data.dataset import Dataset
-from verify.faults.mutant import Mutant, Patches
+from verify.faults.mutant import EXPERIMENT, Mutant, Patches
 
 
 def _scaler_on_all() -> Patches:
@@ -123,6 +123,18 @@ def _handicapped_baseline() -> Patches:
     return [mock.patch.object(baselines, "fit_wear_law", lambda frame: sound(frame) + np.array([0.2, 0, 0, 0]))]
 
 
+def _baseline_tuned_on_test() -> Patches:
+    """The settings of a regressor are chosen on every case, those it is tested on among them."""
+    sound = regressors.choose
+
+    def choose(name: Any, arrays: Any, train: Any, seed: int) -> Any:
+        return sound(name, arrays, list(dict.fromkeys(arrays.case.tolist())), seed)
+
+    return [mock.patch.object(regressors, "choose", choose)]
+
+
+_WITH_RIDGE = EXPERIMENT.replace("seeds =", 'baselines = ["mean", "wear-law", "ridge"]\nseeds =')
+
 FAULTS = (
     Mutant("scaler-on-all-cases", "scaler-on-train-only", _scaler_on_all),
     # dataset.csv is the planned one, so its fingerprint and card hold; the networks' losses are of other rows than its.
@@ -136,4 +148,5 @@ FAULTS = (
     Mutant("target-computed-from-an-input", "target-leakage", _computed_target),
     Mutant("target-computed-from-time", "target-leakage", _warmed_by_the_clock),
     Mutant("handicapped-baseline", "baselines-recomputed", _handicapped_baseline),
+    Mutant("baseline-tuned-on-test", "baselines-recomputed", _baseline_tuned_on_test, experiment=_WITH_RIDGE),
 )
