@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -201,7 +201,8 @@ class Cohort:
         ledger = variants.ledger(variant.pruner, experiment.layers, [stage.ratio for stage in variant.stages])
         for stage in ledger[done:]:
             active = state.stack.masks.kept()
-            state.stack = pruner.select(state.stack, stage, lambda network: step.loss_gradients(network, built))
+            gradients = partial(step.loss_gradients, task=built)
+            state.stack = pruner.select(state.stack, stage, gradients, [run.seed for run in self._units])
             fitted, spent = self._fit(variant, stage.stage, state, enforced=pruner.enforced)
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
             self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))

@@ -126,14 +126,20 @@ class Variant(Stated):
 
     With `physics` weights of its own it has a dense network of its own, trained with them.
 
-    `pruner`: single weights by magnitude over all layers, or as the faulty first version did; or whole neurons with the
-    lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or by what its removal
-    changes in the loss, to first order (`spinn.neurons`).
+    `pruner`: single weights by magnitude over all layers or within each, at random, or as the faulty first version did;
+    or whole neurons with the lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or
+    by what its removal changes in the loss, to first order (`spinn.neurons`).
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     pruner: Literal[
-        "global-magnitude", "first-version", "neurons-incoming", "neurons-both-sides", "neurons-first-order"
+        "global-magnitude",
+        "layerwise-magnitude",
+        "random",
+        "first-version",
+        "neurons-incoming",
+        "neurons-both-sides",
+        "neurons-first-order",
     ]
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     expected_findings: tuple[str, ...] = ()

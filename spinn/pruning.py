@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from spinn.draw import keep_at_random
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
 from spinn.neurons import SCORES, Gradients, first_order, keep_neurons
 from spinn.record import LayerStatistics
 from spinn.schedule import Stage
-from spinn.variants import NEURON_PRUNERS
+from spinn.variants import NEURON_PRUNERS, shares
 
 
 def global_magnitude(
@@ -56,10 +57,60 @@ def global_magnitude(
             raise InputError(
                 f"prune, run {run} = {count}: expected 0 to {available}, the weights still active; check the schedule"
             )
-    refined = masks.refine(_keep_largest(network, masks, counts))
-    if not allow_empty_layer:
-        _refuse_emptied(masks, refined)
-    return refined
+    return _refined(masks, _keep_largest(network, masks, counts), allow_empty_layer)
+
+
+def layerwise_magnitude(network: Network, masks: Masks, stage: Stage, allow_empty_layer: bool = False) -> Masks:
+    """Prune the smallest magnitudes of each layer, ranked by themselves, the stage's ratio of each layer's weights.
+
+    Magnitude pruning after Han et al. 2015, with a threshold for each layer, as they had. How many go from each layer
+    is decided by `spinn.variants.shares`, so that together they are what the ledger plans. Ties are broken as in
+    `global_magnitude`, by the position in the layer.
+
+    Args:
+        network: the weights to rank; they are not changed.
+        masks: what is still active.
+        stage: the line of the ledger.
+        allow_empty_layer: whether a layer may lose its last weight.
+
+    Returns:
+        The refined masks.
+
+    Raises:
+        InputError: a layer would be emptied.
+        NonFiniteError: an active weight is inf or NaN.
+    """
+    _refuse_non_finite_active(network, masks)
+    counts = [shares(stage.ratio, stage.pruned, active) for active in masks.kept_by_layer()]
+    parts = []
+    for layer, mask in enumerate(masks.layers):
+        alone = Network([network.weights[layer]], [network.biases[layer]])
+        parts += _keep_largest(alone, Masks((mask,)), [of_run[layer] for of_run in counts]).layers
+    return _refined(masks, Masks(tuple(parts)), allow_empty_layer)
+
+
+def random(
+    network: Network, masks: Masks, prune: int, seeds: Sequence[int], stage: int, allow_empty_layer: bool = False
+) -> Masks:
+    """Prune exactly `prune` active weights of each run, drawn from all layers alike (`spinn.draw`).
+
+    Args:
+        network: its weights decide nothing, but have to be finite.
+        masks: what is still active.
+        prune: how many weights go, from every run alike.
+        seeds: of the runs; with `stage` they alone decide the draw.
+        stage: number of the stage.
+        allow_empty_layer: whether a layer may lose its last weight.
+
+    Returns:
+        The refined masks.
+
+    Raises:
+        InputError: a layer would be emptied.
+        NonFiniteError: an active weight is inf or NaN.
+    """
+    _refuse_non_finite_active(network, masks)
+    return _refined(masks, keep_at_random(masks, [prune] * masks.runs, seeds, stage), allow_empty_layer)
 
 
 def first_version(network: Network, ratio: Fraction) -> Masks:
@@ -157,13 +208,13 @@ class Pruner:
     Attributes:
         name: as experiment files spell it.
         select: what a stage leaves, from what there is, the stage's line of the ledger, and a function that gives the
-            gradients of the data loss where a score asks for them.
+            gradients of the data loss where a score asks for them, and the seeds of the runs.
         enforced: whether there are masks that are held while the network is fine-tuned.
         reported: the reduction this pruner claims after the given stages, for a network of the given widths.
     """
 
     name: str
-    select: Callable[[Stack, Stage, Callable[[Network], Gradients]], Stack]
+    select: Callable[[Stack, Stage, Callable[[Network], Gradients], Sequence[int]], Stack]
     enforced: bool
     reported: Callable[[Sequence[Stage], Sequence[int]], float]
 
@@ -177,15 +228,25 @@ def _sum_of_ratios(stages: Sequence[Stage], layers: Sequence[int]) -> float:
     return float(sum(stage.ratio for stage in stages))
 
 
-def _select_sound(stack: Stack, stage: Stage, gradients: object) -> Stack:
+def _select_sound(stack: Stack, stage: Stage, gradients: object, seeds: object) -> Stack:
     return replace(stack, masks=global_magnitude(stack.network, stack.masks, stage.pruned))
 
 
-def _select_first_version(stack: Stack, stage: Stage, gradients: object) -> Stack:
+def _select_layerwise(stack: Stack, stage: Stage, gradients: object, seeds: object) -> Stack:
+    return replace(stack, masks=layerwise_magnitude(stack.network, stack.masks, stage))
+
+
+def _select_random(stack: Stack, stage: Stage, gradients: object, seeds: Sequence[int]) -> Stack:
+    return replace(stack, masks=random(stack.network, stack.masks, stage.pruned, seeds, stage.stage))
+
+
+def _select_first_version(stack: Stack, stage: Stage, gradients: object, seeds: object) -> Stack:
     return replace(stack, masks=first_version(stack.network, stage.ratio))
 
 
-def _select_neurons(name: str, stack: Stack, stage: Stage, gradients: Callable[[Network], Gradients]) -> Stack:
+def _select_neurons(
+    name: str, stack: Stack, stage: Stage, gradients: Callable[[Network], Gradients], seeds: object
+) -> Stack:
     """Without the neurons that have the lowest scores of this name, what is left is a stack of smaller networks."""
     assert stage.widths is not None
     score = SCORES[name]
@@ -200,6 +261,8 @@ PRUNERS: dict[str, Pruner] = {
     pruner.name: pruner
     for pruner in (
         Pruner("global-magnitude", _select_sound, enforced=True, reported=_true_reduction),
+        Pruner("layerwise-magnitude", _select_layerwise, enforced=True, reported=_true_reduction),
+        Pruner("random", _select_random, enforced=True, reported=_true_reduction),
         Pruner("first-version", _select_first_version, enforced=False, reported=_sum_of_ratios),
         *(
             Pruner(
@@ -256,6 +319,14 @@ def _priority(positions: Int[Tensor, " tied"]) -> Int[Tensor, " tied"]:
     return value ^ (value >> 16)
 
 
+def _refined(masks: Masks, keep: Masks, allow_empty_layer: bool) -> Masks:
+    """The masks of the next stage; one that empties a layer is refused unless that is allowed."""
+    refined = masks.refine(keep)
+    if not allow_empty_layer:
+        _refuse_emptied(masks, refined)
+    return refined
+
+
 def _refuse_emptied(before: Masks, after: Masks) -> None:
     for run, (old, new) in enumerate(zip(before.kept_by_layer(), after.kept_by_layer(), strict=True)):
         for index, (kept_before, kept_after) in enumerate(zip(old, new, strict=True)):
@@ -264,6 +335,12 @@ def _refuse_emptied(before: Masks, after: Masks) -> None:
                     f"layers.{index}.weight of run {run} = {kept_before} active weights, all pruned: a layer keeps at "
                     "least one; prune less, or pass allow_empty_layer=True"
                 )
+
+
+def _refuse_non_finite_active(network: Network, masks: Masks) -> None:
+    for index, (weight, mask) in enumerate(zip(network.weights, masks.layers, strict=True)):
+        for run in range(masks.runs):
+            _refuse_non_finite(weight[run][mask[run]], index, run)
 
 
 def _refuse_non_finite(values: Float[Tensor, " weights"], index: int, run: int) -> None:

@@ -15,7 +15,7 @@ from spinn.schedule import Criteria, Stage
 NEURON_PRUNERS = ("neurons-incoming", "neurons-both-sides", "neurons-first-order")
 """Pruners that remove whole neurons; named after the scores of `spinn.neurons.SCORES`."""
 
-PRUNERS = ("global-magnitude", "first-version", *NEURON_PRUNERS)
+PRUNERS = ("global-magnitude", "layerwise-magnitude", "random", "first-version", *NEURON_PRUNERS)
 """Every pruner that an experiment can name; what each does is in `spinn.pruning`."""
 
 _STEPS = (Fraction(1, 100), Fraction(1, 1000))  # of a suggestion: the coarser grid where it has a schedule that holds
@@ -33,6 +33,25 @@ def ledger(pruner: str, layers: Sequence[int], ratios: Sequence[str | Fraction])
         ScheduleError: see `spinn.schedule.plan` and `plan_neurons`.
     """
     return (schedule.plan_neurons if pruner in NEURON_PRUNERS else schedule.plan)(layers, ratios)
+
+
+def shares(ratio: Fraction, pruned: int, active: Sequence[int]) -> tuple[int, ...]:
+    """How many weights each layer loses where a stage's ratio holds within each; together exactly `pruned`.
+
+    Each layer loses the whole part of ratio · its active weights. What is missing to `pruned` goes, one weight each, to
+    the layers with the largest fractional parts, of equal ones to the first: the method of largest remainders (Balinski
+    & Young 2001, Fair Representation, ch. 3). No layer is further than one weight from ratio · its active weights.
+
+    Args:
+        ratio: of the stage.
+        pruned: what the ledger plans: round_half_even(ratio · all active weights).
+        active: weights that each layer still has.
+    """
+    exact = [ratio * weights for weights in active]
+    whole = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda layer: whole[layer] - exact[layer])
+    more = by_remainder[: pruned - sum(whole)]
+    return tuple(count + (layer in more) for layer, count in enumerate(whole))
 
 
 def suggest(pruner: str, layers: Sequence[int], ratios: Sequence[str], criteria: Criteria) -> tuple[str, ...] | None:

@@ -48,6 +48,7 @@ from spinn.record import (
 from verify.network import Network, decode
 
 WITHHELD = "weights withheld"
+HOLDS_MASKS = ("global-magnitude", "layerwise-magnitude", "random")  # pruners of weights whose masks are held
 WHOLE = ("stage", "epoch", "run", "fold", "seed")  # columns of whole numbers
 Content = TypeVar("Content")
 
@@ -95,7 +96,7 @@ class Run:
         self.folder = folder
         self.layers = plan.experiment.layers
         # the first version holds no mask: nothing to cut off; where neurons went it is cut off already
-        self.deploys = plan.variant(planned.variant).pruner == "global-magnitude"
+        self.deploys = plan.variant(planned.variant).pruner in HOLDS_MASKS
         self.digests = digests  # file name → sha256 of what is there
         self.problem = ""
         self.record: Record | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from spinn.record import LayerStatistics, StageRecord, checkpoint_name
 from verify.folder import Fault, Folder, Run
 from verify.network import Network
-from verify.schedules import Line, expected_ledger, reduction, weights_and_biases
+from verify.schedules import Line, expected_ledger, half_to_even, reduction, weights_and_biases
 
 REDUCTION_TOLERANCE = 1e-9  # a reported reduction is a ratio of two integers below 2⁵³, in float64
 STATISTICS_TOLERANCE = 1e-9  # relative; both are float64 sums of the same float32 values
@@ -145,22 +145,54 @@ def resurrection(folder: Folder, run: Run) -> Iterator[Fault]:
 
 
 def magnitude_order(folder: Folder, run: Run) -> Iterator[Fault]:
-    """Of a magnitude pruner, each stage took the smallest active weights of the network before it, over all layers.
+    """Of a magnitude pruner, each stage took the smallest active weights of the network before it.
 
-    The checkpoint of the stage before holds the very weights that were ranked.
+    Over all layers, or, where the pruner ranks each layer by itself, within each. The checkpoint of the stage before
+    holds the very weights that were ranked.
     """
-    if folder.plan.variant(run.planned.variant).pruner != "global-magnitude":
+    pruner = folder.plan.variant(run.planned.variant).pruner
+    if pruner not in ("global-magnitude", "layerwise-magnitude"):
         return
     for earlier, later in pairwise(stage.stage for stage in run.checked.stages):
         before, after = run.network(earlier), run.network(later)
         layers = list(zip(before.weights, before.masks, after.masks, strict=True))
-        gone = np.concatenate([np.abs(weight[old & ~new]) for weight, old, new in layers])
-        left = np.concatenate([np.abs(weight[old & new]) for weight, old, new in layers])
-        if gone.size and left.size and not gone.max() <= left.min():
-            wrong = int((gone > left.min()).sum())
-            message = f"stage {later}: {wrong} weights were pruned that are larger than one that was kept"
-            data = {"stage": later, "count": wrong, "largest_pruned": gone.max(), "smallest_kept": left.min()}
-            yield Fault(f"{message} ({gone.max():.3g} went, {left.min():.3g} stayed)", data)
+        if pruner == "global-magnitude":
+            yield from _order(later, f"stage {later}", layers)
+            continue
+        for index, layer in enumerate(layers):
+            yield from _order(later, f"stage {later}, layers.{index}.weight", [layer])
+
+
+def _order(stage: int, where: str, layers: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[Fault]:
+    """A weight that went is no larger than one that stayed; `layers` are weights, masks before and masks after."""
+    gone = np.concatenate([np.abs(weight[old & ~new]) for weight, old, new in layers])
+    left = np.concatenate([np.abs(weight[old & new]) for weight, old, new in layers])
+    if gone.size and left.size and not gone.max() <= left.min():
+        wrong = int((gone > left.min()).sum())
+        message = f"{where}: {wrong} weights were pruned that are larger than one that was kept"
+        data = {"stage": stage, "count": wrong, "largest_pruned": gone.max(), "smallest_kept": left.min()}
+        yield Fault(f"{message} ({gone.max():.3g} went, {left.min():.3g} stayed)", data)
+
+
+def layer_shares(folder: Folder, run: Run) -> Iterator[Fault]:
+    """Of a pruner that ranks each layer by itself, each stage took its ratio of every layer's active weights.
+
+    In whole weights: as many as the ledger plans for the stage, the layers with the largest fractions rounded up.
+    """
+    variant = folder.plan.variant(run.planned.variant)
+    if variant.pruner != "layerwise-magnitude":
+        return
+    kept = [[int(mask.sum()) for mask in run.network(stage.stage).masks] for stage in run.checked.stages]
+    for number, (stage, before, after) in enumerate(zip(variant.stages, kept, kept[1:], strict=False), start=1):
+        ratio = Fraction(stage.ratio)
+        parts = [divmod(ratio.numerator * active, ratio.denominator) for active in before]
+        missing = half_to_even(ratio, sum(before)) - sum(whole for whole, _ in parts)
+        largest = sorted(range(len(parts)), key=lambda layer, parts=parts: (-parts[layer][1], layer))[:missing]
+        for layer, (whole, _) in enumerate(parts):
+            planned, gone = whole + (layer in largest), before[layer] - after[layer]
+            if gone != planned:
+                message = f"stage {number}, layers.{layer}.weight: pruned planned {planned}, in the checkpoint {gone}"
+                yield Fault(message, {"stage": number, "layer": f"layers.{layer}.weight", "quantity": "pruned"})
 
 
 def biases_kept(folder: Folder, run: Run) -> Iterator[Fault]:

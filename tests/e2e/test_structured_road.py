@@ -1,4 +1,4 @@
-"""The road where neurons are removed: run, audit, build, repeat, interrupt, roll back; small networks all along."""
+"""The road of the other pruners, of neurons above all: run, audit, build, repeat, interrupt, roll back."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from spinn import checkpoint
 from spinn.record import PLAN, RECORD, Plan, Record, checkpoint_name, read_model
 
 Call = Callable[..., Any]
-PRUNERS = {"sparse": "global-magnitude", "neurons": "neurons-incoming", "first-order": "neurons-first-order"}
+PRUNERS = {
+    "sparse": "global-magnitude",
+    "layerwise": "layerwise-magnitude",
+    "random": "random",
+    "neurons": "neurons-incoming",
+    "first-order": "neurons-first-order",
+}
 
 
 @pytest.fixture(scope="module")
 def structured(tiny_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny experiment with two pruners of neurons beside the sound one of weights."""
+    """The tiny experiment with two pruners of neurons and two more of weights beside the sound one."""
     head, sparse, _ = tiny_text.split("[[variants]]")
     variants = [sparse.replace('"sparse"', f'"{name}"').replace("global-magnitude", PRUNERS[name]) for name in PRUNERS]
     path = tmp_path_factory.mktemp("experiment") / "structured.toml"
@@ -63,7 +69,7 @@ def test_the_road_ends_in_tables_with_the_widths_of_every_stage(
 def test_every_stage_is_the_planned_smaller_network(runs: Path) -> None:
     """On disk and in the record, for every run; training and inference cost what the small network costs."""
     plan = read_model(runs / PLAN, Plan)
-    for planned in (run for run in plan.runs if run.variant != "sparse"):
+    for planned in (run for run in plan.runs if run.variant in ("neurons", "first-order")):
         record = read_model(runs / "runs" / planned.run_id / RECORD, Record)
         stored = [
             checkpoint.read(runs / "runs" / planned.run_id / checkpoint_name(stage.stage)) for stage in record.stages
@@ -85,7 +91,7 @@ def test_every_stage_is_the_planned_smaller_network(runs: Path) -> None:
 def test_the_same_command_twice_from_scratch_gives_the_same_bytes(
     call: Call, runs: Path, structured: Path, digests: Call, tmp_path: Path
 ) -> None:
-    """Checkpoints with their neurons, predictions and baselines."""
+    """Checkpoints with their neurons or random masks, predictions and baselines."""
     assert call("spinn", "run", structured, "--out", tmp_path / "again", "--device", "cpu").status == 0
     assert digests(tmp_path / "again") == digests(runs)
 

@@ -15,7 +15,15 @@ from spinn import schedule
 from spinn.errors import InputError, NonFiniteError
 from spinn.masks import Masks
 from spinn.model import Network
-from spinn.pruning import PRUNERS, Stack, first_version, global_magnitude, layer_statistics
+from spinn.pruning import (
+    PRUNERS,
+    Stack,
+    first_version,
+    global_magnitude,
+    layer_statistics,
+    layerwise_magnitude,
+    random,
+)
 from spinn.variants import NEURON_PRUNERS
 from verify import strategies
 
@@ -171,6 +179,11 @@ def test_a_non_finite_active_weight_is_refused_by_name(poison: float):
         global_magnitude(network, Masks.ones_like(network), 3)
     with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
         first_version(network, Fraction(1, 10))
+    (stage,) = schedule.plan(LAYERS, ["0.1"])
+    with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
+        layerwise_magnitude(network, Masks.ones_like(network), stage)
+    with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
+        random(network, Masks.ones_like(network), 3, [0, 1], 1)
     with pytest.raises(NonFiniteError, match=r"layers\.1\.weight of run 1 = 1 active weights"):
         layer_statistics(network, Masks.ones_like(network), 1)
 
@@ -204,14 +217,78 @@ def test_an_impossible_count_is_refused(prune: int | list[int], message: str):
         global_magnitude(network, Masks.ones_like(network), prune)
 
 
-def test_the_default_schedule_ends_at_190_030_parameters():
-    """Real widths, the default four stages through the named pruner: achieved counts equal the ledger, exactly."""
+def test_an_emptied_layer_is_refused_within_layers_and_at_random_too():
+    """A layer's last weight: the same message, and the same flag to want that."""
+    network = constant(1.0, (2, 1, 1))
+    masks = Masks.ones_like(network)
+    (stage,) = schedule.plan((2, 1, 1), ["0.70"])  # 1.4 of 2 and 0.7 of 1 weights: one of each
+    message = r"layers\.1\.weight of run 0 = 1 active weights, all pruned"
+    with pytest.raises(InputError, match=message):
+        layerwise_magnitude(network, masks, stage)
+    assert layerwise_magnitude(network, masks, stage, allow_empty_layer=True).kept_by_layer() == [[1, 0]]
+    drawn = [random(network, masks, 2, [seed], 1, allow_empty_layer=True).kept_by_layer()[0] for seed in range(20)]
+    assert [0, 1] in drawn
+    with pytest.raises(InputError, match=message):
+        random(network, masks, 2, [drawn.index([1, 0])], 1)
+
+
+@given(network=strategies.networks(), percent=st.integers(0, 60))
+def test_each_layer_is_ranked_by_itself(network: Network, percent: int):
+    """Two stages: each layer loses its share, its smallest active weights; the sum is the ledger's, ties and all."""
+    masks = Masks.ones_like(network)
+    for stage in schedule.plan(network.layers, [Fraction(percent, 100)] * 2):
+        refined = layerwise_magnitude(network, masks, stage, allow_empty_layer=True)
+        assert refined.kept() == [stage.kept_weights] * network.runs
+        for weight, old, new in zip(network.weights, masks.layers, refined.layers, strict=True):
+            for run in range(network.runs):
+                before, after, magnitudes = old[run], new[run], weight[run].detach().abs()
+                gone = magnitudes[before & ~after]
+                assert abs(gone.numel() - stage.ratio * int(before.sum())) < 1
+                assert not gone.numel() or not after.any() or gone.max() <= magnitudes[after].min()
+                assert not (after & ~before).any()
+        masks = refined
+
+
+def test_within_layers_a_run_is_pruned_as_if_it_were_alone():
+    """Neighbours have no say, nor have the biases; the weights are only read."""
+    network = Network.initialise(LAYERS, [4, 5])
+    before = network.clone()
+    (stage,) = schedule.plan(LAYERS, ["0.4"])
+    stacked = layerwise_magnitude(network, Masks.ones_like(network), stage)
+    for run in range(2):
+        alone = layerwise_magnitude(*one_run(network, Masks.ones_like(network), run), stage)
+        assert torch.equal(flat(stacked.layers, run), flat(alone.layers, 0))
+    assert not torch.equal(flat(stacked.layers, 0), flat(stacked.layers, 1))
+    assert all(torch.equal(a, b) for a, b in zip(network.weights, before.weights, strict=True))
+
+
+def test_a_random_choice_knows_seed_and_stage_only():
+    """Exact counts; other weights or other neighbours change nothing, another seed, stage or earlier mask does."""
+    network, other = Network.initialise(LAYERS, [4, 5]), constant(1.0, runs=2)
+    masks = Masks.ones_like(network)
+    first = random(network, masks, 17, [4, 5], 1)
+    assert first.kept() == [26, 26]
+    again, alone = random(other, masks, 17, [4, 5], 1), random(*one_run(network, masks, 1), 17, [5], 1)
+    assert all(torch.equal(a, b) for a, b in zip(first.layers, again.layers, strict=True))
+    assert torch.equal(flat(first.layers, 1), flat(alone.layers, 0))
+    assert not torch.equal(flat(first.layers, 0), flat(first.layers, 1))
+    later = random(network, masks, 17, [4, 5], 2)
+    assert not torch.equal(flat(first.layers, 0), flat(later.layers, 0))
+    second = random(network, first, 6, [4, 5], 2)
+    assert second.kept() == [20, 20]
+    assert not (flat(second.layers, 0) & ~flat(first.layers, 0)).any()
+
+
+@pytest.mark.parametrize("name", ["global-magnitude", "layerwise-magnitude", "random"])
+@pytest.mark.parametrize("ratios", [("0.30", "0.30", "0.24", "0.24"), ("0.716976",)])
+def test_schedules_that_end_at_190_030_parameters(name: str, ratios: tuple[str, ...]):
+    """Real widths, four stages or one through the named pruner: achieved counts equal the ledger, exactly."""
     stack = Stack.dense(Network.initialise(REAL, [0]))
-    stages = schedule.plan(REAL, ("0.30", "0.30", "0.24", "0.24"))
-    pruner = PRUNERS["global-magnitude"]
+    stages = schedule.plan(REAL, ratios)
+    pruner = PRUNERS[name]
     for stage in stages:
         assert stack.masks.kept() == [stage.active]
-        stack = pruner.select(stack, stage, no_gradients)
+        stack = pruner.select(stack, stage, no_gradients, [0])
         assert stack.masks.kept() == [stage.kept_weights]
     assert stack.masks.kept() == [188_236]
     assert stack.neurons is None
@@ -226,7 +303,7 @@ def test_the_first_version_reports_seventy_percent_and_keeps_eighty_five():
     stages = schedule.plan(REAL, ("0.20", "0.20", "0.15", "0.15"))
     pruner = PRUNERS["first-version"]
     for stage in stages:
-        stack = pruner.select(stack, stage, no_gradients)
+        stack = pruner.select(stack, stage, no_gradients, [0])
     biases = sum(bias.numel() for bias in stack.network.biases)
     assert stack.masks.kept()[0] + biases == 567_119
     assert not pruner.enforced
@@ -270,7 +347,7 @@ def test_neurons_go_as_the_ledger_says(ratios, widths, parameters):
     stages = schedule.plan_neurons(REAL, ratios.split())
     for stage in stages:
         assert stack.masks.kept() == [stage.active]
-        stack = pruner.select(stack, stage, no_gradients)
+        stack = pruner.select(stack, stage, no_gradients, [0])
         assert stack.network.layers == stage.widths
         assert stack.masks.kept() == [stage.kept_weights]
         assert sum(parameter.numel() for parameter in stack.network.parameters()) == stage.parameters
@@ -291,7 +368,7 @@ def test_kept_neurons_are_numbered_as_in_the_dense_network(name):
         return [torch.ones_like(parameter) for parameter in of.parameters()]
 
     for stage in schedule.plan_neurons((3, 9, 8, 2), ["0.3", "0.3"]):
-        stack = PRUNERS[name].select(stack, stage, gradients)
+        stack = PRUNERS[name].select(stack, stage, gradients, [0, 1])
     assert asked == ([(3, 9, 8, 2), (3, 6, 6, 2)] if name == "neurons-first-order" else [])
     assert stack.neurons is not None
     first, second = stack.neurons

@@ -83,7 +83,15 @@ class Case:
         return list(getattr(masks, check)(self.folder, self.run))
 
 
-CHECKS = ("ledger_achieved", "record_of_checkpoints", "monotone", "resurrection", "magnitude_order", "biases_kept")
+CHECKS = (
+    "ledger_achieved",
+    "layer_shares",
+    "record_of_checkpoints",
+    "monotone",
+    "resurrection",
+    "magnitude_order",
+    "biases_kept",
+)
 
 
 @pytest.fixture
@@ -94,7 +102,7 @@ def case(tmp_path: Path) -> Case:
 
 def test_a_sound_run_has_no_faults(case: Case) -> None:
     """Of any check, ties and zeros included."""
-    assert [case.faults(check) for check in CHECKS] == [[]] * 6
+    assert [case.faults(check) for check in CHECKS] == [[]] * 7
 
 
 # --- counts ---------------------------------------------------------------------------------------------------------
@@ -328,6 +336,38 @@ def test_an_order_needs_weights_that_went_and_weights_that_stayed(case: Case) ->
     case = Case(case.run.folder)
     case.networks[0].weights[0][0, 0] = np.nan
     assert [fault.data["stage"] for fault in case.faults("magnitude_order")] == [1]
+
+
+def test_a_choice_within_layers(case: Case) -> None:
+    """A weight may be larger than what stays in another layer, and not than what stays in its own."""
+    case.networks[0].weights[0][0, 0] = 5.5
+    assert [fault.message[:22] for fault in case.faults("magnitude_order")] == ["stage 1: 1 weights wer"]
+    case.variant.pruner = "layerwise-magnitude"
+    assert case.faults("magnitude_order") == []
+    case.networks[0].weights[0][1, 1] = -7.0
+    case.networks[1].weights[1][0, 0] = 6.0
+    assert case.faults("magnitude_order") == [
+        Fault(
+            "stage 1, layers.0.weight: 1 weights were pruned that are larger than one that was kept (7 went, 6 stayed)",
+            {"stage": 1, "count": 1, "largest_pruned": 7.0, "smallest_kept": 6.0},
+        ),
+        Fault(
+            "stage 2, layers.1.weight: 1 weights were pruned that are larger than one that was kept (6 went, 5 stayed)",
+            {"stage": 2, "count": 1, "largest_pruned": 6.0, "smallest_kept": 5.0},
+        ),
+    ]
+
+
+def test_shares_of_layers(case: Case) -> None:
+    """Half of four and of two weights: two and one; a third of one and of two, one in all: the larger fraction."""
+    assert case.faults("layer_shares") == []
+    case.variant.pruner = "layerwise-magnitude"
+
+    def fault(layer: int, planned: int, there: int) -> Fault:
+        message = f"stage 1, layers.{layer}.weight: pruned planned {planned}, in the checkpoint {there}"
+        return Fault(message, {"stage": 1, "layer": f"layers.{layer}.weight", "quantity": "pruned"})
+
+    assert case.faults("layer_shares") == [fault(0, 2, 3), fault(1, 1, 0)]
 
 
 def test_biases_that_became_zero(case: Case) -> None:

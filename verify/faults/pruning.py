@@ -15,6 +15,8 @@ from spinn import cohort, masks, model, neurons, pruning, step, training
 from verify.faults.mutant import EXPERIMENT, NEURONS, Mutant, Patches, rolled_back
 
 THIN = EXPERIMENT.replace("0.31", "0.60").replace("0.24", "0.60")  # leaves neurons that nothing reaches
+LAYERWISE = EXPERIMENT.replace("global-magnitude", "layerwise-magnitude")
+RANDOM = EXPERIMENT.replace("global-magnitude", "random")
 FIRST_ORDER = NEURONS.replace("neurons-incoming", "neurons-first-order")
 
 
@@ -132,6 +134,44 @@ def _signed() -> Patches:
         return sound(pruning.Network([weight - lowest for weight in network.weights], network.biases), current, counts)
 
     return [mock.patch.object(pruning, "_keep_largest", keep)]
+
+
+def _one_threshold() -> Patches:
+    """The pruner that ranks each layer by itself ranks all layers together; the sum is as planned."""
+
+    def prune(network: Any, current: masks.Masks, stage: Any) -> masks.Masks:
+        return pruning.global_magnitude(network, current, stage.pruned)
+
+    return [mock.patch.object(pruning, "layerwise_magnitude", prune)]
+
+
+def _largest_gone() -> Patches:
+    """The largest magnitudes go in place of the smallest, as many as planned."""
+    sound = pruning._smallest
+
+    def largest(magnitudes: torch.Tensor, count: int) -> torch.Tensor:
+        return sound(torch.where(magnitudes.isinf(), magnitudes, -magnitudes), count)
+
+    return [mock.patch.object(pruning, "_smallest", largest)]
+
+
+def _random_by_magnitude() -> Patches:
+    """What is called random takes the smallest weights."""
+
+    def prune(network: Any, current: masks.Masks, count: int, *_: Any) -> masks.Masks:
+        return pruning.global_magnitude(network, current, count)
+
+    return [mock.patch.object(pruning, "random", prune)]
+
+
+def _same_draw() -> Patches:
+    """All runs draw with the seed of the first one."""
+    sound = pruning.keep_at_random
+
+    def keep(current: masks.Masks, counts: Sequence[int], seeds: Sequence[int], stage: int) -> masks.Masks:
+        return sound(current, counts, [seeds[0]] * len(seeds), stage)
+
+    return [mock.patch.object(pruning, "keep_at_random", keep)]
 
 
 def _drawn_anew() -> Patches:
@@ -317,6 +357,10 @@ FAULTS = (
     Mutant("at-least-for-above", "ledger-achieved", _at_least),
     Mutant("layer-by-layer", "magnitude-order", _layer_by_layer),
     Mutant("signed-ranking", "magnitude-order", _signed),
+    Mutant("one-threshold-for-all-layers", "ledger-achieved", _one_threshold, LAYERWISE),
+    Mutant("largest-of-each-layer-pruned", "magnitude-order", _largest_gone, LAYERWISE),
+    Mutant("random-by-magnitude", "magnitude-order", _random_by_magnitude, RANDOM),
+    Mutant("one-draw-for-all-runs", "magnitude-order", _same_draw, RANDOM),
     Mutant("masks-made-anew", "masks-monotone", _drawn_anew),
     Mutant("masks-lost-on-load", "ledger-achieved", _lost_on_load, drive=rolled_back),
     Mutant("no-enforcement", "resurrection", partial(_enforcer, _Idle)),
