@@ -157,7 +157,7 @@ class Experiment(Stated):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     data: str = "simulator"
-    sensors: Literal["absolute", "relative"] = "absolute"  # relative: as `spinn.data.relative` has it
+    sensors: Literal["absolute", "relative"] = "absolute"  # relative: as `spinn.data.sensors` has it
     claims: str | None = None  # a TOML file, relative to the experiment's
     seeds: tuple[int, ...] = Field(min_length=1)
     layers: tuple[int, ...] = Field(min_length=2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spinn.data.card import card_rows, describe
     from spinn.data.dataset import Dataset, Exclusion, read_canonical
-    from spinn.data.relative import relative
+    from spinn.data.sensors import relative
     from spinn.data.sources import load
     from spinn.data.splits import Fold, folds
 
@@ -21,7 +21,7 @@ _HOME = {
     "Dataset": "dataset",
     "Exclusion": "dataset",
     "read_canonical": "dataset",
-    "relative": "relative",
+    "relative": "sensors",
     "load": "sources",
     "Fold": "splits",
     "folds": "splits",

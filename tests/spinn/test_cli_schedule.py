@@ -286,7 +286,7 @@ def test_a_broken_target_of_a_variant_is_one_clear_line(tmp_path, old, new, mess
         (
             'pruner = "first-version"',
             'pruner = "neurons"',
-            "variants[1].pruner = 'neurons': one of global-magnitude, first-version, neurons-incoming, ",
+            "variants[1].pruner = 'neurons': one of global-magnitude, layerwise-magnitude, random, ",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spinn.config import Experiment, PhysicsConfig
 from spinn.data.dataset import Dataset
-from spinn.data.relative import relative
+from spinn.data.sensors import relative
 from spinn.errors import InputError
 from spinn.model import Network
 from spinn.physics import Coefficients, law_loss

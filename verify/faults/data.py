@@ -18,11 +18,21 @@ from verify.faults.mutant import EXPERIMENT, Mutant, Patches
 def _scaler_on_all() -> Patches:
     """The scaler sees every case."""
     sound = rundata.fit_scaler
-    return [
-        mock.patch.object(
-            rundata, "fit_scaler", lambda table, run, _: sound(table, run, np.arange(len(table.features)))
-        )
-    ]
+
+    def fit(table: rundata.Table, run: Any, _: np.ndarray, *rest: Any) -> Any:
+        return sound(table, run, np.arange(len(table.features)), *rest)
+
+    return [mock.patch.object(rundata, "fit_scaler", fit)]
+
+
+def _law_on_all() -> Patches:
+    """The wear law that the network corrects is fitted to every case, the test cases among them."""
+    sound = rundata._fit_law
+
+    def fit(table: rundata.Table, run: Any, _: np.ndarray, correction: float) -> Any:
+        return sound(table, run, np.arange(len(table.features)), correction)
+
+    return [mock.patch.object(rundata, "_fit_law", fit)]
 
 
 def _selection_on_test() -> Patches:
@@ -133,10 +143,12 @@ def _baseline_tuned_on_test() -> Patches:
     return [mock.patch.object(regressors, "choose", choose)]
 
 
+_CORRECTED = EXPERIMENT.replace("seeds =", "correction = 0.3\nseeds =").replace("initial = 0.1", "law = 0.1")
 _WITH_RIDGE = EXPERIMENT.replace("seeds =", 'baselines = ["mean", "wear-law", "ridge"]\nseeds =')
 
 FAULTS = (
     Mutant("scaler-on-all-cases", "scaler-on-train-only", _scaler_on_all),
+    Mutant("wear-law-on-all-cases", "scaler-on-train-only", _law_on_all, experiment=_CORRECTED),
     # dataset.csv is the planned one, so its fingerprint and card hold; the networks' losses are of other rows than its.
     # (That the scaler is another too is an accident of this change: one that keeps all moments would not show there.)
     Mutant("data-changed-after-planning", "training-loss-replayed", _changed_data),
