@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import comparisons, costs, weights
+from artifacts import attribution, comparisons, costs, weights
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -33,6 +33,7 @@ NAMES = (
     "wear-levels",
     "intervals",
     "progression",
+    "attribution",
     "training-cost",
     "inference-cost",
     "benchmarks",
@@ -395,6 +396,7 @@ def all_tables(results: Results) -> list[Table]:
         comparisons.wear_levels(results),
         comparisons.intervals(results),
         progression(results),
+        attribution.table(results),
         costs.training_cost(results),
         costs.inference_cost(results),
         costs.environment(results),

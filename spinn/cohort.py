@@ -17,7 +17,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from spinn import checkpoint, cost, determinism, estimate, inference, pruning, step, task, training, variants
+from spinn import (
+    attribution,
+    checkpoint,
+    cost,
+    determinism,
+    estimate,
+    inference,
+    pruning,
+    step,
+    task,
+    training,
+    variants,
+)
 from spinn.config import Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.journal import Journal, is_finished, stages_done
@@ -65,6 +77,7 @@ class _Phase:
     cost: PhaseCost
     active: Sequence[int]  # before pruning, per run
     reported_reduction: float
+    attribution: Sequence[dict[str, float]]  # per run; empty where there is none
 
 
 @dataclass
@@ -187,7 +200,7 @@ class Cohort:
                 )
                 for run, scaler in zip(runs, built.scalers, strict=True)
             ]
-            self._write(journals, runs, state, _Phase(0, fitted, spent, active, 0.0))
+            self._write(journals, runs, state, _Phase(0, fitted, spent, active, 0.0, [{}] * len(runs)))
 
     def _prune(self, variant: Variant, done: int, journals: list[Journal] | None) -> None:
         """Every stage of `variant` after `done`, then its records; without `journals` they are read from disk."""
@@ -201,11 +214,16 @@ class Cohort:
         ledger = variants.ledger(variant.pruner, experiment.layers, [stage.ratio for stage in variant.stages])
         for stage in ledger[done:]:
             active = state.stack.masks.kept()
-            gradients = partial(step.loss_gradients, task=built)
-            state.stack = pruner.select(state.stack, stage, gradients, [run.seed for run in self._units])
+            before = replace(state.stack, network=state.stack.network.clone())  # the first version sets weights to 0
+            gradients, seeds = partial(step.loss_gradients, task=built), [run.seed for run in self._units]
+            state.stack = pruner.select(state.stack, stage, gradients, seeds)
+            attributed = [{}] * len(runs)
+            if built.terms:
+                physics, laws = experiment.physics_of(variant), state.coefficients
+                attributed = attribution.measure(before, state.stack, laws, built, physics, seeds, stage.stage)
             fitted, spent = self._fit(variant, stage.stage, state, enforced=pruner.enforced)
             reported = float(pruner.reported(ledger[: stage.stage], experiment.layers))
-            self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported))
+            self._write(journals, runs, state, _Phase(stage.stage, fitted, spent, active, reported, attributed))
         last = state.stack
         deployed = inference.deploy(last.network, last.masks) if pruner.enforced else [None] * len(journals)
         for index, (journal, content) in enumerate(zip(journals, deployed, strict=True)):
@@ -298,6 +316,7 @@ class Cohort:
                 selected_loss=phase.fitted.selected_loss[index],
                 coefficients=learned[index],
                 residuals=phase.fitted.residuals[index],
+                attribution=phase.attribution[index] or None,
                 checkpoint=checkpoint_name(phase.stage),
                 checkpoint_bytes=len(content),
             )

@@ -22,8 +22,8 @@ def keep_at_random(
 ) -> Masks:
     """`masks` less `prune[run]` kept weights of each run, every choice of as many being equally likely.
 
-    Each position of the network (layers in order, each matrix `[out, in]` row by row) has a number of 64 bits, the
-    pruned ones too; of the kept positions those with the lowest numbers go, of equal numbers the first ones.
+    Each kept position of the network (layers in order, each matrix `[out, in]` row by row) gets a number of 64 bits;
+    those with the lowest numbers go, of equal numbers the first ones.
 
     Args:
         masks: What is still active.
@@ -38,8 +38,8 @@ def keep_at_random(
         keep = np.concatenate([mask[run].flatten().cpu().numpy() for mask in masks.layers])
         active = np.flatnonzero(keep)
         entropy = np.random.SeedSequence([seed, stage, purpose])
-        numbers = np.asarray(np.random.PCG64(entropy).random_raw(keep.size), np.uint64)
-        keep[active[_lowest(numbers[active], count)]] = False
+        numbers = np.asarray(np.random.PCG64(entropy).random_raw(active.size), np.uint64)
+        keep[active[_lowest(numbers, count)]] = False
         for mask, part in zip(chosen, np.split(keep, np.cumsum(sizes)[:-1]), strict=True):
             mask[run] = torch.from_numpy(part).view(mask.shape[1:])
     return Masks(tuple(chosen))

@@ -128,7 +128,9 @@ class StageRecord(Strict):
     `active`, `pruned`, `kept_weights` and `parameters` are read off the masks, or off the smaller network where neurons
     went; `nonzero_weights` off the weights at the stage's end. `reported_reduction` is what the pruner itself claims to
     have reached. `residuals` are the physics terms of the network as it is at the stage's end (see
-    `spinn.training.residuals`).
+    `spinn.training.residuals`). `attribution` says how the weights that went compare with those that stayed in what
+    their removal changes in the losses (see `spinn.attribution.measure`); None where nothing was pruned or no physics
+    term is on.
     Without validation cases the last epoch is kept, which then has no validation loss.
     """
 
@@ -146,6 +148,7 @@ class StageRecord(Strict):
     selected_loss: float | None
     coefficients: dict[str, float]
     residuals: dict[PhysicsTerm, float]
+    attribution: dict[str, float] | None = None
     checkpoint: str
     checkpoint_bytes: int
 

@@ -114,7 +114,13 @@ def _validation(network: Network, task: Task) -> Float[Tensor, " runs"]:
 
 @torch.no_grad()
 def residuals(network: Network, coefficients: Coefficients, task: Task) -> list[dict[PhysicsTerm, float]]:
-    """Each of `task.terms` for the networks as they stand, unweighted, one mapping a run.
+    """`terms_of` the networks as they stand, one mapping a run."""
+    terms = terms_of(network, coefficients, task)
+    return [{term: float(loss[run]) for term, loss in terms.items()} for run in range(task.runs)]
+
+
+def terms_of(network: Network, coefficients: Coefficients, task: Task) -> dict[PhysicsTerm, Float[Tensor, " runs"]]:
+    """Each of `task.terms` of each run, unweighted, differentiable.
 
     In place of random collocation points it takes the middle of every segment of the training cases, so that whoever
     has weights and data can compute it again; the start of each tool's life, and all labelled cuts.
@@ -124,8 +130,7 @@ def residuals(network: Network, coefficients: Coefficients, task: Task) -> list[
     weight = (places < counts).to(task.dtype)
     index = torch.where(places < counts, places, 0)
     middles = (index, torch.full_like(weight, 0.5), weight) if task.moving else None
-    terms = with_physics(network, coefficients, task, task.train, middles)[1]
-    return [{term: float(loss[run]) for term, loss in terms.items()} for run in range(task.runs)]
+    return with_physics(network, coefficients, task, task.train, middles)[1]
 
 
 def _same_size(network: Network, coefficients: Coefficients, task: Task, seeds: Sequence[int]) -> None:

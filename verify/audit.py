@@ -12,6 +12,7 @@ import numpy as np
 
 from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
 from verify import (
+    attribution,
     baselines,
     cost,
     draws,
@@ -69,6 +70,7 @@ RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("trained-as-planned", training.as_planned),
     ("physics-alive", physics.alive),
     ("physics-recomputed", residuals.recomputed),
+    ("physics-recomputed", attribution.recomputed),
 )
 UNEXPECTED_ABSENT = "unexpected-absent"
 # Computed from weights and data, where that is asked for.

@@ -1,7 +1,7 @@
 """Did the weights go that the draw names? Of a pruner that chooses at random; drawn again, by code of the judge's own.
 
 The draw is a public one: PCG64 (O'Neill 2014; its stream is the same in every version of numpy, NEP 19), seeded with
-the run's seed, the stage and 0, gives every position of the dense network a number; the lowest of the active ones go.
+the run's seed, the stage and 0, gives every active position a number, in their order; the lowest ones go.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def as_drawn(folder: Folder, run: Run) -> Iterator[Fault]:
     for earlier, later in pairwise(stage.stage for stage in run.checked.stages):
         pairs = zip(run.network(earlier).masks, run.network(later).masks, strict=True)
         active, kept = (np.concatenate([mask.ravel() for mask in side]) for side in zip(*pairs, strict=True))
-        numbers = np.random.PCG64(np.random.SeedSequence([run.planned.seed, later, 0])).random_raw(active.size)
         places, gone = np.flatnonzero(active), np.flatnonzero(active & ~kept)
-        drawn = places[np.argsort(numbers[places], kind="stable")[: gone.size]]
+        numbers = np.random.PCG64(np.random.SeedSequence([run.planned.seed, later, 0])).random_raw(places.size)
+        drawn = places[np.argsort(numbers, kind="stable")[: gone.size]]
         wrong = int((~np.isin(gone, drawn)).sum())
         if wrong:
             message = f"stage {later}: {wrong} of {gone.size} pruned weights are not those that seed"

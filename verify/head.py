@@ -61,3 +61,12 @@ class Head:
         if self.law is not None:
             found[:, 0] += law_rate * (1 + self.correction * np.tanh(outputs[:, 0]))
         return found
+
+    def rates_by_output(self, outputs: np.ndarray, rates: np.ndarray, law_rate: np.ndarray) -> np.ndarray:
+        """The derivative of `rates` by each output, while its rate stays, `[rows, 2]`; tanh″ = −2·tanh·tanh′."""
+        found = np.zeros_like(outputs)
+        if self.law is not None:
+            bent = np.tanh(outputs[:, 0])
+            bend = self.correction * (1 - bent**2)
+            found[:, 0] = bend * (law_rate - 2 * bent * self.law * rates[:, 0])
+        return found

@@ -28,7 +28,7 @@ def recomputed(folder: Folder, run: Run) -> Iterator[Fault]:
     record = run.checked
     if not record.physics_terms or not fits(folder, run):
         return  # `predictions-replayed` says what does not fit
-    way = _trajectories(folder, run)
+    way = trajectories(folder, run)
     for stage in record.stages:
         if set(stage.residuals) != set(record.physics_terms):
             terms = sorted(record.physics_terms)
@@ -63,7 +63,7 @@ class Trajectories:
     cuts: np.ndarray
 
 
-def _trajectories(folder: Folder, run: Run) -> Trajectories:
+def trajectories(folder: Folder, run: Run) -> Trajectories:
     """From each case's start, at time 0 in the conditions of its first cut, on to every later cut.
 
     A signal known at one end of a way only is held there: a gap is no movement.
@@ -108,10 +108,9 @@ def _terms(folder: Folder, run: Run, network: Network, way: Trajectories) -> dic
     outputs, output_rates = with_rate(network, way.inputs, way.speed)
     head = Head.of(scaler, folder.dataset, way.cuts) if plain else Head.at(scaler, way.law)
     (vb, delta), (vb_rate, delta_rate) = head.targets(outputs).T, head.rates(outputs, output_rates, way.law_rate).T
-    doc, feed, steel, power = way.conditions.T
-    law = {name: network.coefficients.get(name, np.nan) for name in ("a", "b", "c", "d", "g", "k", "tau")}
-    log_rate = law["a"] + law["b"] * np.log(doc / DOC_REFERENCE) + law["c"] * np.log(feed / FEED_REFERENCE)
-    wear = vb_rate - np.exp(log_rate + law["d"] * steel) * (1 + law["g"] * vb)
+    power = way.conditions[:, 3]
+    law = {name: network.coefficients.get(name, np.nan) for name in ("g", "k", "tau")}
+    wear = vb_rate - wear_rate_when_new(network, way.conditions) * (1 + law["g"] * vb)
     heat = delta_rate - (law["k"] * power - delta / law["tau"])
     known = ~np.isnan(power)
     new = head if plain else Head.at(scaler, np.zeros(len(way.starts)))
@@ -126,6 +125,14 @@ def _terms(folder: Folder, run: Run, network: Network, way: Trajectories) -> dic
         "nonnegative": _mean_square(np.minimum(vb, 0) / spread[0]),
         "law": np.nan if at_cuts.law is None else _mean_square((corrected - at_cuts.law) / spread[0]),
     }
+
+
+def wear_rate_when_new(network: Network, conditions: np.ndarray) -> np.ndarray:
+    """exp(a + b·ln(DOC/DOC₀) + c·ln(f/f₀) + d·steel), mm/min, at `conditions` `[rows, 4]`; NaN without its law."""
+    law = {name: network.coefficients.get(name, np.nan) for name in ("a", "b", "c", "d")}
+    doc, feed, steel, _ = conditions.T
+    log_rate = law["a"] + law["b"] * np.log(doc / DOC_REFERENCE) + law["c"] * np.log(feed / FEED_REFERENCE)
+    return np.exp(log_rate + law["d"] * steel)
 
 
 def with_rate(network: Network, inputs: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,15 +16,17 @@ import pandas as pd
 import pytest
 
 from artifacts import results
-from spinn import baselines, checkpoint, experiment, record, task
+from spinn import attribution, baselines, checkpoint, experiment, record, task
 from spinn.bench import history as benchmark_history
 from spinn.bench.report import Report, Row, Target, machine
 from spinn.checkpoint import Checkpoint
 from spinn.config import Experiment
 from spinn.data.dataset import Dataset
+from spinn.masks import Masks
 from spinn.metrics import metrics_of
 from spinn.model import from_checkpoints
 from spinn.physics import Coefficients
+from spinn.pruning import Stack
 from spinn.training import residuals
 from verify.audit import audit
 
@@ -206,6 +208,8 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
         size = checkpoint.write(folder / record.checkpoint_name(number), network)
         stages.append(make_stage(planned, number, network, before, loss, size))
         stages[-1]["residuals"] = physics_of(plan, planned, dataset, network)
+        if number:
+            stages[-1]["attribution"] = attribution_of(plan, planned, dataset, networks[number - 1], network, number)
         before = stages[-1]["kept_weights"]
         for epoch in (1, 2, 3):
             data, term = 1.0 / epoch + 0.1 * number, 0.5 / epoch
@@ -348,6 +352,19 @@ def physics_of(
     stacked, coefficients = from_checkpoints([network])[0], Coefficients.from_dicts([network.coefficients])
     (found,) = residuals(stacked, coefficients, task.build(dataset, [planned], plan.experiment.physics))
     return {str(term): value for term, value in found.items()}
+
+
+def attribution_of(
+    plan: record.Plan, planned: record.PlannedRun, dataset: Dataset, before: Checkpoint, after: Checkpoint, stage: int
+) -> dict[str, float]:
+    """How a stage's choice goes with the saliency of the weights, by the trainer's own code."""
+    old, new = (
+        Stack(network, masks or Masks.ones_like(network))
+        for network, masks in (from_checkpoints([one]) for one in (before, after))
+    )
+    laws, data = Coefficients.from_dicts([before.coefficients]), task.build(dataset, [planned], plan.experiment.physics)
+    (found,) = attribution.measure(old, new, laws, data, plan.experiment.physics, [planned.seed], stage)
+    return found
 
 
 def make_costs(planned: record.PlannedRun, networks: int) -> list[dict[str, Any]]:

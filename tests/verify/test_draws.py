@@ -21,8 +21,9 @@ class Case:
         kept = np.ones(18, bool)
         flat = [kept.copy()]
         for stage, count in ((1, 6), (2, 4)):
-            numbers = np.random.PCG64(np.random.SeedSequence([seed, stage, 0])).random_raw(18)
-            kept[[place for place in np.argsort(numbers) if kept[place]][:count]] = False
+            places = np.flatnonzero(kept)
+            numbers = np.random.PCG64(np.random.SeedSequence([seed, stage, 0])).random_raw(places.size)
+            kept[places[np.argsort(numbers)[:count]]] = False
             flat.append(kept.copy())
         self.masks = [
             [part.reshape(shape) for part, shape in zip(np.split(m, [12]), SHAPES, strict=True)] for m in flat

@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from spinn import cohort, masks, model, neurons, pruning, step, training
+from spinn import attribution, cohort, masks, model, neurons, pruning, step, training
 from verify.faults.mutant import EXPERIMENT, NEURONS, Mutant, Patches, rolled_back
 
 THIN = EXPERIMENT.replace("0.31", "0.60").replace("0.24", "0.60")  # leaves neurons that nothing reaches
@@ -172,6 +172,16 @@ def _same_draw() -> Patches:
         return sound(current, counts, [seeds[0]] * len(seeds), stage)
 
     return [mock.patch.object(pruning, "keep_at_random", keep)]
+
+
+def _complimented() -> Patches:
+    """A random choice is said to have left what physics needs, and to have removed what it does not."""
+    sound = attribution.measure
+
+    def measure(*arguments: Any) -> list[dict[str, float]]:
+        return [{**areas, "physics_pruner": areas["physics_magnitude"]} for areas in sound(*arguments)]
+
+    return [mock.patch.object(attribution, "measure", measure)]
 
 
 def _drawn_anew() -> Patches:
@@ -361,6 +371,7 @@ FAULTS = (
     Mutant("largest-of-each-layer-pruned", "magnitude-order", _largest_gone, LAYERWISE),
     Mutant("random-by-magnitude", "magnitude-order", _random_by_magnitude, RANDOM),
     Mutant("one-draw-for-all-runs", "magnitude-order", _same_draw, RANDOM),
+    Mutant("pruning-linked-to-physics", "physics-recomputed", _complimented, RANDOM),
     Mutant("masks-made-anew", "masks-monotone", _drawn_anew),
     Mutant("masks-lost-on-load", "ledger-achieved", _lost_on_load, drive=rolled_back),
     Mutant("no-enforcement", "resurrection", partial(_enforcer, _Idle)),

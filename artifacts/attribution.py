@@ -1,0 +1,89 @@
+"""The table of pruning and physics: how what each stage removed compares with what stayed, and with other choices.
+
+Reads what `spinn.attribution` recorded and the audit computed again; states the claim and what the numbers say of it.
+"""
+
+from __future__ import annotations
+
+from artifacts.numbers import Format
+from artifacts.render import Table, spread, spread_columns, table_frame
+from artifacts.results import Results
+
+SCORES = {"physics": "physics", "data": "data", "physics_signed": "physics, signed"}
+CHOICES = {"pruner": "the pruner's", "magnitude": "by magnitude", "random": "at random"}
+WHAT = (
+    "The chance that a weight that stayed scores above one that went (area under the ROC curve): 0.5 where the choice "
+    "has nothing to do with the score, 1 where exactly the lowest scores went. Physics and data: what the weight's "
+    "removal changes in the weighted physics terms and in the data loss, to first order, without its sign: |w · dL/dw| "
+    "(Mozer & Smolensky 1989; Molchanov et al. 2017). Signed: -w · dL/dw of the physics terms, which is below 0 where "
+    "they fall as the weight goes. All of the network that the stage began with. Mean over runs; in brackets: smallest "
+    "and largest run."
+)
+
+
+def table(results: Results) -> Table | None:
+    """For each variant, stage and choice of weights, how it goes with the scores; None where no physics term was on."""
+    rows = []
+    for variant in results.variants:
+        records = [record for record in results.records if record.variant == variant]
+        for stage in results.plan.ledger[variant]:
+            stages = [entry for record in records for entry in record.stages if entry.stage == stage.stage]
+            found = [entry.attribution for entry in stages if entry.attribution is not None]
+            for choice, name in CHOICES.items() if found else ():
+                columns = {
+                    key: value
+                    for score, label in SCORES.items()
+                    for key, value in spread_columns(label, (areas[f"{score}_{choice}"] for areas in found)).items()
+                }
+                row = {"variant": results.label(variant), "stage": str(stage.stage), "choice": name}
+                rows.append({**row, **columns, "runs": len(found)})
+    if not rows:
+        return None
+    said = (_said(results, variant) for variant in results.variants)
+    notes = (WHAT, _claim(), *(sentence for sentence in said if sentence), *results.footnotes)
+    expressions = {
+        "": "P(score of a weight that stayed > of one that went) + P(equal) / 2, mean over runs",
+        "runs": "runs that recorded it",
+    }
+    return Table(
+        "attribution",
+        "What pruning has to do with physics.",
+        table_frame(rows),
+        notes,
+        {"": Format(3), "runs": Format(0)},
+        ("variant", "stage", "choice"),
+        expressions,
+        {results.label(name): results.source(name) for name in results.variants},
+    )
+
+
+def _claim() -> str:
+    return (
+        "The claim to test is that pruning removes what violates physics: then the signed values of the pruner would "
+        "lie above 0.5, and above those of a random choice of as many weights. Values of the first two columns above "
+        "0.5 say less: a small weight has a small score, whatever the loss, so a choice by magnitude goes with both. "
+        "These are associations at the moment of pruning; what caused what they do not tell."
+    )
+
+
+def _said(results: Results, variant: str) -> str:
+    """What the signed values of all runs and stages of a variant are, beside those of the random choice."""
+    records = [record for record in results.records if record.variant == variant]
+    found = [stage.attribution for record in records for stage in record.stages if stage.attribution is not None]
+    if not found:
+        return ""
+    (mean, low, high), (_, least, most) = (
+        spread(areas[f"physics_signed_{choice}"] for areas in found) for choice in ("pruner", "random")
+    )
+    assert low is not None
+    assert high is not None
+    assert least is not None
+    assert most is not None
+    if low > max(most, 0.5):
+        verdict = "above all of the random choices', as the claim has it"
+    elif high < min(least, 0.5):
+        verdict = "below all of the random choices': against the claim"
+    else:
+        verdict = "not all on one side of the random choices': these numbers do not show the claim"
+    values = f"{mean:.3f} on average ({low:.3f} to {high:.3f}; at random {least:.3f} to {most:.3f})"
+    return f"{results.label(variant)}: the signed values of all runs and stages are {values}, {verdict}."

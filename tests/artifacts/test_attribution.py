@@ -1,0 +1,65 @@
+"""The table of pruning and physics says what the records say, and claims no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from artifacts import attribution
+from artifacts.results import Results
+
+
+def told(found: Results, change: Any) -> Results:
+    """The results with what `change` makes of each stage's attribution."""
+    records = []
+    for record in found.records:
+        stages = [
+            stage.model_copy(update={"attribution": change(stage.attribution)}) if stage.attribution else stage
+            for stage in record.stages
+        ]
+        records.append(record.model_copy(update={"stages": tuple(stages)}))
+    return replace(found, records=tuple(records))
+
+
+def test_means_and_ranges_over_runs(found: Results):
+    """A row for each variant, stage and choice, with the mean and the range of each score."""
+    table = attribution.table(found)
+    assert table is not None
+    rows = table.frame
+    assert list(rows["variant"]) == ["sparse"] * 6 + ["first-version †"] * 6
+    assert list(rows["choice"])[:3] == ["the pruner's", "by magnitude", "at random"]
+    records = [record for record in found.records if record.variant == "sparse"]
+    values = [(record.stages[2].attribution or {})["data_random"] for record in records]
+    row = rows.iloc[5]
+    assert (row["stage"], row["runs"]) == ("2", len(records))
+    assert row["data"] == pytest.approx(sum(values) / len(values))
+    assert (row["data low"], row["data high"]) == (min(values), max(values))
+    assert (rows["physics"][0], rows["data"][0]) == (rows["physics"][1], rows["data"][1])  # it prunes by magnitude
+
+
+@pytest.mark.parametrize(
+    ("own", "at_random", "said"),
+    [
+        (0.7, 0.5, "0.700 on average (0.700 to 0.700; at random 0.500 to 0.500), above all of the random choices', as"),
+        (0.3, 0.5, "(0.300 to 0.300; at random 0.500 to 0.500), below all of the random choices': against the claim"),
+        (0.5, 0.5, "not all on one side of the random choices': these numbers do not show the claim"),
+        (0.55, 0.6, "not all on one side of the random choices': these numbers do not show the claim"),
+        (0.45, 0.4, "not all on one side of the random choices': these numbers do not show the claim"),
+        (0.45, 0.6, "below all of the random choices': against the claim"),
+    ],
+)
+def test_what_the_numbers_say_of_the_claim(found: Results, own: float, at_random: float, said: str):
+    """It is shown where every run and stage lies above one half and above every random choice, and not else."""
+    areas = {"physics_signed_pruner": own, "physics_signed_random": at_random}
+    table = attribution.table(told(found, lambda attributed: {**attributed, **areas}))
+    assert table is not None
+    (note,) = [note for note in table.notes if note.startswith("sparse:")]
+    assert said in note
+    assert any("associations at the moment of pruning" in note for note in table.notes)
+
+
+def test_without_physics_there_is_no_table(found: Results):
+    """Records of runs whose physics terms were off say nothing."""
+    assert attribution.table(told(found, lambda attributed: None)) is None
