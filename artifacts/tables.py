@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import costs
+from artifacts import adaptation, costs
 from artifacts.numbers import Format
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
 from artifacts.results import Results, target_label, target_name
@@ -37,6 +37,7 @@ NAMES = (
     "accuracy",
     "by-case",
     "progression",
+    "adaptation",
     "training-cost",
     "inference-cost",
     "benchmarks",
@@ -406,6 +407,7 @@ def all_tables(results: Results) -> list[Table]:
         accuracy(results),
         by_case(results),
         progression(results),
+        adaptation.adaptation(results),
         costs.training_cost(results),
         costs.inference_cost(results),
         costs.environment(results),

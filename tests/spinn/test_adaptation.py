@@ -243,6 +243,7 @@ def test_flops_of_a_life_are_those_of_its_cuts_and_steps(finished):
     plan, _, _, found = _read(finished)
     weights = 18 * 8 + 8 * 6 + 6 * 2
     for none, adapted in zip(found.methods[0].tools, found.methods[1].tools, strict=True):
+        assert none.flops is not None
         assert none.flops == 2 * weights * none.cuts
         learnt = 6 * 4 * weights * none.labels * (none.labels + 1) // 2
         assert adapted.flops == none.flops + learnt
