@@ -39,6 +39,12 @@ EVERY_SEED = ("none", "adapted")  # the others are for the first one
 SAME = 1e-6  # relative: what two passes of one network in float32 may differ by
 
 
+Lives = dict[tuple[int, int, str], np.ndarray]
+"""Predictions of one method, by the tool's key."""
+
+Predicted = dict[str, Lives]
+
+
 @dataclass(frozen=True)
 class Tool:
     """A held-out tool: `rows` are its cuts in the data, by time; `seen` counts measured wear at earlier ones."""
@@ -67,8 +73,8 @@ def recomputed(folder: Folder) -> Iterator[Fault]:
         return
     yield from map(Fault, _of_plan(folder, record))
     found = {method.name: method for method in record.methods}
-    predicted: dict[str, dict[tuple[int, int, str], np.ndarray]] = {}
-    withheld = False
+    predicted: Predicted = {}
+    reasons: list[str] = []
     for name in METHODS:
         if name not in found:
             yield Fault(
@@ -78,15 +84,23 @@ def recomputed(folder: Folder) -> Iterator[Fault]:
         tools = tools_of(folder, experiment.seeds if name in EVERY_SEED else experiment.seeds[:1])
         try:
             predicted[name] = _predictions(folder, found[name], tools)
-            messages = [*_tools(folder, found[name], tools), *_method(folder, found[name], tools, predicted)]
-            if name == "adapted":
-                withheld = not any(path.endswith(".safetensors") for path in _below(folder))
-                messages += [] if withheld else _networks(folder, found[name], predicted[name])
+            for message in _judged(folder, found[name], tools, predicted):
+                yield Fault(f"adaptation, {name}: {message}", {"method": name})
         except _WrongError as error:
-            messages = [str(error)]
-        yield from (Fault(f"adaptation, {name}: {message}", {"method": name}) for message in messages)
-    if withheld:
-        raise UnavailableError(f"adapted networks: {WITHHELD}")
+            yield Fault(f"adaptation, {name}: {error}", {"method": name})
+        except UnavailableError as error:  # the other methods are judged all the same
+            reasons.append(f"adaptation, {name}: {error}")
+    if reasons:
+        raise UnavailableError("; ".join(reasons))
+
+
+def _judged(folder: Folder, method: AdaptationResult, tools: Sequence[Tool], predicted: Predicted) -> Iterator[str]:
+    yield from _tools(folder, method, tools)
+    yield from _method(folder, method, tools, predicted)
+    if method.name == "adapted":
+        if not any(name.startswith(f"{ADAPTATION}/") and name.endswith(".safetensors") for name in folder.digests):
+            raise UnavailableError(WITHHELD)
+        yield from _networks(folder, method, predicted["adapted"])
 
 
 class _WrongError(Exception):
@@ -105,10 +119,6 @@ def tools_of(folder: Folder, seeds: Sequence[int]) -> list[Tool]:
                 known = ~np.isnan(data.columns["VB"][rows])
                 found.append(Tool(run, case, rows, np.cumsum(known) - known, int(known.sum())))
     return found
-
-
-def _below(folder: Folder) -> list[str]:
-    return [name for name in folder.digests if name.startswith(f"{ADAPTATION}/")]
 
 
 def _of_plan(folder: Folder, record: AdaptationRecord) -> Iterator[str]:
@@ -131,9 +141,7 @@ def _of_plan(folder: Folder, record: AdaptationRecord) -> Iterator[str]:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _predictions(
-    folder: Folder, method: AdaptationResult, tools: Sequence[Tool]
-) -> dict[tuple[int, int, str], np.ndarray]:
+def _predictions(folder: Folder, method: AdaptationResult, tools: Sequence[Tool]) -> Lives:
     """Each tool's predictions, in its order; every cut is there once, with what the data says of it."""
     name, data = f"{ADAPTATION}/{method.name}.csv", folder.dataset
     if folder.digests.get(name) != method.predictions_digest:
@@ -188,8 +196,6 @@ def _tools(folder: Folder, method: AdaptationResult, tools: Sequence[Tool]) -> I
 
 # --- what each method knew ------------------------------------------------------------------------------------------
 
-Predicted = dict[str, dict[tuple[int, int, str], np.ndarray]]
-
 
 def _method(folder: Folder, method: AdaptationResult, tools: Sequence[Tool], predicted: Predicted) -> Iterator[str]:
     if method.name == "none":
@@ -209,7 +215,7 @@ def _method(folder: Folder, method: AdaptationResult, tools: Sequence[Tool], pre
         yield from retraining.faults(folder, method, tools)
 
 
-def _as_recorded(folder: Folder, tools: Sequence[Tool], given: dict[tuple[int, int, str], np.ndarray]) -> Iterator[str]:
+def _as_recorded(folder: Folder, tools: Sequence[Tool], given: Lives) -> Iterator[str]:
     stage = len(folder.plan.experiment.variants[0].stages)
     for tool in tools:
         own = aligned(folder, tool.run).predicted[stage, "VB"][tool.rows]
@@ -218,9 +224,7 @@ def _as_recorded(folder: Folder, tools: Sequence[Tool], given: dict[tuple[int, i
             yield f"{tool.run.planned.run_id}, case {tool.case}: predictions are not those of the run's last stage"
 
 
-def _laws(
-    folder: Folder, method: AdaptationResult, tools: Sequence[Tool], given: dict[tuple[int, int, str], np.ndarray]
-) -> Iterator[str]:
+def _laws(folder: Folder, method: AdaptationResult, tools: Sequence[Tool], given: Lives) -> Iterator[str]:
     """Each law is the least-squares one of the rows that it may know, and predicts what is predicted."""
     data = folder.dataset
     wanted = [(tool.key[0], tool.case, labels) for tool in tools for labels in range(tool.labels + 1)]
@@ -262,7 +266,7 @@ def _factor(law: Law, coefficients: np.ndarray) -> float:
 # --- the adapted networks -------------------------------------------------------------------------------------------
 
 
-def _networks(folder: Folder, method: AdaptationResult, given: dict[tuple[int, int, str], np.ndarray]) -> Iterator[str]:
+def _networks(folder: Folder, method: AdaptationResult, given: Lives) -> Iterator[str]:
     """The first seed's networks after the last label: unchanged files, the run's masks, +0.0 where pruned."""
     tools = tools_of(folder, folder.plan.experiment.seeds[:1])
     if set(method.checkpoints) != {adapted_name(tool.run.planned, tool.case) for tool in tools}:

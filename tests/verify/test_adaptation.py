@@ -355,4 +355,18 @@ def test_withheld_networks_are_unchecked(folder):
     for path in (folder / ADAPTATION).glob("*.safetensors"):
         path.unlink()
     found = _found(folder)
-    assert found == {CHECK: ("unchecked", "adapted networks: weights withheld")}
+    assert found == {CHECK: ("unchecked", "adaptation, adapted: weights withheld")}
+    _method(folder, "retrained", lambda method: method.update(labels=2))
+    _method(folder, "adapted", lambda method: method.update(revived=1))
+    faults = next(f for f in audit(folder).findings if (f.check, f.severity) == (CHECK, "error")).data["faults"]
+    assert [fault["method"] for fault in faults] == ["adapted", "retrained"]  # what is withheld hides nothing else
+
+
+def test_what_the_runs_withhold_is_not_needed_for_the_other_methods(folder):
+    """Without the runs' own networks the adapted ones cannot be held to their masks; all else is judged."""
+    for path in (folder / "runs").rglob("*.safetensors"):
+        path.unlink()
+    findings = [finding for finding in audit(folder).findings if finding.check == CHECK]
+    assert [(f.severity, f.message) for f in findings] == [("unchecked", "adaptation, adapted: weights withheld")]
+    _method(folder, "retrained", lambda method: method.update(labels=2))
+    assert "error" in {finding.severity for finding in audit(folder).findings if finding.check == CHECK}
