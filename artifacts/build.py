@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from spinn.errors import RecordError
 from spinn.record import (
+    ADAPTATION,
     BASELINES,
     CLAIMS,
     DATACARD,
@@ -126,7 +127,7 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
 def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
     """Digest of each record file, source and template; size, mtime and ctime of each checkpoint; versions."""
     names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
-    names += sorted((runs / BASELINES).glob("*"))
+    names += sorted((runs / BASELINES).glob("*")) + sorted((runs / ADAPTATION).glob("*"))
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
     code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]

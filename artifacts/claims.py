@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from artifacts import adaptation
 from artifacts.costs import TIMED
 from artifacts.numbers import Format
 from artifacts.predictors import find
@@ -108,7 +109,8 @@ def _by_interval(claim: dict[str, Any], measured: Measured) -> Outcome:
 def measure(results: Results, value: str) -> Measured:
     """The value that a claim names, of the variant this work stands for, in the claim's unit.
 
-    Known are `parameters`, `reduction` (%), `file-bytes`, `latency-p95` (ms), and, for a target or `overall`,
+    Known are `parameters`, `reduction` (%), `file-bytes`, `latency-p95` (ms), `adaptation-compute` (% of retraining's),
+    `adaptation-gain` (mm), and, for a target or `overall`,
     `r2.<target>`, `r2-loss.<target>` (% of the dense network's), `mae-share.<target>` (% of the measured range),
     `r2-gain-over-<baseline>.<target>`, `r2-difference.<target>.<predictor>`: R² minus that of a variant, a baseline,
     `dense`, or `wear-law`, the best of the wear laws. Anything else is not evaluated, with the reason.
@@ -119,6 +121,8 @@ def measure(results: Results, value: str) -> Measured:
         return _counts(results, kind)
     if kind == "latency-p95":
         return _latency(results)
+    if kind in ("adaptation-compute", "adaptation-gain"):
+        return _adaptation(results, kind)
     if not target or bool(other) != (kind == "r2-difference"):
         return Measured(None, reason="no record of these runs measures it")
     chosen = results.targets if target == "overall" else (target,)
@@ -182,6 +186,17 @@ def _counts(results: Results, kind: str) -> Measured:
     return Measured(*spread(values))
 
 
+def _adaptation(results: Results, kind: str) -> Measured:
+    if results.adaptation is None:
+        return Measured(None, reason="these runs adapted to no tool")
+    if kind == "adaptation-gain":
+        return _measured(adaptation.gain(results), 1.0, "no labelled cut comes so late")
+    shares = adaptation.shares(results, "adapted")
+    if not shares:
+        return Measured(None, reason=f"no tool was trained for again: none has {adaptation.LATE} labels")
+    return Measured(*spread(shares))
+
+
 def _latency(results: Results) -> Measured:
     frame = results.latency
     if frame.empty:
@@ -223,7 +238,8 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
     notes = (
         "The criteria as they stood in the plan before any run. A claim about counts and sizes has to hold in every "
         "run (in brackets: smallest and largest run), one about times in every network that was timed; for errors the "
-        "measured value is compared, and the brackets give its 95 % interval by case bootstrap. A loss is a share of "
+        "measured value is compared, and the brackets give its 95 % interval by case bootstrap; for the compute of "
+        "adaptation, a mean over tools, the smallest and the largest tool. A loss is a share of "
         "the dense network's R². Where the claim's test is 'interval', the interval decides: a claim that only a part "
         f"of it meets is not decidable. {TIMED}",
         f"Variant: {results.label(results.primary)}. Measured targets: {measured}; overall is the mean of their R².",

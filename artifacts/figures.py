@@ -19,11 +19,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from artifacts.adaptation import error_by_labels
 from artifacts.render import HIGH, LOW, Frame, Table
 from artifacts.results import Results, target_label, target_name
 
 WIDTH = 3.375  # inch: a column of a two-column ASME page is 3.25 to 3.5 in wide
 FEW_DECADES = 1.7  # fewer than two labelled decades may fall into less
+FEWEST = 1 / 3  # of the tools: a mean over fewer says little
 TEXT = 8.0  # points in print, the smallest size that is used
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -267,6 +269,22 @@ def _bands(axes: Axes, history: Frame, names: dict[str, str]) -> None:
         axes.plot(median.index, median.where(median > 0), color=colour, linestyle=line, label=label)  # log: no zero
 
 
+def adaptation(results: Results) -> Figure:
+    """Error over the held-out tools' lives: by the number of labels seen, a line a method, while enough tools live."""
+    figure = Figure(figsize=(WIDTH, 2.9))
+    axes = figure.subplots()
+    for method, (colour, marker, line) in zip(results.adaptation_frames, SERIES, strict=False):
+        errors = error_by_labels(results, method)
+        errors = errors[errors["count"] >= FEWEST * errors["count"].max()]
+        axes.plot(errors.index, errors["mean"], color=colour, marker=marker, linestyle=line, label=method)
+    axes.set_xlabel("labels of the tool seen before the cut")
+    axes.set_ylabel("MAE of flank wear VB (mm)")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1)
+    return figure
+
+
 CAPTIONS = {
     "compared": "Held-out R² of every predictor with its 95 % interval (case bootstrap); shaded: the interval of the "
     "variant this work stands for. An arrow at the left edge is a value beyond it; a bar that ends there goes on.",
@@ -275,6 +293,8 @@ CAPTIONS = {
     "predicted": "Predicted against measured on held-out cases, before and after pruning; mean over seeds.",
     "losses": "Losses by phase; median over the runs that still train, band: middle 80 % of them. Dashed lines mark "
     "pruning. Losses are unweighted; physics terms are nondimensional.",
+    "adaptation": "Online adaptation: error of flank wear by the number of the tool's labels seen before the cut, mean "
+    "over cases, as far as a third of the tools lives.",
 }
 
 
@@ -295,9 +315,12 @@ def draw(make: Callable[[], Figure]) -> dict[str, bytes]:
 
 def all_figures(results: Results, progression_table: Table, accuracy_table: Table) -> dict[str, dict[str, bytes]]:
     """Every figure of the paper: name → ending → bytes."""
-    return {
+    drawn = {
         "compared": draw(lambda: compared(results, accuracy_table)),
         "progression": draw(lambda: progression(results, progression_table)),
         "predicted": draw(lambda: predicted(results)),
         "losses": draw(lambda: losses(results)),
     }
+    if results.adaptation is not None:
+        drawn["adaptation"] = draw(lambda: adaptation(results))
+    return drawn

@@ -1,7 +1,7 @@
 """Audited records as tidy frames; a folder whose audit fails gives none.
 
-Reads plan.json, dataset.csv, datacard.json, claims.json, record.json, history.csv, predictions.csv and baselines/,
-never a checkpoint. Knows what a row is, nothing of tables or figures.
+Reads plan.json, dataset.csv, datacard.json, claims.json, record.json, history.csv, predictions.csv, baselines/ and
+adaptation/, never a checkpoint. Knows what a row is, nothing of tables or figures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,8 @@ from artifacts.render import Frame
 from artifacts.stats import Held
 from spinn.errors import RecordError, SpinnError, TamperedError
 from spinn.record import (
+    ADAPTATION,
+    ADAPTATION_COLUMNS,
     BASELINE_COLUMNS,
     BASELINES,
     CLAIMS,
@@ -32,6 +34,7 @@ from spinn.record import (
     PREDICTION_COLUMNS,
     PREDICTIONS,
     RECORD,
+    AdaptationRecord,
     BaselineRecord,
     Plan,
     Record,
@@ -70,9 +73,11 @@ def target_label(target: str) -> str:
 class Results:
     """Everything that tables, figures and claims are made of.
 
-    `baseline_frames` maps a baseline to its held-out predictions, `digests` each file read (relative to the folder)
-    to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`; `law` has
-    what the wear laws that networks correct say by themselves of held-out cuts, None where networks correct none.
+    `baseline_frames` maps a baseline to its held-out predictions, `adaptation_frames` a method of online adaptation to
+    its predictions of flank wear (none where the plan adapts to no tool), `digests` each file read (relative to the
+    folder) to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`;
+    `law` has what the wear laws that networks correct say by themselves of held-out cuts, None where networks correct
+    none.
     """
 
     plan: Plan
@@ -86,6 +91,8 @@ class Results:
     history: Frame
     law: Frame | None
     digests: dict[str, str]
+    adaptation: AdaptationRecord | None = None
+    adaptation_frames: dict[str, Frame] = field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -234,6 +241,10 @@ class Results:
             return None
         return _held(frame[frame["target"] == target], f"baseline {name}, {target}")
 
+    def held_adapted(self, method: str) -> Held | None:
+        """Predictions of flank wear by a method of online adaptation, made before each label; None without any."""
+        return _held(self.adaptation_frames[method], f"adaptation, {method}")
+
     def source(self, *groups: str) -> tuple[str, ...]:
         """Where a number comes from: each group (a variant, `baselines/<name>`, a file), with its files' digest."""
         return tuple(f"{group} sha256:{digest_of(self.files(group))}" for group in groups)
@@ -250,6 +261,9 @@ class Results:
     def sources(self) -> dict[str, dict[str, str]]:
         """Every group that a number can name, with the digests of its files."""
         groups = [*self.variants, *(f"{BASELINES}/{record.name}" for record in self.baselines), *_ABOVE]
+        groups += [
+            f"{ADAPTATION}/{name}" for name in (*self.adaptation_frames, *(["record"] if self.adaptation else []))
+        ]
         return {group: self.files(group) for group in groups}
 
 
@@ -295,6 +309,12 @@ def read(runs: Path, verdict: Verdict) -> Results:
     files = [runs / name for name in _ABOVE]
     files += [folder / name for folder in folders.values() for name in (RECORD, HISTORY, PREDICTIONS)]
     files += [runs / BASELINES / f"{name}.{ending}" for name in plan.experiment.baselines for ending in ("json", "csv")]
+    adapted, adapted_frames = None, {}
+    if plan.experiment.adaptation is not None:
+        adapted = read_model(runs / ADAPTATION / RECORD, AdaptationRecord)
+        paths = {method.name: runs / ADAPTATION / f"{method.name}.csv" for method in adapted.methods}
+        adapted_frames = {name: _read_csv(path, ADAPTATION_COLUMNS) for name, path in paths.items()}
+        files += [runs / ADAPTATION / RECORD, *paths.values()]
     return Results(
         plan=plan,
         records=records,
@@ -307,6 +327,8 @@ def read(runs: Path, verdict: Verdict) -> Results:
         history=_gather(records, folders.values(), HISTORY, ("stage", "epoch", "loss")),
         law=None if plan.experiment.correction is None else _law_alone(runs, plan, records),
         digests={path.relative_to(runs).as_posix(): digest_file(path) for path in files if path.exists()},
+        adaptation=adapted,
+        adaptation_frames=adapted_frames,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import attribution, comparisons, costs, weights
+from artifacts import adaptation, attribution, comparisons, costs, weights
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -34,6 +34,7 @@ NAMES = (
     "intervals",
     "progression",
     "attribution",
+    "adaptation",
     "training-cost",
     "inference-cost",
     "benchmarks",
@@ -397,6 +398,7 @@ def all_tables(results: Results) -> list[Table]:
         comparisons.intervals(results),
         progression(results),
         attribution.table(results),
+        adaptation.adaptation(results),
         costs.training_cost(results),
         costs.inference_cost(results),
         costs.environment(results),

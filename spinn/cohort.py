@@ -30,7 +30,7 @@ from spinn import (
     training,
     variants,
 )
-from spinn.config import Variant
+from spinn.config import Experiment, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.journal import Journal, is_finished, stages_done
 from spinn.model import Network, from_checkpoints, neurons_of, to_checkpoint
@@ -58,6 +58,20 @@ class Phase(Protocol):
 
     def end(self, seconds: float, epochs: int) -> None:
         """The phase is over."""
+
+
+def fit_settings(experiment: Experiment, variant: Variant, stage: int) -> step.FitSettings:
+    """How the dense phase (stage 0) or a stage of `variant` is trained."""
+    config = experiment.dense if stage == 0 else variant.stages[stage - 1]
+    return step.FitSettings(
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        batch=experiment.dense.batch,
+        patience=experiment.dense.patience if stage == 0 else None,
+        weight_decay=experiment.dense.weight_decay,
+        clip_norm=experiment.dense.clip_norm,
+        physics=experiment.physics_of(variant),
+    )
 
 
 @dataclass
@@ -247,19 +261,10 @@ class Cohort:
     ) -> tuple[training.FitResult, PhaseCost]:
         """Train the stack in place; `enforced` says whether masks are held, None that there are none yet."""
         experiment, built = self.plan.experiment, self._task(variant)
-        config = experiment.dense if stage == 0 else variant.stages[stage - 1]
         dense = "dense" if variant.physics is None else f"{variant.name} dense"
         label = dense if stage == 0 else f"{variant.name} stage {stage}"
-        settings = step.FitSettings(
-            epochs=config.epochs,
-            learning_rate=config.learning_rate,
-            batch=experiment.dense.batch,
-            patience=experiment.dense.patience if stage == 0 else None,
-            weight_decay=experiment.dense.weight_decay,
-            clip_norm=experiment.dense.clip_norm,
-            physics=experiment.physics_of(variant),
-        )
-        shown = self.phase(f"{self.name} {label}, {len(self._units)} runs", config.epochs)
+        settings = fit_settings(experiment, variant, stage)
+        shown = self.phase(f"{self.name} {label}, {len(self._units)} runs", settings.epochs)
         with cost.measure(self.device) as meter:
             fitted = training.fit(
                 state.stack.network,

@@ -147,6 +147,13 @@ class Variant(Stated):
     physics: PhysicsConfig | None = None
 
 
+class AdaptationConfig(Stated):
+    """Online adaptation of the first variant's final networks: Adam, `steps` of them after each label of a tool."""
+
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+
+
 def _expected(error: ScheduleError) -> str:
     """What a ratio must be; pydantic, and with it `first_problem`, names file, key and value only for a ValueError."""
     return str(error).partition(": ")[2] or str(error)
@@ -169,6 +176,7 @@ class Experiment(Stated):
     target: TargetConfig = TargetConfig()
     variants: tuple[Variant, ...] = Field(min_length=1)
     baselines: tuple[BaselineName, ...] = ("mean", "wear-law")
+    adaptation: AdaptationConfig | None = None  # None: no tool is adapted to
 
     def physics_of(self, variant: Variant) -> PhysicsConfig:
         """The weights of the physics terms that `variant` is trained with: its own, or else the experiment's."""
@@ -199,6 +207,16 @@ class Experiment(Stated):
             raise ValueError(
                 f"physics.{min(idle)} has nothing to do where the network corrects a wear law, which is 0 at time 0 "
                 "and above from there on: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_adapted_holds_masks(self) -> Experiment:
+        pruner = self.variants[0].pruner
+        if self.adaptation is not None and (pruner == "first-version" or pruner.startswith("neurons-")):
+            raise ValueError(
+                f"adaptation holds the masks of the first variant, and {pruner} leaves none to hold: put a variant "
+                "with another pruner first, or leave adaptation out"
             )
         return self
 

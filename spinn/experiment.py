@@ -232,17 +232,20 @@ def run(
         announce(f"{folder}: every planned run has its record; nothing to train")
         return folder
 
-    from spinn import baselines, determinism, sweep
+    from spinn import adaptation, baselines, determinism, sweep
 
     # Whatever can be refused is refused before `fresh` removes anything.
     chosen = determinism.use(device, None)
     sweep.refuse_untrainable(plan, dataset)
     baselines.refuse_unfittable(plan, dataset)
+    adaptation.refuse_unadaptable(plan, dataset)
     if fresh:
         _clear(folder)
     _prepare(folder, plan, dataset, claims)
     sweep.execute(plan, dataset, folder, chosen, from_stage)
     baselines.evaluate(plan, dataset, folder, str(chosen))
+    for line in adaptation.evaluate(plan, dataset, folder, chosen):
+        announce(line)
     return folder
 
 
@@ -271,9 +274,14 @@ def _is_finished(folder: Path, plan: Plan) -> bool:
     for name in plan.experiment.baselines:
         inputs += [folder / record.BASELINES / f"{name}{suffix}" for suffix in (".json", ".csv")]
     runs = [record.run_folder(folder, run.run_id) for run in plan.runs]
-    return all(path.exists() for path in inputs) and all(
+    trained = all(path.exists() for path in inputs) and all(
         is_finished(run, digest) and not (run / record.PROGRESS).exists() for run in runs
     )
+    if not trained or plan.experiment.adaptation is None:
+        return trained
+    from spinn import adaptation
+
+    return adaptation.is_finished(plan, folder)
 
 
 def announce(message: str) -> None:
@@ -295,7 +303,7 @@ def _refuse_folder(folder: Path, plan: Plan, *, fresh: bool) -> None:
         raise InputError(f"{folder}: a file; --out names a folder of runs")
     strangers = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
     if not (folder / record.PLAN).exists():  # it is the last to be written of the files above the runs
-        strangers += [name for name in (record.RUNS, record.BASELINES) if (folder / name).exists()]
+        strangers += [name for name in (record.RUNS, record.BASELINES, record.ADAPTATION) if (folder / name).exists()]
     elif not fresh:
         found = record.read_model(folder / record.PLAN, Plan)
         if record.plan_digest(found) != record.plan_digest(plan):
@@ -324,7 +332,16 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[s
         record.write_model(folder / record.PLAN, plan)
 
 
-_OURS = (record.RUNS, record.BASELINES, record.AUDIT, record.DATASET, record.DATACARD, record.CLAIMS, record.PLAN)
+_OURS = (
+    record.RUNS,
+    record.BASELINES,
+    record.ADAPTATION,
+    record.AUDIT,
+    record.DATASET,
+    record.DATACARD,
+    record.CLAIMS,
+    record.PLAN,
+)
 
 
 def _clear(folder: Path) -> None:

@@ -2,9 +2,9 @@
 
 Knows names and shapes of what is on disk; computes nothing about networks, and loads neither torch nor numpy.
 A folder of runs holds `plan.json`, `dataset.csv`, `datacard.json`, `claims.json`, a JSON and a CSV file for each
-baseline in `baselines/`, and `runs/<run id>/` with `record.json` (`progress.json` while the run is unfinished),
-`history.csv`, `predictions.csv`, `dense.safetensors`, `stage-<k>.safetensors` and, where masks were held,
-`deployed.safetensors`.
+baseline in `baselines/`, where the experiment adapts `adaptation/` with `record.json`, a CSV file for each method and
+checkpoints, and `runs/<run id>/` with `record.json` (`progress.json` while the run is unfinished), `history.csv`,
+`predictions.csv`, `dense.safetensors`, `stage-<k>.safetensors` and, where masks were held, `deployed.safetensors`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import pydantic
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from spinn.config import BaselineName, Experiment, PhysicsTerm, Strict, Variant
+from spinn.config import AdaptationConfig, BaselineName, Experiment, PhysicsTerm, Strict, Variant
 from spinn.errors import RecordError
 
 SCHEMA_VERSION = 1
@@ -28,9 +28,11 @@ DATACARD, CLAIMS = "datacard.json", "claims.json"
 PLAN, DATASET, AUDIT, RUNS, BASELINES = "plan.json", "dataset.csv", "audit.json", "runs", "baselines"
 RECORD, PROGRESS, HISTORY, PREDICTIONS = "record.json", "progress.json", "history.csv", "predictions.csv"
 DEPLOYED = "deployed.safetensors"
+ADAPTATION = "adaptation"
 
 Target = Literal["VB", "thermal"]
 Split = Literal["train", "validation", "test"]
+AdaptationMethod = Literal["none", "adapted", "refitted-law", "rescaled-law", "retrained"]
 
 
 # --- the plan, written before any training --------------------------------------------------------------------------
@@ -321,6 +323,69 @@ class BaselineRecord(Strict):
     seal: str = ""  # see `seal_of`; set by `write_model`
 
 
+# --- online adaptation ----------------------------------------------------------------------------------------------
+
+
+class AdaptedTool(Strict):
+    """A held-out tool under one method; `labels` are its cuts with measured flank wear.
+
+    `flops` are those of the method over the tool's life, predictions included, counted as `spinn.cost` does: matrix
+    products of networks; None for a wear law, which has none.
+    """
+
+    fold: int
+    seed: int
+    case: str
+    cuts: int
+    labels: int
+    flops: int | None
+
+
+class LawFit(Strict):
+    """A wear law as it stood after so many labels of a tool: VB = factor · t · exp(a + b·… + c·… + d·steel)."""
+
+    fold: int
+    case: str
+    labels_seen: int
+    coefficients: tuple[float, float, float, float]
+    factor: float
+
+
+class AdaptationResult(Strict):
+    """One method over the held-out tools of all folds; its predictions are in `<name>.csv` beside the record.
+
+    `seconds` are wall time, all tools together. `revived` counts pruned weights that are not 0 in the end,
+    `checkpoints` are the sha256 of the first seed's networks after the last label (both of `adapted`), `laws` what
+    predicts between two labels (of the wear laws), `epochs` those that each phase of retraining ran, of the stack of
+    tools with the most, and `labels` after how many of a tool it is trained again.
+    """
+
+    name: AdaptationMethod
+    tools: tuple[AdaptedTool, ...]
+    seconds: float
+    predictions_digest: str
+    revived: int | None = None
+    checkpoints: dict[str, str] = Field(default_factory=dict)
+    laws: tuple[LawFit, ...] = ()
+    epochs: tuple[int, ...] = ()
+    labels: int | None = None
+
+
+class AdaptationRecord(Strict):
+    """Online adaptation of `variant`; `begun` are the sha256 of the checkpoints that it began with, by run."""
+
+    schema_version: int = SCHEMA_VERSION
+    plan_digest: str
+    variant: str
+    settings: AdaptationConfig
+    begun: dict[str, str]
+    methods: tuple[AdaptationResult, ...]
+    seal: str = ""  # see `seal_of`; set by `write_model`
+
+
+Sealed = Record | BaselineRecord | AdaptationRecord
+
+
 # --- digests and files ----------------------------------------------------------------------------------------------
 
 
@@ -362,12 +427,12 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def seal_of(record: Record | BaselineRecord) -> str:
+def seal_of(record: Sealed) -> str:
     """Digest of all that `record` says, itself left out: one changed digit in its file is noticed."""
     return digest_of(record.model_dump(mode="json", exclude={"seal"}))
 
 
-def write_model(path: Path, model: Plan | Record | BaselineRecord) -> None:
+def write_model(path: Path, model: Plan | Sealed) -> None:
     """Write a plan or a record, sealed, as indented JSON, floats in their shortest exact spelling."""
     if not isinstance(model, Plan):
         model = model.model_copy(update={"seal": seal_of(model)})
@@ -419,10 +484,16 @@ def checkpoint_name(stage: int) -> str:
     return "dense.safetensors" if stage == 0 else f"stage-{stage}.safetensors"
 
 
+def adapted_name(run: PlannedRun, case: str) -> str:
+    """File name of the network of `run` after the last label of one of its test cases; names of cases may be any."""
+    return f"{run.run_id}-{run.test.index(case)}.safetensors"
+
+
 def history_columns(terms: Sequence[str]) -> tuple[str, ...]:
     """Columns of history.csv: losses are unweighted, `loss` is the weighted sum that was minimised."""
     return ("stage", "epoch", "learning_rate", "loss", "data", *terms, "validation_loss", "gradient_norm")
 
 
 PREDICTION_COLUMNS = ("stage", "split", "case", "run", "time", "target", "measured", "prediction")
+ADAPTATION_COLUMNS = ("fold", "seed", "case", "run", "time", "labels_seen", "measured", "prediction")
 BASELINE_COLUMNS = ("fold", "seed", "case", "run", "time", "target", "measured", "prediction")

@@ -51,7 +51,7 @@ EXPERIMENT_KEYS = frozenset(
         "target",
     )
 )
-EXPERIMENT_KEYS |= {"variants", "baselines"}
+EXPERIMENT_KEYS |= {"variants", "baselines", "adaptation"}
 TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
 VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target", "physics"))
 STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))

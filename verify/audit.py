@@ -12,6 +12,7 @@ import numpy as np
 
 from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
 from verify import (
+    adaptation,
     attribution,
     baselines,
     cost,
@@ -42,6 +43,7 @@ FOLDER_CHECKS: tuple[tuple[str, FolderCheck], ...] = (
     ("split-luck", luck.split_luck),
     ("baseline-as-good", luck.baseline_as_good),
     ("baselines-recomputed", baselines.recomputed),
+    ("adaptation-recomputed", adaptation.recomputed),
 )
 RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("planned-runs-present", records.run_present),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import safetensors
@@ -21,6 +21,7 @@ import safetensors.numpy
 from spinn.data.dataset import TARGETS, read_canonical
 from spinn.errors import DataError, InputError, RecordError
 from spinn.record import (
+    ADAPTATION,
     AUDIT,
     BASELINES,
     CLAIMS,
@@ -34,10 +35,12 @@ from spinn.record import (
     PROGRESS,
     RECORD,
     RUNS,
-    BaselineRecord,
+    AdaptationMethod,
     Plan,
     PlannedRun,
     Record,
+    Sealed,
+    adapted_name,
     checkpoint_name,
     digest_file,
     history_columns,
@@ -49,7 +52,7 @@ from verify.network import Network, decode
 
 WITHHELD = "weights withheld"
 HOLDS_MASKS = ("global-magnitude", "layerwise-magnitude", "random")  # pruners of weights whose masks are held
-WHOLE = ("stage", "epoch", "run", "fold", "seed")  # columns of whole numbers
+WHOLE = ("stage", "epoch", "run", "fold", "seed", "labels_seen")  # columns of whole numbers
 Content = TypeVar("Content")
 
 
@@ -150,7 +153,7 @@ class Run:
     def _network(self, name: str, layers: Sequence[int] | None) -> Network:
         if name not in self.digests and self.withheld():
             raise UnavailableError(WITHHELD)
-        return self.once(name, lambda: _read_network(self.folder / name, layers or self.layers, free=layers is None))
+        return self.once(name, lambda: read_network(self.folder / name, layers or self.layers, free=layers is None))
 
     def unreadable(self) -> Iterator[str]:
         """A line for each required file that is there and cannot be read as what it is."""
@@ -207,6 +210,17 @@ class Folder:
         return tuple(sorted(path.name for path in parent.iterdir() if path.is_dir())) if parent.is_dir() else ()
 
 
+def adaptation_files(plan: Plan) -> frozenset[str]:
+    """What may lie in adaptation/: nothing where the plan adapts to no tool."""
+    if plan.experiment.adaptation is None:
+        return frozenset()
+    first, seed = plan.experiment.variants[0].name, plan.experiment.seeds[0]
+    runs = [run for run in plan.runs if (run.variant, run.seed) == (first, seed)]
+    names = {RECORD, *(f"{method}.csv" for method in get_args(AdaptationMethod))}
+    names |= {adapted_name(run, case) for run in runs for case in run.test}
+    return frozenset(f"{ADAPTATION}/{name}" for name in names)
+
+
 def digest_all(runs: Path) -> dict[str, str]:
     """sha256 of every file that an audit may read, by its path relative to `runs`; audit.json is not among them.
 
@@ -218,7 +232,7 @@ def digest_all(runs: Path) -> dict[str, str]:
     if not (runs / PLAN).is_file():
         raise InputError(f"{runs / PLAN}: no such file; a folder of runs starts with its plan")
     top = [runs / name for name in (PLAN, DATASET, DATACARD, CLAIMS)]
-    below = [path for name in (BASELINES, RUNS) for path in sorted((runs / name).rglob("*"))]
+    below = [path for name in (BASELINES, ADAPTATION, RUNS) for path in sorted((runs / name).rglob("*"))]
     files = [path for path in (*top, *below) if path.is_file() and not path.name.startswith(".") and path.name != AUDIT]
     with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter lock
         digests = pool.map(digest_file, files)
@@ -250,7 +264,7 @@ def _refuse_strange_variants(path: Path, plan: Plan) -> None:
             raise RecordError(f"{path}: runs.{run.run_id}.variant = {run.variant!r}: one of {sorted(variants)}")
 
 
-def is_sealed(record: Record | BaselineRecord) -> bool:
+def is_sealed(record: Sealed) -> bool:
     """Whether its content is what was sealed when it was written; inf or NaN never were."""
     try:
         return record.seal == seal_of(record)
@@ -324,8 +338,11 @@ def read_csv(path: Path, columns: Sequence[str], text: Sequence[str]) -> Table:
     return table
 
 
-def _read_network(path: Path, layers: Sequence[int], *, free: bool) -> Network:
-    """The network in a file: of these `layers`, or with hidden layers as wide as its biases where they are `free`."""
+def read_network(path: Path, layers: Sequence[int], *, free: bool = False) -> Network:
+    """The network in a file: of these `layers`, or with hidden layers as wide as its biases where they are `free`.
+
+    Raises `UnavailableError`.
+    """
     try:
         tensors = safetensors.numpy.load_file(path)
         if free:

@@ -18,7 +18,7 @@ import torch
 
 from spinn.errors import SpinnError
 from verify.audit import audit
-from verify.faults import arithmetic, data, pruning, records, training
+from verify.faults import adaptation, arithmetic, data, pruning, records, training
 from verify.faults.mutant import Mutant
 
 REFUSED = "refused"  # the system itself stopped with a clear error, before there was anything to audit
@@ -32,6 +32,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *data.FAULTS,
     *training.FAULTS,
     *records.FAULTS,
+    *adaptation.FAULTS,
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spinn.record import (
+    ADAPTATION,
     BASELINES,
     CLAIMS,
     DATACARD,
@@ -26,7 +27,7 @@ from spinn.record import (
     plan_digest,
 )
 from verify import card
-from verify.folder import Fault, Folder, Run, UnavailableError, is_sealed, read_json
+from verify.folder import Fault, Folder, Run, UnavailableError, adaptation_files, is_sealed, read_json
 
 RELATIVE = 1e-9  # metrics are float64 sums over the same rows; only their order may differ
 
@@ -50,10 +51,12 @@ def planned_runs(folder: Folder) -> Iterator[Fault]:
     for name in folder.folders():
         if name not in {run.run_id for run in folder.plan.runs}:
             yield Fault(f"runs/{name}: not planned")
-    baselines = {f"{BASELINES}/{name}.{kind}" for name in experiment.baselines for kind in ("json", "csv")}
+    known = {f"{BASELINES}/{name}.{kind}" for name in experiment.baselines for kind in ("json", "csv")}
+    known |= adaptation_files(folder.plan)
     for name in sorted(folder.digests):
         lost = name.startswith(f"{RUNS}/") and name.count("/") == 1
-        if (lost or (name.startswith(f"{BASELINES}/") and name not in baselines)) and not _is_hidden(name):
+        stray = name.startswith((f"{BASELINES}/", f"{ADAPTATION}/")) and name not in known
+        if (lost or stray) and not _is_hidden(name):
             yield Fault(f"{name}: no file of this plan's; keep notes elsewhere, or run with --fresh", {"file": name})
 
 

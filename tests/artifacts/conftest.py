@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from artifacts import results
-from spinn import attribution, baselines, checkpoint, experiment, record, task
+from spinn import adaptation, attribution, baselines, checkpoint, experiment, record, task
 from spinn.bench import history as benchmark_history
 from spinn.bench.report import Report, Row, Target, machine
 from spinn.checkpoint import Checkpoint
@@ -133,6 +134,7 @@ def fabricate(
                 "split": {"kind": "leave-one-case-out", "validation_cases": 1},
                 "dense": {"epochs": 3, "learning_rate": 1e-3},
                 "physics": {"wear_rate": 0.1},
+                "adaptation": {"steps": 2, "learning_rate": 1e-3},
                 "variants": [
                     {"name": "sparse", "pruner": "global-magnitude", "stages": stages["sparse"]},
                     {"name": "first-version", "pruner": "first-version", "stages": stages["first-version"]}
@@ -152,6 +154,7 @@ def fabricate(
     for planned in plan.runs:
         write_run(path, plan, dataset, planned)
     baselines.evaluate(plan, dataset, path)
+    assert len(list(adaptation.evaluate(plan, dataset, path, torch.device("cpu")))) == 5
 
 
 def make_dataset(thermal: bool) -> Dataset:

@@ -37,7 +37,7 @@ def forge(runs: Path) -> None:
     """Put predictions closer to the labels than the weights do, with metrics, digests and seal made to agree."""
     folder = runs / "runs" / "sparse-f00-s0"
     frame = pd.read_csv(folder / "predictions.csv", dtype={"case": str})
-    better = (frame["split"] == "test") & frame["measured"].notna()
+    better = (frame["split"] == "test") & frame["measured"].notna() & (frame["stage"] < 2)  # the last is adapted
     frame.loc[better, "prediction"] = 0.5 * (frame["prediction"] + frame["measured"])[better]
     frame.to_csv(folder / "predictions.csv", index=False)
     old = record.read_model(folder / "record.json", record.Record)

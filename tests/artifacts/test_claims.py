@@ -27,7 +27,7 @@ def test_the_file_states_every_key_once_and_every_value_is_known():
     """Each claim of paper/claims.toml is complete, has a name of its own and a comparison that exists."""
     listed = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
     names = [claim["name"] for claim in listed]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 17
     for claim in listed:
         assert set(claim) == set(claims.REQUIRED)
         assert claim["comparison"] in claims._CHECKS
@@ -73,12 +73,11 @@ def test_losses_are_shares_of_the_dense_network(found: Results):
 
 
 def test_what_was_not_measured_is_not_evaluated(tmp_path: Path, found: Results, fabricator):
-    """Thermal claims without labels, adaptation, other data: not evaluated, each with its reason."""
+    """Thermal claims without labels, other data: not evaluated, each with its reason."""
     fabricator(tmp_path, thermal=False, seeds=(0,))
     outcomes = {o.claim["name"]: o for o in claims.evaluate(results.read(tmp_path, audit(tmp_path)))}
     assert outcomes["thermal-r2"].verdict == "not evaluated"
     assert outcomes["thermal-r2"].measured.reason == "thermal has no label in this data"
-    assert outcomes["adaptation-cost"].measured.reason == "no record of these runs measures it"
     assert outcomes["overall-r2"].measured.value == outcomes["wear-r2"].measured.value
     other = only(found, applies_to={"targets": ["VB"], "data": ["nasa"]})
     assert (other.verdict, other.measured.reason) == ("not evaluated", "not claimed for this data")
@@ -177,7 +176,6 @@ def test_incomplete_claims_are_refused(found: Results):
 def test_table_states_value_threshold_and_verdict(found: Results):
     """Every claim has its row; counts print as counts, thresholds with their sign."""
     rows = {row[0]: row for row in claims.table(found, claims.evaluate(found)).shown()[1:]}
-    assert len(rows) == 16
+    assert len(rows) == 17
     assert rows["final-parameters"][2:] == ["92", "180,000 – 210,000", "fails"]
     assert rows["size-on-disk"][3:] == ["≤ 850,000 bytes", "holds"]
-    assert rows["adaptation-cost"][2] == "–"

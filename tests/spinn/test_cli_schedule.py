@@ -259,7 +259,7 @@ def test_a_broken_target_of_a_variant_is_one_clear_line(tmp_path, old, new, mess
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seeds", "sedes", "sedes: no such key; there are baselines, claims"),
+        ("seeds", "sedes", "sedes: no such key; there are adaptation, baselines, claims"),
         ("reduction =", "reducton =", "target.reducton: no such key; there are parameter_range, reduction, size_bytes"),
         ('reduction = "0.70"', "reduction = 0.70", "target.reduction = 0.7: a string"),
         ('reduction = "0.70"', 'reduction = "70"', "target.reduction = 70: a reduction is above 0 and below 1"),

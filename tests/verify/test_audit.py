@@ -227,7 +227,7 @@ def test_every_check_has_a_name_of_the_list() -> None:
         "predictions-replayed", "groups-disjoint", "identifier-features", "scaler-on-train-only",
         "selection-not-on-test", "physics-alive", "single-seed",
         "target-leakage", "split-luck", "baseline-as-good", "magnitude-order",
-        "biases-kept", "baselines-recomputed", "unexpected-absent",
+        "biases-kept", "baselines-recomputed", "adaptation-recomputed", "unexpected-absent",
         "cost-recomputed", "trained-as-planned", "deployed-equals-masked", "physics-recomputed",
         "training-loss-replayed",
     }  # fmt: skip
