@@ -13,7 +13,7 @@ import pandas as pd
 from spinn.data.dataset import Dataset
 from spinn.online import Tool
 from spinn.record import AdaptationMethod, LawFit
-from spinn.wear_law import fit_wear_law, wear_law
+from spinn.wear_laws import fit_wear_law, wear_law
 
 Update = Callable[[pd.DataFrame, pd.DataFrame], tuple[np.ndarray, float]]
 

@@ -7,6 +7,8 @@ passes are those of `spinn.model.Network`, which these equal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,12 +20,12 @@ class Passes:
     """Call it as the network; when the loss has gone backward to the outputs, `backward` goes on to the parameters.
 
     Outputs are leaves: autograd begins at them. They, and the gradients that `backward` leaves at the parameters, are
-    valid until the next call.
+    valid until the next call. `gradients` is the memory for these, one tensor a parameter; without it there is new one.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, gradients: Sequence[Tensor] | None = None) -> None:
         self._network = network
-        self._gradients = [torch.empty_like(parameter) for parameter in network.parameters()]
+        self._gradients = gradients or [torch.empty_like(parameter) for parameter in network.parameters()]
         self._values = 0
         self._given: list[Tensor] = []  # what each layer was given
         self._kept: list[Tensor] = []  # what each layer gave

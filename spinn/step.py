@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from spinn.config import PhysicsConfig, PhysicsTerm
+from spinn.flat import Flat, flat_masks
 from spinn.masks import Enforcer, Masks
 from spinn.model import Network
 from spinn.passes import Passes
@@ -67,18 +68,19 @@ class Steps:
         self, network: Network, coefficients: Coefficients, task: Task, settings: FitSettings, masks: Masks | None
     ) -> None:
         self.network, self.coefficients, self.task, self.settings = network, coefficients, task, settings
-        self.optimizer = _optimizer(network, coefficients, settings)
-        self.enforcer = None if masks is None else Enforcer(network, masks, self.optimizer)
+        flat = Flat(network)
+        self.optimizer = _optimizer(flat, coefficients, settings)
+        self.enforcer = None if masks is None else Enforcer(flat, flat_masks(masks), self.optimizer)
         if self.enforcer is not None:
             self.enforcer.weights()
-        self._parameters = [*network.parameters(), *coefficients.parameters()]
+        self._parameters = [*flat.parameters(), *coefficients.parameters()]
         self._weights = [getattr(settings.physics, term) for term in task.terms]
         train = task.train
         one_column = (column[..., None] for column in (train.law, task.moves))
         self._table = torch.cat([train.x, train.y, train.measured, *one_column], 2)  # for one gather a step
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
-        self._passes = Passes(network)
+        self._passes = Passes(network, flat.gradients)
         self._step = Replayed(task.device, recorded=settings.recorded)
 
     def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
@@ -88,6 +90,11 @@ class Steps:
         for number in range(self._batches):
             seen.append(self._step(self._take, *(tensor[number] for tensor in inputs)).clone())
         return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+
+    def release(self) -> None:
+        """Let go of the gradients, which lie in the memory of the recorded step; there is no step after it."""
+        for parameter in (*self.network.parameters(), *self._parameters):
+            parameter.grad = None
 
     def _inputs(self, draws: Sequence[torch.Generator]) -> list[Tensor]:
         """`Chosen`, and what is drawn of `Points`, of all steps, where needed, `[steps, runs, …]` on the device."""
@@ -111,7 +118,8 @@ class Steps:
     def _take(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:
         """One step: changes weights, coefficients and the optimizer's state in place."""
         losses = self._losses(*inputs)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.coefficients.parameters():
+            parameter.grad = None  # where autograd adds; those of the network are written over
         losses[0].sum().backward()
         self._passes.backward()
         if self.enforcer is not None:
@@ -194,16 +202,18 @@ def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs ...
     return list(torch.autograd.grad(losses.sum(), network.parameters()))
 
 
-def _optimizer(network: Network, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:
+def _optimizer(flat: Flat, coefficients: Coefficients, settings: FitSettings) -> torch.optim.Adam:
     groups: list[dict] = [
-        {"params": network.weights, "weight_decay": settings.weight_decay},
-        {"params": network.biases, "weight_decay": 0.0},
+        {"params": flat.weights, "weight_decay": settings.weight_decay},
+        {"params": flat.biases, "weight_decay": 0.0},
     ]
     if coefficients.parameters():
         rate = COEFFICIENT_RATE * settings.learning_rate
         groups.append({"params": coefficients.parameters(), "weight_decay": 0.0, "lr": rate})
     # capturable: the count of steps stays on the device, so that a graph advances it
-    return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True, capturable=network.device.type == "cuda")
+    return torch.optim.Adam(
+        groups, lr=settings.learning_rate, fused=True, capturable=flat.biases[0].device.type == "cuda"
+    )
 
 
 def _stacked(chosen: Sequence[Tensor]) -> list[Tensor]:

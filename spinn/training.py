@@ -103,7 +103,7 @@ def fit(
         best.restore()
     elif task.selects:
         book.best = _validation(network, task).to("cpu", torch.float64).numpy()
-    steps.optimizer.zero_grad()  # gradients lie in the memory of the recorded step: nothing of it outlives the phase
+    steps.release()
     return book.result(residuals(network, coefficients, task))
 
 

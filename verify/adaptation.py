@@ -27,9 +27,10 @@ from spinn.record import (
     read_model,
 )
 from verify import retraining
-from verify.baselines import FIT_SLACK, RELATIVE, Law
+from verify.baselines import RELATIVE
 from verify.folder import WITHHELD, Fault, Folder, Run, Table, UnavailableError, is_sealed, read_csv, read_network
 from verify.head import Head
+from verify.laws import FIT_SLACK, Law
 from verify.network import Network
 from verify.records import aligned
 from verify.replay import TOLERANCE, forward, scaled_inputs

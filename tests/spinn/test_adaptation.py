@@ -19,7 +19,7 @@ from spinn.data.simulator import simulate
 from spinn.errors import DataError, NonFiniteError
 from spinn.law_updates import follow, refitted, rescaled
 from spinn.model import Network, from_checkpoints
-from spinn.wear_law import fit_wear_law, wear_law
+from spinn.wear_laws import fit_wear_law, wear_law
 
 FILE = """
 name = "tiny"

@@ -269,7 +269,7 @@ def _momentum_kept() -> Patches:
 
 
 class _BiasesToo(masks.Enforcer):
-    """The bias of the first neuron of each layer is held at zero as well."""
+    """The bias of the first neuron is held at zero as well."""
 
     def __init__(self, network: Any, held: masks.Masks, optimizer: Any = None) -> None:
         super().__init__(network, held, optimizer)
