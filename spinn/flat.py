@@ -28,8 +28,8 @@ class Flat:
         self.weights, self.biases = [_together(network.weights)[:, None]], [_together(network.biases)]
         self.gradients: list[Tensor] = []
         for (leaf,), own in ((self.weights, network.weights), (self.biases, network.biases)):
-            leaf.requires_grad_().grad = torch.empty_like(leaf)
-            for parameter, place, gradient in zip(own, _apart(leaf, own), _apart(leaf.grad, own), strict=True):
+            leaf.requires_grad_().grad = gradients = torch.empty_like(leaf)
+            for parameter, place, gradient in zip(own, _apart(leaf, own), _apart(gradients, own), strict=True):
                 parameter.data = place
                 self.gradients.append(gradient)
 

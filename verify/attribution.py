@@ -84,7 +84,6 @@ def _physics_slopes(folder: Folder, run: Run, network: Network, way: Trajectorie
     mean, spread, plain = np.array(scaler.target_mean), np.array(scaler.target_scale), scaler.law is None
     pace = spread / scaler.feature_scale[0]
     head = Head(mean, spread) if plain else Head.at(scaler, way.law)
-    new = head if plain else Head.at(scaler, np.zeros(len(way.starts)))
     power, known = way.conditions[:, 3], ~np.isnan(way.conditions[:, 3])
     growth = wear_rate_when_new(network, way.conditions)
     law = {name: network.coefficients.get(name, np.nan) for name in ("g", "k", "tau")}
@@ -107,7 +106,7 @@ def _physics_slopes(folder: Folder, run: Run, network: Network, way: Trajectorie
         return by_state * slope + by_rate * head.rates_by_output(outputs, rates, way.law_rate), by_rate * slope
 
     def at_start(outputs: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        born = new.targets(outputs) / spread * way.labelled * new.slope(outputs)
+        born = head.targets(outputs) / spread * way.labelled
         return 2 * on("initial", 0.0) * born / (len(born) * way.labelled.sum()), rates
 
     def at_cuts(outputs: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,12 +115,13 @@ def _physics_slopes(folder: Folder, run: Run, network: Network, way: Trajectorie
         corrected[:, 0] = 2 * on("law", 0.0) * (at.targets(outputs)[:, 0] - at.law) / spread[0] / len(outputs)
         return corrected * at.slope(outputs), rates
 
-    still = np.zeros_like(way.starts)
-    parts = [backward(network, way.inputs, way.speed, along), backward(network, way.starts, still, at_start)]
+    parts = [backward(network, way.inputs, way.speed, along)]
+    if on("initial"):  # never of a network that corrects a law, which is 0 there
+        parts.append(backward(network, way.starts, np.zeros_like(way.starts), at_start))
     if on("law"):
         inputs = scaled_inputs(folder, run)[way.cuts]
         parts.append(backward(network, inputs, np.zeros_like(inputs), at_cuts))
-    return [sum(slopes) for slopes in zip(*parts, strict=True)]
+    return [np.sum(slopes, axis=0) for slopes in zip(*parts, strict=True)]
 
 
 Outward = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -132,7 +132,7 @@ def test_without_adaptation_there_is_no_table_figure_or_verdict(found: Results):
     without = replace(found, adaptation=None, adaptation_frames={})
     assert adaptation.adaptation(without) is None
     assert "adaptation" not in {table.name for table in tables.all_tables(without)}
-    assert "adaptation" not in figures.all_figures(without, tables.progression(without))
+    assert "adaptation" not in figures.all_figures(without, tables.progression(without), tables.accuracy(without))
     assert "adaptation/record" not in without.sources()
     for name in ("adaptation-cost", "adaptation-gain"):
         outcome = _outcomes(without)[name]

