@@ -111,6 +111,7 @@ def _physics_slopes(folder: Folder, run: Run, network: Network, way: Trajectorie
 
     def at_cuts(outputs: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         at = Head.of(scaler, folder.dataset, way.cuts)
+        assert at.law is not None
         corrected = np.zeros_like(outputs)
         corrected[:, 0] = 2 * on("law", 0.0) * (at.targets(outputs)[:, 0] - at.law) / spread[0] / len(outputs)
         return corrected * at.slope(outputs), rates
@@ -118,7 +119,7 @@ def _physics_slopes(folder: Folder, run: Run, network: Network, way: Trajectorie
     parts = [backward(network, way.inputs, way.speed, along)]
     if on("initial"):  # never of a network that corrects a law, which is 0 there
         parts.append(backward(network, way.starts, np.zeros_like(way.starts), at_start))
-    if on("law"):
+    if on("law") and not plain:  # a term without its law is found out by `physics-alive`
         inputs = scaled_inputs(folder, run)[way.cuts]
         parts.append(backward(network, inputs, np.zeros_like(inputs), at_cuts))
     return [np.sum(slopes, axis=0) for slopes in zip(*parts, strict=True)]

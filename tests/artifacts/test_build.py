@@ -250,7 +250,7 @@ def test_the_report_is_self_contained_and_escaped(built: Path):
     text = (built / "report.html").read_text()
     page = Links(text)
     assert all(load.startswith(("#", "data:image/png;base64,")) for load in page.loads)
-    assert sum(load.startswith("data:") for load in page.loads) == 4
+    assert sum(load.startswith("data:") for load in page.loads) == 5
     assert not {"script", "link", "iframe", "b"} & set(page.tags)
     assert "&lt;b&gt;7&lt;/b&gt;" in text
     assert "the cut was &lt;short&gt;" in text

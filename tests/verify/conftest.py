@@ -134,7 +134,7 @@ class Runs:
         if (folder / DEPLOYED).exists() and not (folder / checkpoint_name(stage + 1)).exists():
             checkpoint.write(folder / DEPLOYED, changed)
         self.redigest(run_id)
-        self.edit_record(run_id, lambda record: [entry.pop("attribution", None) for entry in record["stages"]])
+        self.edit_record(run_id, lambda record: [entry.update(attribution=None) for entry in record["stages"]])
         planned = next(run for run in self.plan.runs if run.run_id == run_id)
         dataset = read_canonical(self.path / DATASET, self.plan.dataset)
         terms = physics_of(self.plan, planned, dataset, changed)
