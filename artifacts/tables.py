@@ -302,6 +302,10 @@ def _about_baselines(results: Results) -> list[str]:
     sizes = {baseline.name: baseline.parameters for baseline in results.baselines}
     if "small-network" in sizes:
         notes.append(f"small-network: dense, {sizes['small-network']:,} parameters, trained as the large one.")
+    if "small-network-no-sensors" in sizes:
+        notes.append(
+            "small-network-no-sensors: the same, every sensor feature 0: it knows time, depth, feed and material."
+        )
     if "gru" in sizes:
         notes.append(f"gru: recurrent over the cuts of a tool so far, {sizes['gru']:,} parameters, without physics.")
     return notes

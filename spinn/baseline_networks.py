@@ -1,7 +1,8 @@
-"""Two networks of the usual kinds among the baselines: a dense one as small as the sparse one, and a recurrent one.
+"""Networks among the baselines: a dense one as small as the sparse one, with and without sensors, and a recurrent one.
 
 Both are trained on the cases of the plan's own runs, stopped by their validation cases where they have any, with their
-seeds. The dense one shows what pruning is worth: all but that is as in the plan. The other knows no physics.
+seeds. The dense one shows what pruning is worth, and without sensors what these are worth: all but that is as in the
+plan. The recurrent one knows no physics.
 Knows plans and data sets; how a dense network is trained is `spinn.training`'s business, and what a recurrent one is
 `spinn.recurrent`'s.
 """

@@ -21,6 +21,7 @@ import pandas as pd
 from spinn import regressors
 from spinn.config import BaselineName, RegressorName
 from spinn.data.dataset import TARGETS, Dataset
+from spinn.data.sensors import without
 from spinn.errors import DataError
 from spinn.record import (
     BASELINE_COLUMNS,
@@ -38,7 +39,7 @@ from spinn.record import (
 from spinn.wear_laws import fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
 
 REGRESSORS: tuple[RegressorName, ...] = get_args(RegressorName)
-NETWORKS: tuple[BaselineName, ...] = ("small-network", "gru")
+NETWORKS: tuple[BaselineName, ...] = ("small-network", "small-network-no-sensors", "gru")
 _SECONDS_BETWEEN_LINES = 20
 
 
@@ -65,7 +66,7 @@ def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
     """
     tests = {run.fold: run.test for run in plan.runs}
     for name in plan.experiment.baselines:
-        if name == "small-network":
+        if name.startswith("small-network"):
             from spinn.baseline_networks import small_layers
 
             small_layers(plan)
@@ -160,7 +161,9 @@ def _trained(
     """A network for every fold and seed, on the cases of the first variant's runs, in their cohorts."""
     from spinn import baseline_networks
 
-    train = baseline_networks.small if name == "small-network" else baseline_networks.gru
+    train = baseline_networks.gru if name == "gru" else baseline_networks.small
+    if name == "small-network-no-sensors":
+        dataset = without(dataset)
     runs = [run for run in plan.runs if run.variant == plan.experiment.variants[0].name]
     for cohort in dict.fromkeys(run.cohort for run in runs):
         of_cohort = [run for run in runs if run.cohort == cohort]

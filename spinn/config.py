@@ -13,7 +13,16 @@ from spinn.errors import ScheduleError
 
 PhysicsTerm = Literal["wear_rate", "heat", "initial", "monotone", "nonnegative", "law"]
 RegressorName = Literal["ridge", "random-forest", "gradient-boosting", "gaussian-process", "support-vector"]
-BaselineName = Literal["mean", "last-value", "wear-law", "wear-law-growth", RegressorName, "small-network", "gru"]
+BaselineName = Literal[
+    "mean",
+    "last-value",
+    "wear-law",
+    "wear-law-growth",
+    RegressorName,
+    "small-network",
+    "small-network-no-sensors",
+    "gru",
+]
 SEES_LABELS: tuple[BaselineName, ...] = ("last-value",)
 """Baselines that see earlier labels of the held-out tool, which nothing else here does: whoever prints them says so."""
 

@@ -20,7 +20,7 @@ from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, rea
 from verify.laws import FIT_SLACK, Law
 
 LAWS = {"wear-law": ("a", "b", "c", "d"), "wear-law-growth": ("a", "b", "c", "d", "g")}
-NETWORKS = ("small-network", "gru")
+NETWORKS = ("small-network", "small-network-no-sensors", "gru")
 REGRESSORS = get_args(RegressorName)
 HIDDEN = 32  # units of the recurrent network
 RELATIVE = 1e-9

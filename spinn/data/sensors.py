@@ -27,3 +27,9 @@ def relative(dataset: Dataset) -> Dataset:
     values = frame[sensors].astype(float).where(lambda table: table > 0)
     frame[sensors] = np.log(values / values.groupby(frame["case"], sort=False).transform("first"))
     return replace(dataset, frame=frame, notes=(*dataset.notes, NOTE))
+
+
+def without(dataset: Dataset) -> Dataset:
+    """Every feature but the process parameters as 0: a network of the same inputs learns nothing from a sensor."""
+    sensors = [name for name in dataset.features if name not in PROCESS]
+    return replace(dataset, frame=dataset.frame.assign(**dict.fromkeys(sensors, 0.0)))

@@ -11,11 +11,12 @@ import pytest
 from spinn import baselines
 from spinn.baseline_networks import parameters, small_layers
 from spinn.data.dataset import Dataset
+from spinn.data.features import PROCESS
 from spinn.data.simulator import simulate
 from spinn.errors import InputError
 from spinn.record import BASELINES, BaselineRecord, read_model
 
-NETWORKS = ("small-network", "gru")
+NETWORKS = ("small-network", "small-network-no-sensors", "gru")
 RATIOS = ("0.30", "0.30", "0.24", "0.24")
 
 
@@ -100,3 +101,18 @@ def test_networks_learn(tmp_path, data, simple_plan, name):
     for _, part in table.dropna(subset="measured").groupby("target"):
         spread = ((part["measured"] - part["measured"].mean()) ** 2).sum()
         assert ((part["prediction"] - part["measured"]) ** 2).sum() < 0.5 * spread
+
+
+def test_without_sensors_nothing_is_learnt_from_one(tmp_path, data, simple_plan):
+    """Other sensor values give the same predictions; of the network that has sensors they do not."""
+    plan = simple_plan(data, baselines=["small-network", "small-network-no-sensors"], dense={"epochs": 3})
+    sensors = [name for name in data.features if name not in PROCESS]
+    shifted = data.frame.assign(**{name: data.frame[name].to_numpy()[::-1] for name in sensors})
+    found: dict[str, list[pd.Series]] = {name: [] for name in plan.experiment.baselines}
+    for label, frame in (("as-is", data.frame), ("shuffled", shifted)):
+        baselines.evaluate(plan, Dataset("tidy", frame, data.features), tmp_path / label)
+        for name, predicted in found.items():
+            table: Any = pd.read_csv(tmp_path / label / BASELINES / f"{name}.csv")
+            predicted.append(table["prediction"])
+    assert found["small-network-no-sensors"][0].equals(found["small-network-no-sensors"][1])
+    assert not found["small-network"][0].equals(found["small-network"][1])

@@ -19,7 +19,7 @@ from verify import regressors
 from verify.baselines import recomputed
 from verify.folder import UnavailableError, digest_all, read_folder
 
-NETWORKS = ("small-network", "gru")
+NETWORKS = ("small-network", "small-network-no-sensors", "gru")
 CHEAP = ("last-value", "wear-law-growth", "ridge")
 Edit = Callable[[BaselineFold], dict[str, Any]]
 
