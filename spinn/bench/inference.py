@@ -29,14 +29,13 @@ TORCH, ONNX, BOUND, C = "PyTorch", "ONNX Runtime", "ONNX Runtime, bound", "C"
 DENSE, MASKED, COMPACTED = "dense", "masked", "compacted"
 SPARSE_BYTES, TOLERANCE, LATENCY_US, SHARE = 0.85e6, 1e-5, 25.0, 0.9
 
-_LATENCY_BATCH = 1024  # above it a call's own cost no longer counts, and the runtimes that save it are left out
+_LATENCY_BATCH = 1024  # above it a call's own cost no longer counts, and the runtime that saves only that is left out
 _NOTES = (
     "An unstructured mask alone makes nothing faster: the masked network has the dense one's shapes, and its pruned "
     "weights are multiplied as zeros. It is smaller on disk. Removing neurons makes it faster.",
     "of the limit: matrix products of the same shapes, PyTorch's or ONNX Runtime's, whichever are faster; at batch 1 "
     "reading the weights, from the cache where they fit. of the peer: the dense network in PyTorch, batch, threads.",
-    "ONNX Runtime, bound: its buffers are bound once. C: spinn.c_source, compiled here; one row at a time, so that it "
-    "is for small batches.",
+    "ONNX Runtime, bound: its buffers are bound once. C: spinn.c_source, compiled here; it has one thread.",
     "Resident memory is a whole process's, most of it the runtime.",
 )
 
@@ -166,7 +165,7 @@ def _predicts(
         }
         if batch <= _LATENCY_BATCH:
             offered[BOUND] = lambda name=name: runtimes.by_onnxruntime_bound(models[name], threads)
-        if batch <= _LATENCY_BATCH and threads == 1 and name in compiled:
+        if threads == 1 and name in compiled:
             offered[C] = lambda name=name: compiled[name]
         predicts |= {Key(name, runtime, batch, threads): make() for runtime, make in offered.items()}
     return predicts

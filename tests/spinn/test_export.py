@@ -59,19 +59,64 @@ def test_onnx_says_what_pytorch_says(layers: tuple[int, ...], seed: int, kept: f
             np.testing.assert_allclose(predict(x), expected(made, x), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
+BATCHES = 0, 1, 3, 4, 5, 6, 7, 8, 33, 1024
+"""None, fewer than a tile has, whole tiles, a rest, and more than go through the layers at once."""
+
+
+@pytest.fixture(params=["as wide as here", "as narrow as anywhere"])
+def vectors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C compiled for this machine's vectors, and for those of a machine without AVX."""
+    if request.param == "as narrow as anywhere":
+        monkeypatch.setattr(runtimes, "to_c", lambda layers: to_c(layers).replace("#ifdef __AVX__", "#if 0"))
+
+
+@needs_cc
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize(
-    "layers", [(3, 2), (1, 1, 1), (5, 0, 2), (4, 7, 0, 9, 3), (18, 97, 104, 33, 2), (18, 160, 160, 160, 80, 2)]
+    "layers",
+    [
+        *[(3, 2), (1, 1, 1), (5, 0, 2), (4, 7, 0, 9, 3), (31, 18, 7, 2, 1), (2, 31, 201, 31)],
+        *[(18, 97, 104, 33, 2), (7, 600, 2), (18, 160, 160, 160, 80, 2)],
+    ],
 )
 def test_c_says_what_pytorch_says(layers: tuple[int, ...]):
-    """To 1e-5, whether or not widths are multiples of a vector's, one row or several."""
+    """To 1e-5, whether or not widths are multiples of a vector's, for any number of rows."""
     made = network(layers, 1, 0.1)
     predict, plain = runtimes.by_c(made), runtimes.by_torch(made)
-    for batch in (1, 3):
+    for batch in BATCHES:
         np.testing.assert_allclose(predict(rows(made, batch)), plain(rows(made, batch)), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
+@needs_cc
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("layers", [(1, 1), (2, 7), (7, 18), (18, 31), (31, 97), (97, 200)])
+def test_c_multiplies_whole_numbers_exactly(layers: tuple[int, int]):
+    """Sums below 2^24, which no order or rounding changes: every weight meets its own input, whatever the row."""
+    draw = np.random.default_rng(0)
+    weight, bias = (draw.integers(-99, 99, shape).astype(np.float32) for shape in (layers[::-1], layers[1]))
+    predict = runtimes.by_c(Checkpoint((weight,), (bias,), None, {}))
+    for batch in BATCHES:
+        x = draw.integers(-99, 99, (batch, layers[0])).astype(np.float32)
+        np.testing.assert_array_equal(predict(x), x @ weight.T + bias)
+
+
+@needs_cc
+@pytest.mark.usefixtures("vectors")
+def test_what_c_says_of_a_row_does_not_depend_on_the_others():
+    """Alone, first or last, beside NaN: the same sums in the same order, a product rounded or not."""
+    made = network((18, 160, 160, 160, 80, 2), 2, 0.1)
+    predict, x = runtimes.by_c(made), rows(made, 59)
+    together = predict(x).copy()
+    alone = np.concatenate([predict(row[None]).copy() for row in x])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=2e-6)
+    x[20:] = np.nan
+    np.testing.assert_array_equal(predict(x)[:20], together[:20])
+    assert np.isnan(predict(x)[20:]).all()
+
+
+@needs_cc
+@pytest.mark.usefixtures("vectors")
 def test_the_tanh_of_the_c_source_is_tanh():
     """Over the whole line to 4e-7, at infinity too, and NaN stays NaN."""
     one = np.ones((1, 1), np.float32)
@@ -88,7 +133,7 @@ def test_the_c_source_holds_every_weight_to_the_last_bit(layers: tuple[int, ...]
     """Each number of the network stands in it, in hexadecimal."""
     made = network(layers, seed)
     text = to_c(live_layers(made), "predict")
-    assert "void predict(const float *features, float *targets, size_t rows) {\n    v8 here[" in text
+    assert "void predict(const float *features, float *targets, size_t rows) {\n    vec here[" in text
     for array in (*made.weights, *made.biases):
         for value in array.ravel().astype(np.float64).tolist():
             assert f"{value.hex()}f" in text
