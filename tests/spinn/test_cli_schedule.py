@@ -311,6 +311,7 @@ def test_keys_are_the_schemas():
     assert set(config.Experiment.model_fields) == schedule_check.EXPERIMENT_KEYS
     assert set(config.TargetConfig.model_fields) == schedule_check.TARGET_KEYS
     assert set(config.Variant.model_fields) == schedule_check.VARIANT_KEYS
+    assert set(config.OwnDense.model_fields) == schedule_check.OWN_DENSE_KEYS
     assert set(config.StageConfig.model_fields) == schedule_check.STAGE_KEYS
     assert get_args(config.Variant.model_fields["pruner"].annotation) == variants.PRUNERS
 
