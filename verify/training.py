@@ -18,8 +18,9 @@ def as_planned(folder: Folder, run: Run) -> Iterator[Fault]:
     """Each stage has the planned rate and epochs 1, 2, 3, …; the dense one may stop early, by its patience alone."""
     variant = folder.plan.variant(run.planned.variant)
     dense = folder.plan.experiment.dense_of(variant)
-    planned = {0: (dense.epochs, dense.learning_rate), **{
-        number: (stage.epochs, stage.learning_rate) for number, stage in enumerate(variant.stages, start=1)}}  # fmt: skip
+    stages = enumerate(variant.stages, start=1)
+    planned = {0: (dense.epochs, dense.learning_rate)}
+    planned |= {number: (stage.epochs, stage.learning_rate) for number, stage in stages}
     history = run.history()
     strange = sorted(set(history["stage"].tolist()) - set(planned))
     if strange:
