@@ -325,19 +325,23 @@ def read(runs: Path, verdict: Verdict) -> Results:
         baseline_frames=frames,
         predictions=_gather(records, folders.values(), PREDICTIONS, PREDICTION_COLUMNS),
         history=_gather(records, folders.values(), HISTORY, ("stage", "epoch", "loss")),
-        law=None if plan.experiment.correction is None else _law_alone(runs, plan, records),
+        law=_law_alone(runs, plan, records),
         digests={path.relative_to(runs).as_posix(): digest_file(path) for path in files if path.exists()},
         adaptation=adapted,
         adaptation_frames=adapted_frames,
     )
 
 
-def _law_alone(runs: Path, plan: Plan, records: Sequence[Record]) -> Frame:
+def _law_alone(runs: Path, plan: Plan, records: Sequence[Record]) -> Frame | None:
+    correction = {variant.name: plan.experiment.correction_of(variant) for variant in plan.experiment.variants}
+    correcting = [pair for pair in zip(records, plan.runs, strict=True) if correction[pair[1].variant] is not None]
+    if not correcting:
+        return None
     data = read_data(runs, plan)
     if isinstance(data, SpinnError):
         raise RecordError(str(data))
     parts = []
-    for record, planned in zip(records, plan.runs, strict=True):
+    for record, planned in correcting:
         rows, law = np.flatnonzero(data.of(planned.test)), record.scaler.law
         if law is None:
             raise RecordError(f"{record.run_id}: the plan has a correction, and its scaler no wear law; run it again")

@@ -175,6 +175,27 @@ def bootstrap_mae(held: Held, *, resamples: int = RESAMPLES, seed: int = SEED, l
     return _interval(mean_absolute_error(held), drawn, level)
 
 
+def bootstrap_mean(
+    values: np.ndarray,
+    cases: Sequence[Sequence[str]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+) -> Estimate:
+    """Mean of `values` `[values]` with its case-bootstrap interval, where each was found on some `cases`.
+
+    All values found on a case are drawn with it; one found on several counts as often as these on average. A resample
+    without any value has no mean and is left out.
+    """
+    names = sorted({case for found_on in cases for case in found_on})
+    share = np.array([[found_on.count(name) / len(found_on) for found_on in map(list, cases)] for name in names])
+    weight = resample(len(names), resamples, seed) @ share
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = weight @ values / weight.sum(axis=1)
+    return _interval(float(np.mean(values)), drawn, level)
+
+
 def refuse_other_cuts(first: Held, second: Held) -> None:
     """Raise ValueError unless both speak of the same cuts in the same order; only then are they pairs."""
     if not (np.array_equal(first.measured, second.measured) and np.array_equal(first.case, second.case)):

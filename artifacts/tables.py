@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import adaptation, attribution, comparisons, costs, weights
+from artifacts import adaptation, attribution, comparisons, costs, search
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -27,7 +27,8 @@ NAMES = (
     "layers-by-stage",
     "before-after",
     "accuracy",
-    "physics-weights",
+    "search",
+    "settings",
     "comparisons",
     "by-case",
     "wear-levels",
@@ -395,7 +396,8 @@ def all_tables(results: Results) -> list[Table]:
         layers(results, all_stages=True),
         before_after(results),
         accuracy(results),
-        weights.physics_weights(results),
+        search.search(results),
+        search.by_settings(results),
         comparisons.comparisons(results),
         by_case(results),
         comparisons.wear_levels(results),

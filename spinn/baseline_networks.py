@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from spinn import recurrent, task, training
+from spinn.cohort import fit_settings
 from spinn.config import PhysicsConfig
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError
@@ -24,7 +25,6 @@ from spinn.model import Network
 from spinn.physics import Coefficients
 from spinn.record import Plan, PlannedRun, Scaler
 from spinn.recurrent import Recurrent, Sequences
-from spinn.step import FitSettings
 
 Predicted = tuple[PlannedRun, np.ndarray, int]
 """A run, its predictions for every cut `[cuts, 2]` in mm and µm, and how many parameters its network has."""
@@ -66,22 +66,13 @@ def small(
     Physics, wear law and validation cases are those of `runs`, so that nothing but the pruning differs.
     """
     built = task.of_plan(dataset, runs, plan, device)
-    seeds, dense, layers = [run.seed for run in runs], plan.experiment.dense, small_layers(plan)
+    seeds, layers = [run.seed for run in runs], small_layers(plan)
     network = Network.initialise(layers, seeds, device)
-    settings = FitSettings(
-        epochs=dense.epochs,
-        learning_rate=dense.learning_rate,
-        batch=dense.batch,
-        patience=dense.patience,
-        weight_decay=dense.weight_decay,
-        clip_norm=dense.clip_norm,
-        physics=plan.experiment.physics_of(plan.variant(runs[0].variant)),
-    )
     training.fit(
         network,
         Coefficients.initial(built),
         built,
-        settings,
+        fit_settings(plan.experiment, plan.variant(runs[0].variant), 0),
         seeds=seeds,
         stage=0,
         on_epoch=lambda epoch, epochs, _: say(f"epoch {epoch} of {epochs}"),
@@ -95,7 +86,7 @@ def gru(
 ) -> Iterator[Predicted]:
     """Train the recurrent network of every run, for at most 300 epochs, and predict every cut from those up to it."""
     scalers = task.build(dataset, runs, PhysicsConfig(), device, planned=plan.runs).scalers
-    dense = plan.experiment.dense
+    dense = plan.experiment.dense_of(plan.variant(runs[0].variant))
     network = Recurrent(len(dataset.features), [run.seed for run in runs], device)
     data, places = _sequences(dataset, runs, scalers, device)
     with _one_thread():

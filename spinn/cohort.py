@@ -62,14 +62,15 @@ class Phase(Protocol):
 
 def fit_settings(experiment: Experiment, variant: Variant, stage: int) -> step.FitSettings:
     """How the dense phase (stage 0) or a stage of `variant` is trained."""
-    config = experiment.dense if stage == 0 else variant.stages[stage - 1]
+    dense = experiment.dense_of(variant)
+    config = dense if stage == 0 else variant.stages[stage - 1]
     return step.FitSettings(
         epochs=config.epochs,
         learning_rate=config.learning_rate,
-        batch=experiment.dense.batch,
-        patience=experiment.dense.patience if stage == 0 else None,
-        weight_decay=experiment.dense.weight_decay,
-        clip_norm=experiment.dense.clip_norm,
+        batch=dense.batch,
+        patience=dense.patience if stage == 0 else None,
+        weight_decay=dense.weight_decay,
+        clip_norm=dense.clip_norm,
         physics=experiment.physics_of(variant),
     )
 
@@ -261,7 +262,7 @@ class Cohort:
     ) -> tuple[training.FitResult, PhaseCost]:
         """Train the stack in place; `enforced` says whether masks are held, None that there are none yet."""
         experiment, built = self.plan.experiment, self._task(variant)
-        dense = "dense" if variant.physics is None else f"{variant.name} dense"
+        dense = "dense" if len(experiment.families()) == 1 else f"{variant.name} dense"
         label = dense if stage == 0 else f"{variant.name} stage {stage}"
         settings = fit_settings(experiment, variant, stage)
         shown = self.phase(f"{self.name} {label}, {len(self._units)} runs", settings.epochs)
@@ -279,7 +280,7 @@ class Cohort:
             )
         epochs = max(fitted.epochs_run, default=0)
         epoch_flops = cost.training_flops(state.stack.network.layers, *built.epoch_rows(settings.batch), 1)
-        expected = estimate.phase_flops(self.plan, built, variant if stage else None, stage)
+        expected = estimate.phase_flops(self.plan, built, variant, stage)
         shown.end(meter.seconds, epochs)
         spent = PhaseCost(
             key=f"{self.name}/{label}",

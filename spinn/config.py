@@ -130,10 +130,17 @@ class TargetConfig(Stated):
         return reduction
 
 
+class OwnDense(Stated):
+    """What a variant states of the training of its dense network; what it leaves out is the experiment's."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+
 class Variant(Stated):
     """One way of pruning that the experiment runs, what the audit is expected to find in it, and a target of its own.
 
-    With `physics` weights of its own it has a dense network of its own, trained with them.
+    With `physics` weights, a `dense` training or a `correction` of its own it has a dense network of its own.
 
     `pruner`: single weights by magnitude over all layers or within each, at random, or as the faulty first version did;
     or whole neurons with the lowest scores of each hidden layer, by the weights into a neuron, into and out of it, or
@@ -154,6 +161,8 @@ class Variant(Stated):
     expected_findings: tuple[str, ...] = ()
     target: TargetConfig | None = None
     physics: PhysicsConfig | None = None
+    dense: OwnDense | None = None
+    correction: float | None = Field(default=None, gt=0, lt=1)
 
 
 class AdaptationConfig(Stated):
@@ -191,11 +200,21 @@ class Experiment(Stated):
         """The weights of the physics terms that `variant` is trained with: its own, or else the experiment's."""
         return self.physics if variant.physics is None else variant.physics
 
+    def dense_of(self, variant: Variant) -> DenseConfig:
+        """How the dense network of `variant` is trained: as it states itself, in all else as the experiment does."""
+        own = {} if variant.dense is None else variant.dense.model_dump(exclude_none=True)
+        return self.dense.model_copy(update=own)
+
+    def correction_of(self, variant: Variant) -> float | None:
+        """By what share networks of `variant` may correct a wear law: its own, or else the experiment's; None: none."""
+        return self.correction if variant.correction is None else variant.correction
+
     def families(self) -> list[list[Variant]]:
-        """The variants that share a dense network: those with the same physics."""
-        found: dict[PhysicsConfig, list[Variant]] = {}
+        """The variants that share a dense network: those with the same physics, training and correction."""
+        found: dict[object, list[Variant]] = {}
         for variant in self.variants:
-            found.setdefault(self.physics_of(variant), []).append(variant)
+            settings = self.physics_of(variant), self.dense_of(variant), self.correction_of(variant)
+            found.setdefault(settings, []).append(variant)
         return list(found.values())
 
     def target_of(self, variant: Variant) -> TargetConfig:
@@ -206,17 +225,19 @@ class Experiment(Stated):
     def _what_is_asked_for_can_be_done(self) -> Experiment:
         if self.dense.patience is not None and not self.split.validation_cases:
             raise ValueError("dense.patience asks for a validation loss, and split.validation_cases is 0: leave it out")
-        enabled = {term for variant in self.variants for term in self.physics_of(variant).enabled()}
-        idle = enabled & ({"law"} if self.correction is None else {"initial", "nonnegative"})
-        if idle and self.correction is None:
-            raise ValueError(
-                "physics.law holds a network to the wear law that it corrects: set correction, or leave it out"
-            )
-        if idle:
-            raise ValueError(
-                f"physics.{min(idle)} has nothing to do where the network corrects a wear law, which is 0 at time 0 "
-                "and above from there on: leave it out"
-            )
+        for variant in self.variants:
+            corrects = self.correction_of(variant) is not None
+            idle = set(self.physics_of(variant).enabled()) & ({"initial", "nonnegative"} if corrects else {"law"})
+            if idle and corrects:
+                raise ValueError(
+                    f"variant {variant.name}: physics.{min(idle)} has nothing to do where the network corrects a wear "
+                    "law, which is 0 at time 0 and above from there on: leave it out"
+                )
+            if idle:
+                raise ValueError(
+                    f"variant {variant.name}: physics.law holds a network to the wear law that it corrects: set "
+                    "correction, or leave it out"
+                )
         return self
 
     @model_validator(mode="after")

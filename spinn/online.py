@@ -130,7 +130,8 @@ def _task(tools: Sequence[Tool], dataset: Dataset, plan: Plan, device: torch.dev
     A cut without it is no label: nothing is learnt from it.
     """
     runs = [tool.run.model_copy(update={"validation": (tool.case,)}) for tool in tools]
-    built = task.build(dataset, runs, PhysicsConfig(), device, correction=plan.experiment.correction)
+    correction = plan.experiment.correction_of(plan.variant(runs[0].variant))
+    built = task.build(dataset, runs, PhysicsConfig(), device, correction=correction)
     rows = built.validation
     order = torch.argsort(rows.measured[..., 0], dim=1, descending=True, stable=True)
     table = torch.cat([rows.x, rows.y, rows.measured, rows.law[..., None]], 2)

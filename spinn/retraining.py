@@ -46,7 +46,7 @@ def retrain(tools: Sequence[Tool], dataset: Dataset, plan: Plan, variant: Varian
     and the places at which physics must hold alike.
     """
     extended, runs = _extended(tools, dataset)
-    physics, correction = plan.experiment.physics_of(variant), plan.experiment.correction
+    physics, correction = plan.experiment.physics_of(variant), plan.experiment.correction_of(variant)
     built = task.build(extended, runs, physics, device, planned=plan.runs, correction=correction)
     built = replace(built, cuts=len(dataset.frame))  # so that an epoch has as many steps as it had
     seeds, experiment = [tool.run.seed for tool in tools], plan.experiment

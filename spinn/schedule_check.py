@@ -53,7 +53,8 @@ EXPERIMENT_KEYS = frozenset(
 )
 EXPERIMENT_KEYS |= {"variants", "baselines", "adaptation"}
 TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
-VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target", "physics"))
+VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target", "physics", "dense", "correction"))
+OWN_DENSE_KEYS = frozenset(("epochs", "learning_rate"))
 STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))
 
 
@@ -328,7 +329,9 @@ def _read_variant(variant: dict[str, Any], where: str, target: Criteria, dense: 
         raise InputError(f"{where}stages = []: at least one")
     declared = "expected_findings" in variant and MISSES in _typed(variant, "expected_findings", list, where)
     own = _read_target(variant, where) if "target" in variant else target
-    phases = (dense, *variant["stages"])
+    own_dense = _table_of(variant.get("dense", {}), f"{where}dense.")
+    _known(own_dense, OWN_DENSE_KEYS, f"{where}dense.")
+    phases = ({**dense, **own_dense}, *variant["stages"])
     epochs = tuple(phase["epochs"] for phase in phases if _whole(phase.get("epochs")))
     return _Stated(pruner, tuple(ratios), declared, own, epochs if len(epochs) == len(phases) else ())
 

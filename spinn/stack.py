@@ -43,11 +43,12 @@ def _peak(experiment: Experiment, dataset: Dataset, runs: Sequence[PlannedRun], 
     """Bytes that torch holds while it trains masked networks that nobody keeps, the recorded step included."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    # a run lacks no term that it may have
-    built = task.build(dataset, runs, experiment.physics, device, correction=experiment.correction)
+    # of all variants the one with the most physics terms; a run lacks no term that it may have
+    variant = max(experiment.variants, key=lambda one: len(experiment.physics_of(one).enabled()))
+    physics, dense = experiment.physics_of(variant), experiment.dense_of(variant)
+    built = task.build(dataset, runs, physics, device, correction=experiment.correction_of(variant))
     network = Network.initialise(experiment.layers, [run.seed for run in runs], device)
-    dense = experiment.dense
-    settings = FitSettings(EAGER_CALLS + 2, dense.learning_rate, dense.batch, physics=experiment.physics)
+    settings = FitSettings(EAGER_CALLS + 2, dense.learning_rate, dense.batch, physics=physics)
     seeds, masks = [run.seed for run in runs], Masks.ones_like(network)
     training.fit(network, Coefficients.initial(built), built, settings, seeds=seeds, stage=0, masks=masks)
     return torch.cuda.max_memory_reserved(device)

@@ -53,7 +53,7 @@ def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.devi
     for name in names:
         for family in plan.experiment.families():
             built = task.of_plan(dataset, plan.cohort(name, family[0]), plan, device)
-            rate = rate or estimate.flops_per_second(plan, built, plan.experiment.physics_of(family[0]))
+            rate = rate or estimate.flops_per_second(plan, built, family[0])
             flops += estimate.cohort_flops(plan, built, family)
     minutes, seconds = divmod(round(flops / rate), 60)
     print(

@@ -292,8 +292,9 @@ def build(
 
 def of_plan(dataset: Dataset, runs: Sequence[PlannedRun], plan: Plan, device: torch.device | str = "cpu") -> Task:
     """`build`, as `plan` has it for these runs of one variant."""
-    experiment, physics = plan.experiment, plan.experiment.physics_of(plan.variant(runs[0].variant))
-    return build(dataset, runs, physics, device, planned=plan.runs, correction=experiment.correction)
+    experiment, variant = plan.experiment, plan.variant(runs[0].variant)
+    physics, correction = experiment.physics_of(variant), experiment.correction_of(variant)
+    return build(dataset, runs, physics, device, planned=plan.runs, correction=correction)
 
 
 def gather(values: Float[Tensor, "runs rows _"], index: Int[Tensor, "runs chosen"]) -> Float[Tensor, "runs chosen _"]:

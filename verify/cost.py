@@ -69,9 +69,9 @@ def _phase(cost: PhaseCost, size: int) -> Iterator[str]:
 
 def _estimate(folder: Folder, record: Record, cost: PhaseCost, stage: int) -> Iterator[str]:
     """What was expected is what all planned epochs take, each as many FLOPs as those that were run."""
-    experiment = folder.plan.experiment
-    stages = folder.plan.variant(record.variant).stages
-    planned = experiment.dense.epochs if stage == 0 else stages[stage - 1].epochs
+    variant = folder.plan.variant(record.variant)
+    phase = folder.plan.experiment.dense_of(variant) if stage == 0 else variant.stages[stage - 1]
+    planned = phase.epochs
     if cost.estimated_flops * cost.epochs != cost.flops * planned:
         yield f"estimated_flops = {cost.estimated_flops}: {planned} epochs are planned, {cost.epochs} took {cost.flops}"
     if not 0 <= cost.estimated_seconds < math.inf or (cost.estimated_seconds == 0) != (cost.estimated_flops == 0):

@@ -70,7 +70,8 @@ def training_loss(folder: Folder, run: Run) -> Iterator[Fault]:
     """
     if not fits(folder, run):
         return  # `predictions-replayed` says so
-    cuts, batch = folder.plan.dataset.cuts, folder.plan.experiment.dense.batch
+    plan = folder.plan
+    cuts, batch = plan.dataset.cuts, plan.experiment.dense_of(plan.variant(run.planned.variant)).batch
     if cuts > batch:
         raise UnavailableError(f"{cuts} cuts in batches of {batch}: the loss of an epoch is no single network's")
     stages, losses = run.checked.stages, _losses_before(run)

@@ -33,8 +33,9 @@ def faults(folder: Folder, method: AdaptationResult, tools: Sequence[Tool]) -> I
     """Epochs as planned, and FLOPs that follow from them."""
     plan, counted = folder.plan, []
     first = plan.experiment.variants[0]
-    planned = (plan.experiment.dense.epochs, *(stage.epochs for stage in first.stages))
-    patient, again = plan.experiment.dense.patience is not None, [tool for tool in tools if tool.labels >= LABELS]
+    dense = plan.experiment.dense_of(first)
+    planned = (dense.epochs, *(stage.epochs for stage in first.stages))
+    patient, again = dense.patience is not None, [tool for tool in tools if tool.labels >= LABELS]
     if method.labels != LABELS:
         yield f"labels = {method.labels}: a tool's network is trained again after label {LABELS}"
     epochs, due = method.epochs, planned if again else ()
@@ -57,7 +58,7 @@ def faults(folder: Folder, method: AdaptationResult, tools: Sequence[Tool]) -> I
 
 def _rows(folder: Folder, stack: Sequence[Tool]) -> int:
     """Rows and derivatives that pass through a network of the stack in one epoch: those of the run with the most."""
-    data, dense = folder.dataset, folder.plan.experiment.dense
+    data, experiment = folder.dataset, folder.plan.experiment
     terms = stack[0].run.checked.physics_terms
     missing: np.ndarray = np.isnan(np.stack([data.columns[target] for target in TARGETS]))
     labelled: np.ndarray = np.logical_not(np.all(missing, axis=0))
@@ -70,7 +71,7 @@ def _rows(folder: Folder, stack: Sequence[Tool]) -> int:
         labels.append(sum(int(labelled[rows].sum()) for rows in parts))
         segments.append(sum(int((np.diff(data.columns["time"][rows], prepend=0.0) > 0).sum()) for rows in parts))
         cases.append(len(parts))
-    steps = math.ceil(len(data.cases) / dense.batch)
+    steps = math.ceil(len(data.cases) / experiment.dense_of(experiment.variants[0]).batch)
     a_step = math.ceil(max(labels) / steps)
     moving = bool(set(terms) - {"initial", "law"})
     drawn, at_cuts = (min(max(segments), POINTS), min(a_step, POINTS)) if moving else (0, 0)

@@ -221,7 +221,8 @@ def scaler(folder: Folder, run: Run) -> Iterator[Fault]:
 
 def _law_faults(folder: Folder, run: Run) -> Iterator[Fault]:
     """The wear law that the network corrects is planned, and a least-squares fit to the training cases alone."""
-    stated, planned, data = run.checked.scaler.law, folder.plan.experiment.correction, folder.dataset
+    stated, data = run.checked.scaler.law, folder.dataset
+    planned = folder.plan.experiment.correction_of(folder.plan.variant(run.planned.variant))
     if stated is None or planned is None:
         if stated is not None or planned is not None:
             yield Fault("a wear law that the network corrects is planned, and none recorded, or the other way round")

@@ -16,10 +16,11 @@ RELATIVE = 1e-12  # the rate is copied from the plan; only its spelling in a tab
 
 def as_planned(folder: Folder, run: Run) -> Iterator[Fault]:
     """Each stage has the planned rate and epochs 1, 2, 3, …; the dense one may stop early, by its patience alone."""
-    dense = folder.plan.experiment.dense
-    stages = folder.plan.variant(run.planned.variant).stages
-    planned = {0: (dense.epochs, dense.learning_rate), **{
-        number: (stage.epochs, stage.learning_rate) for number, stage in enumerate(stages, start=1)}}  # fmt: skip
+    variant = folder.plan.variant(run.planned.variant)
+    dense = folder.plan.experiment.dense_of(variant)
+    stages = enumerate(variant.stages, start=1)
+    planned = {0: (dense.epochs, dense.learning_rate)}
+    planned |= {number: (stage.epochs, stage.learning_rate) for number, stage in stages}
     history = run.history()
     strange = sorted(set(history["stage"].tolist()) - set(planned))
     if strange:
@@ -28,12 +29,9 @@ def as_planned(folder: Folder, run: Run) -> Iterator[Fault]:
         if stage.stage not in planned:
             continue  # `ledger-achieved` says so
         rows = history["stage"] == stage.stage
-        for message in _faults(history, rows, stage.epochs_run, *planned[stage.stage], _patience(folder, stage.stage)):
+        patience = dense.patience if stage.stage == 0 else None
+        for message in _faults(history, rows, stage.epochs_run, *planned[stage.stage], patience):
             yield Fault(f"stage {stage.stage}: {message}", {"stage": stage.stage})
-
-
-def _patience(folder: Folder, stage: int) -> int | None:
-    return folder.plan.experiment.dense.patience if stage == 0 else None
 
 
 def _faults(

@@ -188,3 +188,17 @@ def test_r2_does_not_depend_on_unit_or_zero(rows: list[tuple[float, float, str]]
     moved = [scale * value + shift for value in measured], [scale * value + shift for value in predicted]
     other = stats.bootstrap_r2([held(moved[0], moved[1], case=case)], resamples=50)
     assert other.value == pytest.approx(one.value, rel=1e-6, abs=1e-6)
+
+
+def test_a_mean_of_values_is_drawn_by_the_cases_that_they_were_found_on():
+    """Values of one case go together: two cases at ±1 give an interval from −1 to 1, with any number of values each."""
+    values, cases = np.array([1.0, 1.0, 1.0, -1.0]), [["a"], ["a"], ["a"], ["b"]]
+    found = stats.bootstrap_mean(values, cases)
+    assert (found.value, found.low, found.high) == (0.5, -1.0, 1.0)
+    assert stats.bootstrap_mean(np.full(4, 0.25), cases) == stats.Estimate(0.25, 0.25, 0.25)
+
+
+def test_a_value_found_on_two_cases_counts_as_often_as_they_on_average():
+    """All values on all cases: each resample has the plain mean."""
+    found = stats.bootstrap_mean(np.array([1.0, 3.0]), [["a", "b"], ["a", "b"]])
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2.0, 2.0))

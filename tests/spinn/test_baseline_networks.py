@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinn import baselines
+from spinn import baseline_networks, baselines, training
 from spinn.baseline_networks import parameters, small_layers
+from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
 from spinn.data.features import PROCESS
 from spinn.data.simulator import simulate
@@ -76,6 +77,22 @@ def test_networks_train_on_the_cases_of_the_plan(tmp_path, data, simple_plan, na
             assert part["case"].tolist() == cuts["case"].tolist()
             assert part["measured"].to_numpy() == pytest.approx(cuts[target].to_numpy(), nan_ok=True)
             assert np.isfinite(part["prediction"]).all()
+
+
+def test_the_small_network_is_trained_as_the_variant_s_dense_one(data, simple_plan, monkeypatch):
+    """By the settings that the runs' variant has of its own, its wear law among them; the rest is the experiment's."""
+    stages = [{"ratio": "0.3", "epochs": 1, "learning_rate": 1e-3}]
+    plain = {"name": "sparse", "pruner": "global-magnitude", "stages": stages}
+    own = {"physics": {"law": 2.0}, "dense": {"epochs": 5, "learning_rate": 3e-3}, "correction": 0.2}
+    plan = simple_plan(data, variants=[{**plain, **own}, {**plain, "name": "other"}], dense={"epochs": 3, "batch": 77})
+    seen = []
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda *args, **more: seen.append(args[2:4]) or fit(*args, **more))
+    list(baseline_networks.small(plan, data, plan.cohort("c00", plan.experiment.variants[0]), "cpu", print))
+    ((built, settings),) = seen
+    assert (settings.epochs, settings.learning_rate, settings.batch) == (5, 3e-3, 77)
+    assert settings.physics == PhysicsConfig(law=2.0)
+    assert built.correction == 0.2
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -178,6 +178,20 @@ def test_an_experiment_states_its_cost_where_it_states_all_epochs(tmp_path):
     assert "FLOPs" not in spinn("schedule", "check", str(path)).stdout
 
 
+def test_a_variant_s_own_epochs_are_its_cost(tmp_path):
+    """Those of its dense network take the place of the file's; a key that cannot be a variant's own is named."""
+    content = (Path(__file__).parents[2] / "paper/experiments/quick.toml").read_text()
+    path, place = tmp_path / "own.toml", 'pruner = "global-magnitude"\n'
+    path.write_text(content.replace(place, f"{place}dense = {{ epochs = 100 }}\ncorrection = 0.2\n"))
+    variants = json.loads(spinn("schedule", "check", str(path), "--json").stdout)["variants"]
+    stages = 40 + 40 + 50 + 60
+    assert variants["sparse"]["flops_per_row"] == (100 + stages) * 6 * 665_088
+    assert variants["first-version"]["flops_per_row"] == (300 + stages) * 6 * 665_088
+    path.write_text(content.replace(place, f"{place}dense = {{ batch = 100 }}\n"))
+    message = "variants[0].dense.batch: no such key; there are epochs, learning_rate"
+    assert_refused(spinn("schedule", "check", str(path)), message)
+
+
 def test_neurons_are_planned_with_their_widths(tmp_path):
     """Where neurons go, the widths after each stage stand in the table and the JSON; the size is that of the file."""
     path = tmp_path / "small.toml"
@@ -311,6 +325,7 @@ def test_keys_are_the_schemas():
     assert set(config.Experiment.model_fields) == schedule_check.EXPERIMENT_KEYS
     assert set(config.TargetConfig.model_fields) == schedule_check.TARGET_KEYS
     assert set(config.Variant.model_fields) == schedule_check.VARIANT_KEYS
+    assert set(config.OwnDense.model_fields) == schedule_check.OWN_DENSE_KEYS
     assert set(config.StageConfig.model_fields) == schedule_check.STAGE_KEYS
     assert get_args(config.Variant.model_fields["pruner"].annotation) == variants.PRUNERS
 

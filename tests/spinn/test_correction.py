@@ -201,6 +201,7 @@ def test_where_there_is_no_ratio_the_feature_is_missing():
 
 # --- what an experiment may ask for ---------------------------------------------------------------------------------
 
+V = {"name": "v", "pruner": "global-magnitude", "stages": [{"ratio": "0.3", "epochs": 1, "learning_rate": 1}]}
 STATED = {
     "name": "x",
     "seeds": [0],
@@ -209,9 +210,7 @@ STATED = {
     "dense": {"epochs": 3},
     "correction": 0.3,
     "physics": {"law": 1.0},
-    "variants": [
-        {"name": "v", "pruner": "global-magnitude", "stages": [{"ratio": "0.3", "epochs": 1, "learning_rate": 1}]}
-    ],
+    "variants": [V],
 }
 
 
@@ -222,6 +221,15 @@ STATED = {
         ({"correction": None}, "physics.law holds a network to the wear law"),
         ({"physics": {"initial": 1.0}}, "physics.initial has nothing to do"),
         ({"correction": 1.0}, "less than 1"),
+        ({"correction": None, "physics": {}, "variants": [{**V, "physics": {"law": 1.0}}]}, "v: physics.law holds a n"),
+        ({"variants": [{**V, "physics": {"nonnegative": 1.0}}]}, "variant v: physics.nonnegative has nothing to do"),
+        (
+            {"correction": None, "physics": {"initial": 1.0}, "variants": [{**V, "correction": 0.2}]},
+            "v: physics.initia",
+        ),
+        ({"variants": [{**V, "correction": 1.5}]}, "less than 1"),
+        ({"variants": [{**V, "dense": {"epochs": 0}}]}, "greater than or equal to 1"),
+        ({"variants": [{**V, "dense": {"patience": 3}}]}, "Extra inputs are not permitted"),
     ],
 )
 def test_what_contradicts_itself_is_refused(change: dict, message: str):
@@ -231,11 +239,27 @@ def test_what_contradicts_itself_is_refused(change: dict, message: str):
         Experiment.model_validate({**STATED, **change})
 
 
-def test_variants_with_their_own_physics_are_families_of_their_own():
-    """Those that share the experiment's physics share a dense network."""
-    (variant,) = STATED["variants"]
-    names = [
-        {**variant, "name": name, **more} for name, more in (("a", {}), ("b", {"physics": {"law": 2.0}}), ("c", {}))
-    ]
-    families = Experiment.model_validate({**STATED, "variants": names}).families()
-    assert [[one.name for one in family] for family in families] == [["a", "c"], ["b"]]
+def test_variants_with_settings_of_their_own_are_families_of_their_own():
+    """Those whose physics, training and correction are the same share a dense network, wherever these are stated."""
+    own = [{}, {"physics": {"law": 2.0}}, {"dense": {"epochs": 4}}, {"correction": 0.2}, {"dense": {"epochs": 3}}, {}]
+    variants = [{**V, "name": name, **more} for name, more in zip("abcdef", own, strict=True)]
+    families = Experiment.model_validate({**STATED, "variants": variants}).families()
+    assert [[one.name for one in family] for family in families] == [["a", "e", "f"], ["b"], ["c"], ["d"]]
+
+
+def test_what_a_variant_leaves_out_is_the_experiment_s():
+    """Epochs and learning rate one by one; nothing else of the training can be its own."""
+    dense = {"epochs": 3, "learning_rate": 2e-3, "batch": 64, "clip_norm": 2.0}
+    own = [{**V, "name": "a", "dense": {"epochs": 5}}, {**V, "name": "b", "dense": {"learning_rate": 1e-4}}]
+    stated = Experiment.model_validate({**STATED, "dense": dense, "variants": [V, *own]})
+    plain, longer, slower = (stated.dense_of(variant) for variant in stated.variants)
+    assert plain == stated.dense
+    assert longer == stated.dense.model_copy(update={"epochs": 5})
+    assert slower == stated.dense.model_copy(update={"learning_rate": 1e-4})
+
+
+def test_a_correction_may_be_a_variant_s_alone():
+    """Then its law's term has a law to hold to, though the experiment has none; others have no law."""
+    own = {**V, "name": "own", "correction": 0.2, "physics": {"law": 1.0}}
+    stated = Experiment.model_validate({**STATED, "correction": None, "physics": {}, "variants": [V, own]})
+    assert [stated.correction_of(variant) for variant in stated.variants] == [None, 0.2]

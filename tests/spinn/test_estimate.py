@@ -27,6 +27,11 @@ stages = [{ratio = ".5", epochs = 3, learning_rate = 1e-3}, {ratio = ".5", epoch
 name = "neurons"
 pruner = "neurons-incoming"
 stages = [{ratio = ".5", epochs = 5, learning_rate = 1e-3}]
+[[variants]]
+name = "longer"
+pruner = "global-magnitude"
+dense = {epochs = 11}
+stages = [{ratio = ".5", epochs = 5, learning_rate = 1e-3}]
 """
 
 
@@ -44,8 +49,9 @@ def test_a_phase_takes_its_epochs_at_the_widths_that_it_trains(planned):
     """Masked weights are multiplied all the same; removed neurons are not."""
     plan, built = planned
     rows, tangent_rows = built.epoch_rows(512)
-    weights, neurons = plan.experiment.variants
-    assert estimate.phase_flops(plan, built) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 7)
+    weights, neurons, longer = plan.experiment.variants
+    assert estimate.phase_flops(plan, built, weights) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 7)
+    assert estimate.phase_flops(plan, built, longer) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 11)
     assert estimate.phase_flops(plan, built, weights, 1) == cost.training_flops((18, 8, 6, 2), rows, tangent_rows, 3)
     assert estimate.phase_flops(plan, built, weights, 2) == 0
     assert estimate.phase_flops(plan, built, neurons, 1) == cost.training_flops((18, 4, 3, 2), rows, tangent_rows, 5)
@@ -59,23 +65,25 @@ def test_the_schedule_check_has_the_cost_of_a_row(planned, tmp_path):
     rows = sum(built.epoch_rows(512))
     checks = schedule_check.check_experiment(path, Criteria())
     for variant in plan.experiment.variants:
-        stages = [(variant, stage) for stage in range(1, len(variant.stages) + 1)]
-        whole = estimate.phase_flops(plan, built) + sum(estimate.phase_flops(plan, built, *one) for one in stages)
+        phases = range(len(variant.stages) + 1)
+        whole = sum(estimate.phase_flops(plan, built, variant, stage) for stage in phases)
         assert checks[variant.name].flops_per_row == whole / rows
 
 
 def test_a_cohort_takes_its_dense_phase_once(planned):
     """However many variants start from it."""
     plan, built = planned
-    weights, neurons = plan.experiment.variants
-    phases = [(), (weights, 1), (weights, 2), (neurons, 1)]
+    weights, neurons, longer = plan.experiment.variants
+    phases = [(weights, 0), (weights, 1), (weights, 2), (neurons, 1)]
     each = sum(estimate.phase_flops(plan, built, *phase) for phase in phases)
     assert estimate.cohort_flops(plan, built, (weights, neurons)) == 2 * each
+    own = estimate.phase_flops(plan, built, longer) + estimate.phase_flops(plan, built, longer, 1)
+    assert estimate.cohort_flops(plan, built, (longer,)) == 2 * own
 
 
 def test_the_rate_is_that_of_this_machine(planned):
     """A positive number, and no trace in the data."""
     plan, built = planned
     before = built.train.x.clone()
-    assert estimate.flops_per_second(plan, built, plan.experiment.physics) > 0
+    assert estimate.flops_per_second(plan, built, plan.experiment.variants[0]) > 0
     assert built.train.x.equal(before)

@@ -26,6 +26,7 @@ from spinn.data.simulator import simulate
 from spinn.model import from_checkpoints
 from spinn.physics import Coefficients
 from spinn.record import (
+    ADAPTATION,
     BASELINE_COLUMNS,
     BASELINES,
     CLAIMS,
@@ -114,8 +115,8 @@ class Runs:
         for run in plan.runs:
             self.edit_record(run.run_id, lambda record: record.update(plan_digest=plan_digest(plan)))
             self.edit_record(run.run_id, lambda record, name=run.variant: expect_costs(record, plan, name))
-        for path in (self.path / BASELINES).glob("*.json"):
-            edit_sealed(path, lambda baseline: baseline.update(plan_digest=plan_digest(plan)))
+        for path in (*(self.path / BASELINES).glob("*.json"), *(self.path / ADAPTATION).glob(RECORD)):
+            edit_sealed(path, lambda record: record.update(plan_digest=plan_digest(plan)))
 
     def edit_table(self, run_id: str, name: str, edit: Callable[[Any], Any]) -> None:
         """Change a CSV file of a run."""
@@ -445,7 +446,8 @@ def make_costs(plan: Plan, planned: PlannedRun, stages: int) -> list[dict]:
 
 def expect_costs(record: dict, plan: Plan, variant: str) -> None:
     """What was estimated of each phase is what the plan's epochs take."""
-    planned = [plan.experiment.dense.epochs, *(stage.epochs for stage in plan.variant(variant).stages)]
+    stated = plan.variant(variant)
+    planned = [plan.experiment.dense_of(stated).epochs, *(stage.epochs for stage in stated.stages)]
     for cost, epochs in zip(record["cost"], planned, strict=False):
         cost["estimated_flops"] = cost["flops"] * epochs // cost["epochs"]
 

@@ -1,0 +1,137 @@
+"""The search for settings: what inner validation cases say of each, and how accuracy on held-out cases goes with them.
+
+For experiments whose variants train dense networks of their own. Where there are validation cases a choice is made for
+each held-out case by the runs of its own fold, which see it nowhere. Where there are none, nothing is chosen, and what
+is shown is how accuracy depends on the settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from artifacts.numbers import Format
+from artifacts.predictors import INTERVAL, POOLED, estimate_columns
+from artifacts.render import Frame, Table, spread_columns, table_frame
+from artifacts.results import Results, target_name
+from artifacts.stats import bootstrap_mean, bootstrap_r2
+from spinn.record import PLAN
+
+NONE = "none"
+LOSS, DIFFERENCE, LEAST, CHOSEN, SECONDS = (
+    "validation loss",
+    "difference from the best",
+    "least in any epoch",
+    "chosen in folds",
+    "training (s)",
+)
+
+
+def search(results: Results) -> Table | None:
+    """The validation loss of each setting, and what it is chosen for; None where there is nothing to compare by it."""
+    names = _compared(results)
+    if not names or not any(run.validation for run in results.plan.runs):
+        return None
+    losses = last_losses(results)
+    by_run = losses.pivot(index="run", columns="variant", values="validation_loss")[names]
+    by_fold = losses.groupby(["fold", "variant"])["validation_loss"].mean().unstack()[names]
+    best, choice = by_run.mean().idxmin(), by_fold.idxmin(axis=1)
+    runs = {(run.fold, run.seed): run.validation for run in results.plan.runs}
+    validated = [runs[key] for key in by_run.index]
+    seconds = _seconds(results, names)
+    rows = []
+    for name, settings in _settings(results, names).items():
+        difference = bootstrap_mean((by_run[name] - by_run[best]).to_numpy(), validated)
+        rows.append(
+            {
+                "variant": results.label(name),
+                **settings,
+                **spread_columns(LOSS, by_fold[name]),
+                **estimate_columns(DIFFERENCE, difference),
+                LEAST: float(losses.loc[losses["variant"] == name, "least"].mean()),
+                CHOSEN: int((choice == name).sum()),
+                SECONDS: seconds[name],
+            }
+        )
+    seeds = len(results.plan.experiment.seeds)
+    notes = (
+        "Validation loss: mean square error of the standardised targets on the inner validation cases after the dense "
+        f"phase's last epoch, mean over {seeds} seeds and all folds; in brackets the smallest and largest fold. No "
+        "held-out case has a part in it.",
+        f"The difference is over pairs of runs with the same cases and seed. {INTERVAL} The cases drawn are the inner "
+        "validation cases, each with the runs that it validates. An interval with 0 in it does not tell a setting from "
+        "the best one, which is the least of as many as there are rows: by chance alone it looks better than it is.",
+        "Least in any epoch: what a run cannot know beforehand. Chosen in folds: for each held-out case the setting "
+        "with the least validation loss over the runs of its own fold; the case itself has no part in the choice.",
+        *results.footnotes,
+    )
+    formats = {"": Format(4), CHOSEN: Format(0), SECONDS: Format(1, "s")}
+    expressions = {
+        "": "validation_loss in history.csv after the dense phase, mean over runs",
+        DIFFERENCE: "mean over runs of validation_loss less that of the variant with the least mean, paired",
+        LEAST: "least validation_loss of the dense phase in history.csv, mean over runs",
+        CHOSEN: "folds whose runs have the least mean validation_loss with these settings",
+        SECONDS: "seconds of the dense phases in record.json, each key once",
+    }
+    sources = {"": results.source(PLAN, *names)}
+    caption = "The search for settings, on inner validation cases."
+    return Table("search", caption, table_frame(rows), notes, formats, ("variant",), expressions, sources)
+
+
+def by_settings(results: Results) -> Table | None:
+    """R² on held-out cases by settings; None where all variants share them, or where validation cases choose."""
+    names = _compared(results)
+    if not names or any(run.validation for run in results.plan.runs):
+        return None
+    rows = []
+    for name, settings in _settings(results, names).items():
+        row: dict[str, Any] = {"variant": results.label(name), **settings}
+        for target in results.targets:
+            for when, stage in (("dense", 0), ("last stage", results.last_stage(name))):
+                held = results.held(name, stage, target)
+                row |= estimate_columns(f"R², {target_name(target)}, {when}", bootstrap_r2([held]) if held else None)
+        rows.append(row)
+    notes = (f"Nothing is chosen by these numbers. {POOLED} {INTERVAL}", *results.footnotes)
+    expressions = {"": "1 - SS_res / SS_tot over all labelled held-out cuts, mean over seeds"}
+    sources = {"": results.source(PLAN, *names)}
+    caption = "Accuracy on held-out cases by settings."
+    return Table("settings", caption, table_frame(rows), notes, {"": Format(3)}, ("variant",), expressions, sources)
+
+
+def last_losses(results: Results) -> Frame:
+    """`validation_loss` of each run's dense phase after its last epoch, the `least` of any, its `fold`, and `run`.
+
+    `run` is fold and seed: what is the same in runs of all variants that have the same cases.
+    """
+    dense = results.history[results.history["stage"] == 0].sort_values("epoch", kind="stable")
+    by_run = dense.groupby(["run_id", "variant"], as_index=False)["validation_loss"]
+    last = by_run.last().assign(least=by_run.min()["validation_loss"])
+    place = {record.run_id: (record.fold, record.seed) for record in results.records}
+    return last.assign(run=last["run_id"].map(place), fold=[place[name][0] for name in last["run_id"]])
+
+
+def _compared(results: Results) -> list[str]:
+    """The first variant of each family, where there are several."""
+    families = results.plan.experiment.families()
+    return [family[0].name for family in families] if len(families) > 1 else []
+
+
+def _settings(results: Results, names: list[str]) -> dict[str, dict[str, str]]:
+    """Of each variant the settings in which the variants differ, under their names in an experiment file."""
+    experiment, stated = results.plan.experiment, {}
+    for name in names:
+        variant = results.plan.variant(name)
+        values = {f"physics.{term}": weight for term, weight in experiment.physics_of(variant).model_dump().items()}
+        values["correction"] = experiment.correction_of(variant)
+        values |= {f"dense.{key}": value for key, value in experiment.dense_of(variant).model_dump().items()}
+        stated[name] = {key: NONE if value is None else f"{value:g}" for key, value in values.items()}
+    differing = [key for key in stated[names[0]] if len({values[key] for values in stated.values()}) > 1]
+    return {name: {key: values[key] for key in differing} for name, values in stated.items()}
+
+
+def _seconds(results: Results, names: list[str]) -> dict[str, float]:
+    """What the dense phases of each variant took, over all cohorts."""
+    dense = results.costs[results.costs["phase"] == "dense"]
+    served = {name: np.array([name in variants for variants in dense["variants"]], bool) for name in names}
+    return {name: float(dense["seconds"][rows].sum()) for name, rows in served.items()}
