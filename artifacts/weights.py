@@ -13,7 +13,7 @@ from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns
 from artifacts.render import Frame, Table, spread_columns, table_frame
 from artifacts.results import Results, target_name
-from artifacts.stats import bootstrap_r2
+from artifacts.stats import bootstrap_r2, paired_r2
 from spinn.record import PLAN
 
 
@@ -31,8 +31,20 @@ def physics_weights(results: Results) -> Table | None:
             for when, stage in (("dense", 0), ("last stage", results.last_stage(name))):
                 held = results.held(name, stage, target)
                 row |= estimate_columns(f"R², {target_name(target)}, {when}", bootstrap_r2([held]) if held else None)
-    notes = [f"{POOLED} {INTERVAL}"]
+            row |= _against(results, names[0], name, target)
+    notes = [
+        f"{POOLED} {INTERVAL}",
+        f"Less {results.label(names[0])}: R² after the last stage less that of {results.label(names[0])}, on the same "
+        "cuts and in the same resamples; an interval on one side of 0 is a difference that shows.",
+    ]
     return _table(results, names, rows, notes)
+
+
+def _against(results: Results, first: str, name: str, target: str) -> dict[str, Any]:
+    """R² after the last stage against that of the variant `first`, paired."""
+    ours, other = (results.held(one, results.last_stage(one), target) for one in (name, first))
+    change = paired_r2([ours], [other]) if ours and other and name != first else None
+    return estimate_columns(f"R², {target_name(target)}, less {results.label(first)}", change)
 
 
 def _chosen(results: Results, names: list[str], rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -72,11 +84,13 @@ def _table(results: Results, names: list[str], rows: list[dict[str, Any]], notes
         "least in any epoch": "least validation_loss of the dense phase in history.csv, mean over runs",
         "chosen for cases": "folds whose runs have the least mean validation_loss with these weights",
     }
+    frame = table_frame(rows)
+    expressions |= {column: "difference of two R², paired" for column in frame.columns if ", less " in column}
     sources = {"": results.source(PLAN, *names)}
     caption = "The weight of the physics."
     labels = ("variant", "weights")
     found = (*notes, *results.footnotes)
-    return Table("physics-weights", caption, table_frame(rows), found, formats, labels, expressions, sources)
+    return Table("physics-weights", caption, frame, found, formats, labels, expressions, sources)
 
 
 def _weights(results: Results, name: str) -> str:
