@@ -17,7 +17,7 @@ BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts verify verify-long mutation bench clean
+.PHONY: help paper-artifacts verify verify-long mutation bench campaigns clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
@@ -29,6 +29,7 @@ help:
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"
+	@echo "make campaigns        20 simulated campaigns: in how many do the intervals of the laws' coefficients cover the truth"
 	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
 
 paper-artifacts: .venv/installed
@@ -53,6 +54,16 @@ bench: .venv/benchmarks-installed
 	@status=0; \
 	for part in "spinn bench train" "spinn bench inference" "python benchmarks/commands.py" "python benchmarks/watch.py"; \
 	do $(BIN)/$$part || status=1; done; exit $$status
+
+# Two at a time on one thread each: networks as small as these gain nothing from a second one.
+SIMULATED := $(shell seq 1 20)
+campaigns: .venv/installed
+	$(MAKE) --jobs 2 $(addprefix campaign-,$(SIMULATED))
+	$(BIN)/spinn-artifacts campaigns $(addprefix build/runs/campaigns/,$(SIMULATED)) --out build/paper/campaigns --at-least 17
+
+campaign-%: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/spinn run paper/experiments/campaigns.toml --simulator-seed $* --out build/runs/campaigns/$*
+	OMP_NUM_THREADS=1 $(BIN)/spinn-verify records build/runs/campaigns/$* --replay
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(call python-is-recent)

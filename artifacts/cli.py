@@ -56,6 +56,25 @@ def check(folder: Path, as_json: bool) -> int:
     return 1 if problems else 0
 
 
+@cli.command()
+@click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write the table to: CSV, Markdown, LaTeX.")
+@click.option("--at-least", type=click.IntRange(min=0), default=0, help="Campaigns in which a truth must be covered.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def campaigns(folders: tuple[Path, ...], out: Path | None, at_least: int, as_json: bool) -> int:
+    """Count in how many of FOLDERS, simulated campaigns, the intervals of coefficients cover the truth.
+
+    Status 1: one is covered in fewer than --at-least.
+    """
+    from artifacts.campaigns import fewest, gather, table, write
+
+    made = table(gather(folders))
+    if out is not None:
+        write(made, out)
+    click.echo(json.dumps(made.frame.to_dict("records"), indent=1) if as_json else made.text())
+    return 0 if fewest(made) >= at_least else 1
+
+
 def main() -> NoReturn:
     """Entry point of `spinn-artifacts`."""
 

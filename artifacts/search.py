@@ -15,7 +15,7 @@ from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns
 from artifacts.render import Frame, Table, spread_columns, table_frame
 from artifacts.results import Results, target_name
-from artifacts.stats import bootstrap_mean, bootstrap_r2
+from artifacts.stats import bootstrap_mean, bootstrap_r2, paired_r2
 from spinn.record import PLAN
 
 NONE = "none"
@@ -91,12 +91,26 @@ def by_settings(results: Results) -> Table | None:
             for when, stage in (("dense", 0), ("last stage", results.last_stage(name))):
                 held = results.held(name, stage, target)
                 row |= estimate_columns(f"R², {target_name(target)}, {when}", bootstrap_r2([held]) if held else None)
+            row |= _against(results, names[0], name, target)
         rows.append(row)
-    notes = (f"Nothing is chosen by these numbers. {POOLED} {INTERVAL}", *results.footnotes)
+    first = results.label(names[0])
+    notes = (
+        f"Nothing is chosen by these numbers. {POOLED} {INTERVAL} Less {first}: R² after the last stage less that of "
+        f"{first}, on the same cuts and in the same resamples; an interval on one side of 0 is a difference that shows.",
+        *results.footnotes,
+    )
     expressions = {"": "1 - SS_res / SS_tot over all labelled held-out cuts, mean over seeds"}
+    expressions |= {column: "difference of two R², paired" for column in table_frame(rows) if ", less " in column}
     sources = {"": results.source(PLAN, *names)}
     caption = "Accuracy on held-out cases by settings."
     return Table("settings", caption, table_frame(rows), notes, {"": Format(3)}, ("variant",), expressions, sources)
+
+
+def _against(results: Results, first: str, name: str, target: str) -> dict[str, Any]:
+    """R² after the last stage against that of the variant `first`, paired."""
+    ours, other = (results.held(one, results.last_stage(one), target) for one in (name, first))
+    change = paired_r2([ours], [other]) if ours and other and name != first else None
+    return estimate_columns(f"R², {target_name(target)}, less {results.label(first)}", change)
 
 
 def last_losses(results: Results) -> Frame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import adaptation, attribution, comparisons, costs, search
+from artifacts import adaptation, attribution, coefficients, comparisons, costs, search
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -34,6 +34,8 @@ NAMES = (
     "wear-levels",
     "intervals",
     "progression",
+    "coefficients",
+    "residuals",
     "attribution",
     "adaptation",
     "training-cost",
@@ -403,6 +405,8 @@ def all_tables(results: Results) -> list[Table]:
         comparisons.wear_levels(results),
         comparisons.intervals(results),
         progression(results),
+        coefficients.table(results),
+        coefficients.residuals(results),
         attribution.table(results),
         adaptation.adaptation(results),
         costs.training_cost(results),

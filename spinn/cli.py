@@ -203,13 +203,28 @@ def data_fetch(name: str) -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--fresh", is_flag=True, help="Start over, whatever lies in the folder.")
 @click.option("--from-stage", type=click.IntRange(min=0), metavar="K", help="Roll finished runs back to stage K.")
+@click.option("--simulator-seed", type=int, metavar="N", help="The simulated campaign, in place of the experiment's.")
 def run(
-    experiment: Path, source: str | None, out: Path | None, device: str, fresh: bool, from_stage: int | None
+    experiment: Path,
+    source: str | None,
+    out: Path | None,
+    device: str,
+    fresh: bool,
+    from_stage: int | None,
+    simulator_seed: int | None,
 ) -> None:
     """Check the schedules of EXPERIMENT, then train, prune, fine-tune and record every run that is missing."""
     import spinn.experiment
 
-    runs = spinn.experiment.run(experiment, data=source, out=out, device=device, fresh=fresh, from_stage=from_stage)
+    runs = spinn.experiment.run(
+        experiment,
+        data=source,
+        out=out,
+        device=device,
+        fresh=fresh,
+        from_stage=from_stage,
+        simulator_seed=simulator_seed,
+    )
     click.echo(runs)
 
 

@@ -165,6 +165,18 @@ class Variant(Stated):
     correction: float | None = Field(default=None, gt=0, lt=1)
 
 
+class SimulatorConfig(Stated):
+    """The campaign that `spinn.data.simulator.simulate` makes, of whose arguments these are three.
+
+    `tool_sd` is the standard deviation of the wear rate's logarithm from tool to tool, `noise` a factor on every
+    disturbance of a measurement.
+    """
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    tool_sd: float = Field(default=0.12, ge=0)
+    noise: float = Field(default=1.0, ge=0)
+
+
 class AdaptationConfig(Stated):
     """Online adaptation of the first variant's final networks: Adam, `steps` of them after each label of a tool."""
 
@@ -182,6 +194,7 @@ class Experiment(Stated):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     data: str = "simulator"
+    simulator: SimulatorConfig | None = None  # None: as the simulator's own defaults have it
     sensors: Literal["absolute", "relative"] = "absolute"  # relative: as `spinn.data.sensors` has it
     claims: str | None = None  # a TOML file, relative to the experiment's
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -238,6 +251,12 @@ class Experiment(Stated):
                     f"variant {variant.name}: physics.law holds a network to the wear law that it corrects: set "
                     "correction, or leave it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_simulator_is_set(self) -> Experiment:
+        if self.simulator is not None and self.data != "simulator":
+            raise ValueError(f"[simulator] is for data = 'simulator', and data is {self.data!r}: leave one of them out")
         return self
 
     @model_validator(mode="after")

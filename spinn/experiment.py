@@ -19,7 +19,7 @@ from typing import Any
 import pydantic
 
 from spinn import record, schedule, variants
-from spinn.config import STACK, Experiment, Variant
+from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
@@ -110,14 +110,15 @@ def refuse_unreachable(experiment: Experiment) -> None:
 
 
 def data_card(dataset: Dataset) -> dict[str, Any]:
-    """The content of `datacard.json`: what was read, what was left out and why."""
+    """The content of `datacard.json`: what was read, what was left out and why, and the truth where it is simulated."""
     from spinn.data import card_rows
 
-    return {
+    card = {
         "rows": [list(row) for row in card_rows(dataset)],
         "exclusions": [vars(exclusion) for exclusion in dataset.exclusions],
         "notes": list(dataset.notes),
     }
+    return card | ({"truth": dict(dataset.truth)} if dataset.truth else {})
 
 
 def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[str, Any]]) -> Plan:
@@ -191,6 +192,7 @@ def run(
     device: str = "auto",
     fresh: bool = False,
     from_stage: int | None = None,
+    simulator_seed: int | None = None,
 ) -> Path:
     """Execute an experiment file, or what is missing of it; returns the folder of runs.
 
@@ -201,6 +203,7 @@ def run(
         device: auto, cpu or cuda.
         fresh: Remove what an earlier call left in `out` and start again.
         from_stage: Roll every run back to the end of this stage (0: the dense network) and go on from there.
+        simulator_seed: Replaces the seed of the simulated campaign that the file states.
 
     Raises:
         TargetMissedError: a variant cannot reach the target; nothing was trained.
@@ -211,13 +214,15 @@ def run(
     experiment = load(path)
     if data is not None:
         experiment = experiment.model_copy(update={"data": data})
+    if simulator_seed is not None:
+        experiment = _with_campaign(experiment, simulator_seed)
     refuse_unreachable(experiment)
     _refuse_stage(experiment, from_stage)
     claims = load_claims(path, experiment)
 
     from spinn import data as sources  # pandas, and later torch: a refused schedule does not have to wait for them
 
-    dataset = sources.load(experiment.data)
+    dataset = sources.load(experiment.data, experiment.simulator)
     if experiment.sensors == "relative":
         dataset = sources.relative(dataset)
     experiment = experiment.model_copy(update={"data": dataset.source})
@@ -247,6 +252,16 @@ def run(
     for line in adaptation.evaluate(plan, dataset, folder, chosen):
         announce(line)
     return folder
+
+
+def _with_campaign(experiment: Experiment, seed: int) -> Experiment:
+    """The experiment on the simulated campaign of this seed."""
+    stated = (experiment.simulator or SimulatorConfig()).model_dump()
+    try:
+        campaign = SimulatorConfig.model_validate({**stated, "seed": seed})
+    except pydantic.ValidationError as error:
+        raise InputError(f"--simulator-seed: {record.first_problem(error)}") from None
+    return experiment.model_copy(update={"simulator": campaign})
 
 
 def _stack_of(folder: Path) -> int | None:

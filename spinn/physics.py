@@ -23,7 +23,6 @@ from spinn.errors import InputError
 WEAR = ("a", "b", "c", "d", "g")
 HEAT = ("k", "tau")
 POSITIVE = ("g", "k", "tau")  # learned as logarithms
-COEFFICIENT_UNITS = {"a": "ln(mm/min)", "b": "1", "c": "1", "d": "1", "g": "1/mm", "k": "µm/(W·min)", "tau": "min"}
 
 Values = Mapping[str, Float[Tensor, " runs"]]
 
@@ -97,7 +96,7 @@ class Coefficients:
         return {name: column.exp() if name in POSITIVE else column for name, column in columns}
 
     def as_dicts(self) -> list[dict[str, float]]:
-        """One plain mapping a run, in physical units (`COEFFICIENT_UNITS`)."""
+        """One plain mapping a run, in physical units (`spinn.record.COEFFICIENT_UNITS`)."""
         table = self.raw.detach().to("cpu", torch.float64).tolist()
         return [
             {n: math.exp(value) if n in POSITIVE else value for n, value in zip(self.names, row, strict=True)}

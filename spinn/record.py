@@ -29,6 +29,8 @@ PLAN, DATASET, AUDIT, RUNS, BASELINES = "plan.json", "dataset.csv", "audit.json"
 RECORD, PROGRESS, HISTORY, PREDICTIONS = "record.json", "progress.json", "history.csv", "predictions.csv"
 DEPLOYED = "deployed.safetensors"
 ADAPTATION = "adaptation"
+COEFFICIENT_UNITS = {"a": "ln(mm/min)", "b": "1", "c": "1", "d": "1", "g": "1/mm", "k": "µm/(W·min)", "tau": "min"}
+"""Of the learned coefficients of the wear law (a to g) and of the heat balance, see `spinn.physics`."""
 
 Target = Literal["VB", "thermal"]
 Split = Literal["train", "validation", "test"]

@@ -1,14 +1,18 @@
 """The data card, counted again from dataset.csv: how many cuts, cases and labels, and which cuts lack something.
 
-A line of the card that this file does not know (a range, a note) is left to the card's digest.
+A line of the card that this file does not know (a range, a note) is left to the card's digest. Where the data is
+simulated, the card's truth must be the simulator's, and the data what the simulator makes of the plan's settings: only
+then is that truth one of this data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from spinn.data import relative, simulator
 from spinn.record import DATACARD, DATASET
 from verify.folder import Data, Fault, Folder, UnavailableError, read_json
 
@@ -29,12 +33,31 @@ def recounted(folder: Folder) -> Iterator[Fault]:
         yield Fault(f"{DATACARD}: not a data card ({type(error).__name__}: {error})")
         return
     data = folder.dataset
+    yield from _truth(folder, card.get("truth"))
     own = _counts(folder, data)
     for label, value in rows:
         if label in own and value != own[label]:
             yield Fault(f"{DATACARD}: {label} = {value:.80}, counted again {own[label]}", {"row": label})
     for what in REPORTED.get(folder.plan.dataset.source.partition(" ")[0], ()):
         yield from _exclusions(folder, data, what, excluded)
+
+
+def _truth(folder: Folder, stated: Any) -> Iterator[Fault]:
+    """The truth of simulated data is the simulator's, and the data is of its making; other data has none."""
+    experiment = folder.plan.experiment
+    if folder.plan.dataset.source != "simulator":
+        if stated is not None:
+            yield Fault(f"{DATACARD}: states a truth, and {folder.plan.dataset.source} is not simulated")
+        return
+    own = simulator.TRUTH.coefficients
+    if stated != own:
+        yield Fault(f"{DATACARD}: truth = {stated!r:.160}, the simulator's is {own}")
+    campaign = {} if experiment.simulator is None else experiment.simulator.model_dump()
+    made = simulator.simulate(**campaign)
+    if experiment.sensors == "relative":
+        made = relative(made)
+    if made.fingerprint() != folder.digests.get(DATASET):
+        yield Fault(f"{DATASET}: not what the simulator makes of the plan's settings; its truth says nothing of it")
 
 
 def _counts(folder: Folder, data: Data) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from spinn.data.dataset import UNITS, Dataset, Exclusion
 from spinn.data.features import PROCESS
+from spinn.record import COEFFICIENT_UNITS
 
 TARGET_NAMES = {"VB": "flank wear VB", "thermal": "thermal displacement"}
 
@@ -45,6 +46,7 @@ def card_rows(dataset: Dataset) -> list[tuple[str, str]]:
     if absent:
         rows.append(("features without any value", ", ".join(absent)))
     rows.append(("exclusions", _counts(dataset.exclusions)))
+    rows += [(f"truth: {name} ({COEFFICIENT_UNITS[name]})", repr(value)) for name, value in dataset.truth.items()]
     rows.append(("fingerprint (sha256)", dataset.fingerprint()))
     return rows
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +39,8 @@ class Dataset:
     `frame` columns: `case` (str, identifies the tool), `run` (int), `time` (min of cutting), `DOC` (mm), `feed`
     (mm/rev), `steel` (0 cast iron, 1 steel), `power` (W, NaN where not known), `VB` (mm) and `thermal` (µm), NaN where
     not measured, and every feature (NaN where its signal is missing). `features` names the input columns, in order;
-    `time`, `DOC`, `feed` and `steel` come first and are features too.
+    `time`, `DOC`, `feed` and `steel` come first and are features too. `truth` are the coefficients of the laws that
+    made the data, where it is simulated (`spinn.record.COEFFICIENT_UNITS`).
     """
 
     source: str
@@ -46,6 +48,7 @@ class Dataset:
     features: tuple[str, ...]
     exclusions: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
+    truth: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cases(self) -> tuple[str, ...]:

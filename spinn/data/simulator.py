@@ -32,6 +32,7 @@ import pandas as pd
 
 from spinn.data import features
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE, Dataset
+from spinn.record import COEFFICIENT_UNITS
 
 DESIGN = (  # (DOC mm, feed mm/rev, steel) of cases 1 to 16: as in the NASA experiment
     (1.5, 0.5, 0), (0.75, 0.5, 0), (0.75, 0.25, 0), (1.5, 0.25, 0),
@@ -68,6 +69,11 @@ class Truth:
     heat_loss: float = 6.0  # G, W/K
     expansion: float = 11.7e-6  # α, 1/K, of steel
     length: float = 0.20  # L, m
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        """What a network is asked to recover, in the units of `spinn.record.COEFFICIENT_UNITS`."""
+        return {name: getattr(self, name) for name in COEFFICIENT_UNITS}
 
     @property
     def k(self) -> float:
@@ -188,7 +194,8 @@ def simulate(seed: int = 0, tool_sd: float | None = None, noise: float = 1.0, tr
             measured = _measured(cut, truth.idle_power, disturbances, generator)
             rows.append({"case": str(number), "run": run, "DOC": DOC, "feed": feed, "steel": steel, **measured})
     note = f"simulated with seed {seed}; tool-to-tool standard deviation {spread:g}; measurement noise × {noise:g}"
-    return Dataset("simulator", pd.DataFrame(rows), features.names(features.SIMULATOR), notes=(note,))
+    names = features.names(features.SIMULATOR)
+    return Dataset("simulator", pd.DataFrame(rows), names, notes=(note,), truth=truth.coefficients)
 
 
 def _cut_times(rate: float, DOC: float, feed: float, steel: float, truth: Truth) -> np.ndarray:

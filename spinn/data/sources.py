@@ -7,27 +7,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spinn.config import SimulatorConfig
 from spinn.data.dataset import Dataset
-from spinn.errors import DataError
+from spinn.errors import DataError, InputError
 
 
-def load(source: str) -> Dataset:
+def load(source: str, campaign: SimulatorConfig | None = None) -> Dataset:
     """Read the data called `source`.
 
     Args:
         source: 'simulator', 'nasa' (the file that `spinn data fetch nasa` put into the cache), or the path of a .mat
             file in the NASA layout or of a tidy .csv file.
+        campaign: which campaign is simulated; None for the simulator's defaults. No other source takes one.
 
     Returns:
         The data, one row per cut; the same source gives the same data, bit by bit.
 
     Raises:
         DataError: there is no such source or file, or it cannot be read as one.
+        InputError: a campaign is given for data that is not simulated.
     """
     if source == "simulator":
         from spinn.data import simulator
 
-        return simulator.simulate()
+        return simulator.simulate(**(campaign or SimulatorConfig()).model_dump())
+    if campaign is not None:
+        raise InputError(f"[simulator] is for data = 'simulator', and data is {source!r}: leave one of them out")
     if source == "nasa":
         from spinn.data import download, nasa
 

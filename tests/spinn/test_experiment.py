@@ -186,7 +186,7 @@ def test_what_a_baseline_cannot_be_fitted_on_is_refused_before_training(tmp_path
 
     whole = spinn.data.load("simulator")
     rare = whole.frame["thermal"].where(whole.frame["case"] == "3")
-    monkeypatch.setattr(spinn.data, "load", lambda _: replace(whole, frame=whole.frame.assign(thermal=rare)))
+    monkeypatch.setattr(spinn.data, "load", lambda *_: replace(whole, frame=whole.frame.assign(thermal=rare)))
     with pytest.raises(DataError, match=r"baseline 'mean', fold 2: thermal is measured in none"):
         experiment.run(_write(tmp_path), out=tmp_path / "runs", device="cpu")
     assert not (tmp_path / "runs").exists()

@@ -71,8 +71,8 @@ def _identifier() -> Patches:
     """A sensor channel carries the number of the tool."""
     sound = spinn.data.load
 
-    def load(source: str) -> Dataset:
-        dataset = sound(source)
+    def load(*source: Any) -> Dataset:
+        dataset = sound(*source)
         number = {case: float(index) for index, case in enumerate(dataset.cases)}
         frame = dataset.frame.assign(**{dataset.features[-1]: dataset.frame["case"].map(number)})  # type: ignore[arg-type]
         return replace(dataset, frame=frame)
@@ -107,8 +107,8 @@ def _computed_target() -> Patches:
     """Thermal displacement is a constant times the last sensor channel."""
     sound = spinn.data.load
 
-    def load(source: str) -> Dataset:
-        dataset = sound(source)
+    def load(*source: Any) -> Dataset:
+        dataset = sound(*source)
         frame = dataset.frame.copy()
         frame["thermal"] = 1.7 * frame[dataset.features[-1]]
         return replace(dataset, frame=frame)
@@ -120,8 +120,8 @@ def _warmed_by_the_clock() -> Patches:
     """Thermal displacement is a law of the cutting time, the same for every tool."""
     sound = spinn.data.load
 
-    def load(source: str) -> Dataset:
-        dataset = sound(source)
+    def load(*source: Any) -> Dataset:
+        dataset = sound(*source)
         return replace(dataset, frame=dataset.frame.assign(thermal=20 * -np.expm1(-dataset.frame["time"] / 30)))
 
     return [mock.patch.object(spinn.data, "load", load)]
