@@ -96,7 +96,7 @@ def by_settings(results: Results) -> Table | None:
     first = results.label(names[0])
     notes = (
         f"Nothing is chosen by these numbers. {POOLED} {INTERVAL} Less {first}: R² after the last stage less that of "
-        f"{first}, on the same cuts and in the same resamples; an interval on one side of 0 is a difference that shows.",
+        f"{first}, on the same cuts, in the same resamples; an interval on one side of 0 is a difference that shows.",
         *results.footnotes,
     )
     expressions = {"": "1 - SS_res / SS_tot over all labelled held-out cuts, mean over seeds"}
