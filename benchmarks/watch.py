@@ -52,7 +52,7 @@ def by_torch() -> tuple[Any, Any, None, Step]:
 
 
 def by_spinn() -> tuple[Any, Any, Masks, Step]:
-    """This project's network in its own training step: passes in kept memory, and gradients cleared."""
+    """This project's network, its passes in kept memory, and its masks: what a step of it is made of."""
     network = Network.initialise(LAYERS, [0])
     masks = Masks(tuple(torch.rand_like(weight) > SHARE for weight in network.weights))
     optimizer = torch.optim.Adam(network.parameters(), fused=True)

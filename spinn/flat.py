@@ -16,7 +16,7 @@ from spinn.model import Network
 
 
 class Flat:
-    """Moves the parameters of `network` together; its own tensors become views of where they are now.
+    """Moves the parameters of `network` together, until `restore`: its own tensors are views of where they are now.
 
     Attributes:
         weights: one leaf tensor `[runs, 1, weights]`.
@@ -27,11 +27,18 @@ class Flat:
     def __init__(self, network: Network) -> None:
         self.weights, self.biases = [_together(network.weights)[:, None]], [_together(network.biases)]
         self.gradients: list[Tensor] = []
+        self._before = [(parameter, parameter.data) for parameter in network.parameters()]
         for (leaf,), own in ((self.weights, network.weights), (self.biases, network.biases)):
             leaf.requires_grad_().grad = gradients = torch.empty_like(leaf)
             for parameter, place, gradient in zip(own, _apart(leaf, own), _apart(gradients, own), strict=True):
                 parameter.data = place
                 self.gradients.append(gradient)
+
+    def restore(self) -> None:
+        """Move the parameters back to where they were before, with the values that they have now; no gradients stay."""
+        for parameter, before in self._before:
+            before.copy_(parameter.detach())
+            parameter.data, parameter.grad = before, None
 
     def parameters(self) -> list[Tensor]:
         """The two leaf tensors."""

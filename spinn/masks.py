@@ -39,6 +39,10 @@ class Masks:
         """How many networks are stacked."""
         return self.layers[0].shape[0]
 
+    def refuse_other_shapes(self, network: HasWeights) -> None:
+        """Raises InputError: these are not the shapes of the network's weights."""
+        _same_shapes("masks", [mask.shape for mask in self.layers], [weight.shape for weight in network.weights])
+
     def kept_by_layer(self) -> list[list[int]]:
         """Kept weights, exactly, as `[run][layer]`."""
         return torch.stack([mask.sum(dim=(1, 2)) for mask in self.layers], dim=1).tolist()
@@ -80,8 +84,7 @@ class Enforcer:
     """
 
     def __init__(self, network: HasWeights, masks: Masks, optimizer: torch.optim.Optimizer | None = None) -> None:
-        shapes = [weight.shape for weight in network.weights]
-        _same_shapes("masks", [mask.shape for mask in masks.layers], shapes)
+        masks.refuse_other_shapes(network)
         self._held = [(w, _bits(mask, w.dtype)) for w, mask in zip(network.weights, masks.layers, strict=True)]
         self._optimizer = optimizer
 

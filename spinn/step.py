@@ -68,7 +68,9 @@ class Steps:
         self, network: Network, coefficients: Coefficients, task: Task, settings: FitSettings, masks: Masks | None
     ) -> None:
         self.network, self.coefficients, self.task, self.settings = network, coefficients, task, settings
-        flat = Flat(network)
+        if masks is not None:
+            masks.refuse_other_shapes(network)  # before they lie side by side, where nothing tells layers apart
+        self._flat = flat = Flat(network)
         self.optimizer = _optimizer(flat, coefficients, settings)
         self.enforcer = None if masks is None else Enforcer(flat, flat_masks(masks), self.optimizer)
         if self.enforcer is not None:
@@ -92,8 +94,12 @@ class Steps:
         return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
 
     def release(self) -> None:
-        """Let go of the gradients, which lie in the memory of the recorded step; there is no step after it."""
-        for parameter in (*self.network.parameters(), *self._parameters):
+        """Give the network its own memory back, and let go of all gradients; there is no step after it.
+
+        Gradients lie in the memory of the recorded step: nothing of it outlives the phase.
+        """
+        self._flat.restore()
+        for parameter in self._parameters:
             parameter.grad = None
 
     def _inputs(self, draws: Sequence[torch.Generator]) -> list[Tensor]:

@@ -88,22 +88,24 @@ def fit(
     draws = [generator(seed, stage) for seed in seeds]
     best = _Best(network, coefficients)
     book = _Book(task, stage, settings)
-    for epoch in range(1, settings.epochs + 1):
-        losses = steps.epoch(draws)
-        if task.selects:
-            losses = torch.vstack([losses, _validation(network, task)])
-        improved = book.enter(epoch, losses)
-        if task.selects:
-            best.keep(improved)
-        if on_epoch is not None:
-            on_epoch(epoch, settings.epochs, book.last.copy())
-        if not book.training.any():
-            break
-    if settings.epochs and task.selects:
-        best.restore()
-    elif task.selects:
-        book.best = _validation(network, task).to("cpu", torch.float64).numpy()
-    steps.release()
+    try:
+        for epoch in range(1, settings.epochs + 1):
+            losses = steps.epoch(draws)
+            if task.selects:
+                losses = torch.vstack([losses, _validation(network, task)])
+            improved = book.enter(epoch, losses)
+            if task.selects:
+                best.keep(improved)
+            if on_epoch is not None:
+                on_epoch(epoch, settings.epochs, book.last.copy())
+            if not book.training.any():
+                break
+        if settings.epochs and task.selects:
+            best.restore()
+        elif task.selects:
+            book.best = _validation(network, task).to("cpu", torch.float64).numpy()
+    finally:
+        steps.release()
     return book.result(residuals(network, coefficients, task))
 
 

@@ -15,7 +15,7 @@ HISTORY = Path("build/bench/history.jsonl")
 
 
 def append(report: Mapping[str, Any], path: Path = HISTORY) -> None:
-    """Append a report (`spinn.bench.report.Report.as_json`), with the time in UTC, to the history.
+    """Append a report (`spinn.bench.report.Report.as_line`), with the time in UTC, to the history.
 
     A line is written at once, so that two benchmarks that end together do not mix.
     """

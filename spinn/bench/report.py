@@ -84,13 +84,15 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
         return {
-            "name": self.name,
             "machine": self.machine,
             "limit": {name: finite(value) for name, value in self.limit.items()},
             "rows": [row.as_json() for row in self.rows],
             "targets": [target.as_json() for target in self.targets],
-            "notes": self.notes,
         }
+
+    def as_line(self) -> dict[str, Any]:
+        """The report as the history keeps it: with its name and notes."""
+        return {"name": self.name, **self.as_json(), "notes": self.notes}
 
     def as_tables(self) -> RenderableType:
         """The report for people."""

@@ -24,7 +24,7 @@ def show(measure: Callable[[Callable[[str], object]], Report], as_json: bool) ->
     else:
         console = Console(width=None if sys.stdout.isatty() else _WIDTH)
         console.print(report.as_tables())
-    history.append(report.as_json())
+    history.append(report.as_line())
     return 0 if report.holds else 1
 
 

@@ -90,7 +90,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = replace(trained, rows=[replace(rows[0], value=777.0)])
     watched = Report("watch", about, rows=[Row("watched: over plain", 1.08, "")])
     for report in (before, watched, trained):
-        benchmark_history.append(report.as_json(), path)
+        benchmark_history.append(report.as_line(), path)
     return path
 
 

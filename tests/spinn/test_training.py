@@ -33,7 +33,7 @@ from spinn.task import Rows, Task, build
 from spinn.training import FitResult, fit
 
 TRUTH = {"a": -4.0, "b": 0.6, "c": 0.4, "d": 0.8, "g": 0.7, "k": 0.02, "tau": 12.0}
-ALL_TERMS = PhysicsConfig(wear_rate=0.1, heat=0.1, initial=0.1, monotone=0.1, nonnegative=0.1)
+ALL_TERMS = PhysicsConfig(wear_rate=0.10, heat=0.12, initial=0.08, monotone=0.14, nonnegative=0.06)
 LAYERS = (4, 6, 5, 2)
 
 
@@ -274,7 +274,7 @@ def test_history_has_a_row_an_epoch_with_the_recorded_columns():
     for row in rows:
         assert tuple(row) == history_columns(ALL_TERMS.enabled())
         assert row["stage"] == 2
-        terms = sum(0.1 * row[term] for term in ALL_TERMS.enabled())
+        terms = sum(getattr(ALL_TERMS, term) * row[term] for term in ALL_TERMS.enabled())
         assert row["loss"] == pytest.approx(row["data"] + terms, rel=1e-12)
 
 
@@ -563,11 +563,56 @@ def test_nothing_of_a_phase_outlives_it(monkeypatch):
     gc.collect()
     gc.disable()
     try:
-        train(THREE, FitSettings(2, 1e-2, batch=12, physics=ALL_TERMS), network=network, masks=masks)
+        settings = FitSettings(2, 1e-2, batch=12, physics=ALL_TERMS)
+        _, learned, _ = train(THREE, settings, network=network, masks=masks)
         assert [one() for one in seen] == [None, None]
     finally:
         gc.enable()
     assert [parameter.grad for parameter in network.parameters()] == [None] * 6
+    assert learned.raw.grad is None
+    assert all(parameter.is_contiguous() for parameter in network.parameters())
+
+
+def test_a_network_stays_where_it_was():
+    """It is trained in place: whoever holds one of its tensors sees the training, and holds that tensor alone."""
+    network = Network.initialise(LAYERS, [run.seed for run in THREE], dtype=torch.float64)
+    before = [parameter.detach() for parameter in network.parameters()]
+    values = [tensor.clone() for tensor in before]
+    train(THREE, FitSettings(2, 1e-2), network=network)
+    for tensor, value, parameter in zip(before, values, network.parameters(), strict=True):
+        assert torch.equal(tensor, parameter)
+        assert not torch.equal(tensor, value)
+        assert parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
+
+
+def test_a_phase_that_fails_leaves_no_gradients():
+    """The network has its own memory back, whatever happens."""
+    network = Network.initialise(LAYERS, [run.seed for run in THREE], dtype=torch.float64)
+    with torch.no_grad():
+        network.weights[0][0] = float("nan")
+    with pytest.raises(NonFiniteError):
+        train(THREE, FitSettings(2, 1e-2), network=network)
+    assert [parameter.grad for parameter in network.parameters()] == [None] * 6
+    assert all(parameter.is_contiguous() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), None], ids=["swapped", "transposed"])
+def test_masks_of_other_shapes_are_refused(order):
+    """As many entries are not enough: the masks of one layer are not those of another, nor of its transpose."""
+    layers = (4, 8, 4, 2)
+    network = Network.initialise(layers, [run.seed for run in THREE], dtype=torch.float64)
+    ones = Masks.ones_like(network).layers
+    wrong = tuple(ones[number] for number in order) if order else tuple(mask.mT for mask in ones)
+    with pytest.raises(InputError, match=r"masks = masks of shape \[\(3, 4, 8\), .*expected \[\(3, 8, 4\)"):
+        train(THREE, FitSettings(1, 1e-2), network=network, masks=Masks(wrong))
+
+
+def test_coefficients_move_at_their_own_rate():
+    """One step of Adam moves a parameter by its rate: coefficients by `COEFFICIENT_RATE` times the network's."""
+    _, learned, _ = train(THREE, FitSettings(1, 1e-3, clip_norm=None, physics=ALL_TERMS))
+    start = Coefficients.initial(build(made(0.02), THREE, ALL_TERMS, dtype=torch.float64))
+    moved = (learned.raw - start.raw).detach().abs().max()
+    assert float(moved) == pytest.approx(step.COEFFICIENT_RATE * 1e-3, rel=1e-3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which this machine has not")
