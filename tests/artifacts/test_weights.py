@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from artifacts.results import Results
-from artifacts.stats import bootstrap_r2
+from artifacts.stats import bootstrap_r2, paired_r2
 from artifacts.weights import physics_weights
 from spinn.config import PhysicsConfig
 
@@ -60,3 +60,13 @@ def test_without_validation_cases_the_table_has_the_accuracy_of_each(weighed: Re
             held = weighed.held(variant, stage, "VB")
             assert held is not None
             assert frame[f"R², flank wear VB, {when}"][weighed.label(variant)] == bootstrap_r2([held]).value
+    first, second = weighed.variants
+    column = f"R², flank wear VB, less {weighed.label(first)}"
+    ours, other = (weighed.held(name, 2, "VB") for name in (second, first))
+    assert ours is not None
+    assert other is not None
+    change = paired_r2([ours], [other])
+    row = frame.loc[weighed.label(second)]
+    assert (row[column], row[f"{column} low"], row[f"{column} high"]) == (change.value, change.low, change.high)
+    assert frame[column][weighed.label(first)] is None
+    assert all(number.expression for number in table.numbers().values())
