@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from spinn import adaptation, attribution, baselines, checkpoint, experiment, re
 from spinn.bench import history as benchmark_history
 from spinn.bench.report import Report, Row, Target, machine
 from spinn.checkpoint import Checkpoint
-from spinn.config import Experiment
+from spinn.config import Experiment, SplitConfig
 from spinn.data.dataset import Dataset
 from spinn.masks import Masks
 from spinn.metrics import metrics_of
@@ -108,6 +109,32 @@ def built_with_benchmarks(honest: Path, history: Path, tmp_path_factory: pytest.
 def out(built: Path, tmp_path: Path) -> Path:
     """A copy of what was built, to change."""
     return Path(shutil.copytree(built, tmp_path / "out"))
+
+
+class Learning:
+    """Results as if fold and seed had learned given coefficients, on data with this truth."""
+
+    truth: ClassVar = {"a": -5.1, "b": 0.6, "c": 0.5, "d": 0.0, "g": 0.2, "k": 1.0, "tau": 2.0}
+
+    def __call__(
+        self, found: results.Results, value: Callable[[int, int, str], float], validation: int = 0
+    ) -> results.Results:
+        """`value` is what a fold and seed have of a coefficient after the last stage."""
+        records = []
+        for one in found.records:
+            own = {name: value(one.fold, one.seed, name) for name in self.truth}
+            stages = (*one.stages[:-1], one.stages[-1].model_copy(update={"coefficients": own}))
+            records.append(one.model_copy(update={"stages": stages}))
+        split = SplitConfig(kind="leave-one-case-out", validation_cases=validation)
+        asked = found.plan.experiment.model_copy(update={"split": split})
+        plan = found.plan.model_copy(update={"experiment": asked})
+        return replace(found, records=tuple(records), plan=plan, datacard={**found.datacard, "truth": self.truth})
+
+
+@pytest.fixture
+def learning() -> Learning:
+    """What makes results of networks that learned given coefficients."""
+    return Learning()
 
 
 def fabricate(

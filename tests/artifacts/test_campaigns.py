@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +15,14 @@ from artifacts.results import Results
 from artifacts.stats import Estimate
 from spinn.config import SimulatorConfig
 from spinn.errors import InputError
-from tests.artifacts.test_coefficients import TRUTH, with_laws
 
 
 @pytest.fixture
-def folders(found: Results, monkeypatch: pytest.MonkeyPatch) -> dict[Path, Results]:
+def folders(found: Results, learning: Any, monkeypatch: pytest.MonkeyPatch) -> dict[Path, Results]:
     """Two campaigns, the second with all estimates 3 higher, as `read` finds them in folders named 1 and 2."""
     made = {}
     for seed, high in ((1, 0.0), (2, 3.0)):
-        told = with_laws(found, lambda fold, _, name, high=high: TRUTH[name] + high + 0.01 * (fold - 1.5), **TRUTH)
+        told = learning(found, lambda fold, _, name, high=high: learning.truth[name] + high + 0.01 * (fold - 1.5))
         experiment = told.plan.experiment.model_copy(update={"simulator": SimulatorConfig(seed=seed)})
         data = told.plan.dataset.model_copy(update={"fingerprint": str(seed)})
         plan = told.plan.model_copy(update={"experiment": experiment, "dataset": data})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +13,6 @@ from scipy import stats as scipy_stats
 from artifacts import coefficients
 from artifacts.coefficients import jackknife, learned
 from artifacts.results import Results
-from spinn.config import SplitConfig
-
-TRUTH = {"a": -5.1, "b": 0.6, "c": 0.5, "d": 0.0, "g": 0.2, "k": 1.0, "tau": 2.0}
-
 
 # --- the interval ---------------------------------------------------------------------------------------------------
 
@@ -63,24 +59,9 @@ def test_too_few_cases_or_no_number_give_no_interval(without: np.ndarray):
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def with_laws(found: Results, value: Callable[[int, int, str], float], validation: int = 0, **truth: float) -> Results:
-    """The results as if fold and seed had learned `value` of each coefficient, on data with this truth."""
-    records = []
-    for record in found.records:
-        stages = list(record.stages)
-        own = {name: value(record.fold, record.seed, name) for name in TRUTH}
-        stages[-1] = stages[-1].model_copy(update={"coefficients": own})
-        records.append(record.model_copy(update={"stages": tuple(stages)}))
-    split = SplitConfig(kind="leave-one-case-out", validation_cases=validation)
-    experiment = found.plan.experiment.model_copy(update={"split": split})
-    card = {**found.datacard, "truth": truth} if truth else found.datacard
-    plan = found.plan.model_copy(update={"experiment": experiment})
-    return replace(found, records=tuple(records), plan=plan, datacard=card)
-
-
-def test_estimates_are_means_over_seeds_and_folds_beside_their_truth(found: Results):
+def test_estimates_are_means_over_seeds_and_folds_beside_their_truth(found: Results, learning: Any):
     """Seeds are averaged before folds; r is e^a, and its deviation is that of the rate, not of its logarithm."""
-    told = with_laws(found, lambda fold, seed, name: TRUTH[name] + 0.1 * fold + 0.05 * seed, **TRUTH)
+    told = learning(found, lambda fold, seed, name: learning.truth[name] + 0.1 * fold + 0.05 * seed)
     ours = {one.name: one for one in learned(told, "sparse")}
     assert list(ours) == ["a", "r", "b", "c", "d", "g", "k", "tau"]
     assert ours["a"].estimate.value == pytest.approx(-5.1 + 0.15 + 0.025)
@@ -100,15 +81,15 @@ def test_estimates_are_means_over_seeds_and_folds_beside_their_truth(found: Resu
     assert frame["estimate low"]["k"] == ours["k"].estimate.low
 
 
-def test_an_interval_that_misses_the_truth_says_so(found: Results):
+def test_an_interval_that_misses_the_truth_says_so(found: Results, learning: Any):
     """Folds that agree on something else than the truth do not cover it."""
-    told = with_laws(found, lambda fold, seed, name: 3.0 + 1e-3 * fold, **TRUTH)
+    told = learning(found, lambda fold, seed, name: 3.0 + 1e-3 * fold)
     assert [one.covered for one in learned(told, "sparse") if one.name == "k"] == [False]
 
 
-def test_with_validation_cases_there_is_no_interval(found: Results):
+def test_with_validation_cases_there_is_no_interval(found: Results, learning: Any):
     """Then networks lack other cases besides the held-out one, and the note says what to do."""
-    told = with_laws(found, lambda fold, seed, name: TRUTH[name] + 0.1 * fold, validation=1, **TRUTH)
+    told = learning(found, lambda fold, seed, name: learning.truth[name] + 0.1 * fold, validation=1)
     assert all(one.estimate.low is None for one in learned(told, "sparse"))
     table = coefficients.table(told)
     assert table is not None

@@ -10,7 +10,7 @@ import pytest
 from artifacts import stats
 from artifacts.results import Results
 from artifacts.search import by_settings, search
-from artifacts.stats import bootstrap_r2
+from artifacts.stats import bootstrap_r2, paired_r2
 from spinn.config import OwnDense, PhysicsConfig
 
 OWN = {"physics": PhysicsConfig(wear_rate=7.0), "dense": OwnDense(learning_rate=5e-4)}
@@ -102,3 +102,13 @@ def test_without_validation_cases_the_table_has_the_accuracy_of_each(searched: R
             held = results.held(variant, stage, "VB")
             assert held is not None
             assert frame[f"R², flank wear VB, {when}"][results.label(variant)] == bootstrap_r2([held]).value
+    first, second = searched.variants
+    column = f"R², flank wear VB, less {searched.label(first)}"
+    ours, other = (searched.held(name, 2, "VB") for name in (second, first))
+    assert ours is not None
+    assert other is not None
+    change = paired_r2([ours], [other])
+    row = frame.loc[searched.label(second)]
+    assert (row[column], row[f"{column} low"], row[f"{column} high"]) == (change.value, change.low, change.high)
+    assert frame[column][searched.label(first)] is None
+    assert all(number.expression for number in table.numbers().values())

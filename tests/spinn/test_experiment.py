@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from spinn import experiment, record
+from spinn.config import SimulatorConfig
 from spinn.errors import DataError, InputError, RecordError, ScheduleError, TargetMissedError
 
 FILE = """
@@ -85,6 +87,48 @@ def test_a_wrong_experiment_file_is_refused_by_name(tmp_path, extra, message):
     """An unknown key, a double name, an unknown pruner and an impossible ratio are each named."""
     with pytest.raises((InputError, ScheduleError), match=message):
         experiment.load(_write(tmp_path, extra=extra))
+
+
+def test_the_simulated_campaign_is_stated_in_the_plan(tmp_path, monkeypatch):
+    """What is stated is simulated, and the plan has it whole; another seed, by the file or the call, is other data."""
+    from spinn.data.simulator import TRUTH, simulate
+
+    monkeypatch.setattr("spinn.sweep.execute", lambda *_: None)
+    path = _write(tmp_path, extra="[simulator]\nseed = 3\nnoise = 0.5")
+    plans = []
+    for name, seed in (("file", None), ("call", 4)):
+        folder = experiment.run(path, out=tmp_path / name, device="cpu", simulator_seed=seed)
+        plans.append(record.read_model(folder / record.PLAN, record.Plan))
+        card = json.loads((folder / record.DATACARD).read_text())
+        assert card["truth"] == TRUTH.coefficients
+        assert ["truth: g (1/mm)", "0.8"] in card["rows"]
+    for plan, seed in zip(plans, (3, 4), strict=True):
+        assert plan.experiment.simulator == SimulatorConfig(seed=seed, tool_sd=0.12, noise=0.5)
+        assert plan.dataset.fingerprint == simulate(seed, noise=0.5).fingerprint()
+
+
+def test_what_the_schema_calls_default_is_the_simulators_own():
+    """An empty table [simulator] changes no bit of the data."""
+    import spinn.data
+
+    assert spinn.data.load("simulator", SimulatorConfig()).to_csv() == spinn.data.load("simulator").to_csv()
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ("nasa", {}, r"\[simulator\] is for data = 'simulator', and data is 'nasa': leave one of them out"),
+        ("simulator", {"data": "nasa"}, r"\[simulator\] is for data = 'simulator', and data is 'nasa'"),
+        ("simulator", {"simulator_seed": -1}, r"--simulator-seed: seed = -1: input should be greater than or equal"),
+    ],
+)
+def test_a_simulated_campaign_of_other_data_is_refused(tmp_path, data, options, message):
+    """By the file alone, with a source that the call gives in its place, and where the number is no seed."""
+    path = _write(tmp_path, extra="[simulator]\nseed = 3")
+    path.write_text(f'data = "{data}"\n' + path.read_text())
+    with pytest.raises(InputError, match=message):
+        experiment.run(path, out=tmp_path / "runs", **options)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path):

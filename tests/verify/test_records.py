@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from spinn import checkpoint
-from spinn.data import card_rows
+from spinn.data import card_rows, relative, simulator
 from spinn.data.dataset import read_canonical
 from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD, digest_of
+from verify.card import recounted
+from verify.folder import digest_all, read_folder
 from verify.records import score
 
 
@@ -369,6 +371,44 @@ def test_excluded_signals_are_the_cuts_without_any(runs) -> None:
     missing = {"case": "1", "run": 4, "what": "label", "reason": "no flank wear (VB) in the file"}
     put_card(runs, {"rows": [], "exclusions": [missing, {**missing, "what": "signals"}], "notes": []})
     assert runs.failed() == {"plan-unchanged"}
+
+
+def simulated(runs, truth: dict | None, seed: int = 0, sensors: str = "absolute") -> str:
+    """What is said of a folder with the simulator's default data, where the plan asks for the campaign of `seed`."""
+    dataset = simulator.simulate()
+    dataset = relative(dataset) if sensors == "relative" else dataset
+    (runs.path / DATASET).write_bytes(dataset.to_csv())
+    card = {"rows": [], "exclusions": [], "notes": [], **({} if truth is None else {"truth": truth})}
+    (runs.path / DATACARD).write_text(json.dumps(card))
+    own = dataset.planned(digest_of(card)).model_dump(mode="json")
+    runs.edit_plan(
+        lambda plan: (
+            plan["dataset"].update(own),
+            plan["experiment"].update(data="simulator", simulator={"seed": seed}, sensors=sensors),
+        )
+    )
+    folder = read_folder(runs.path, digest_all(runs.path))
+    return "; ".join(fault.message for fault in recounted(folder))
+
+
+TRUE = simulator.TRUTH.coefficients
+
+
+def test_the_truth_of_simulated_data_is_the_simulators(runs) -> None:
+    """As it is written it holds, with sensors of either kind; a coefficient changed, or no truth, is a finding."""
+    assert simulated(runs, TRUE) == ""
+    assert simulated(runs, TRUE, sensors="relative") == ""
+    assert "datacard.json: truth = " in simulated(runs, {**TRUE, "g": 0.7})
+    assert "datacard.json: truth = None" in simulated(runs, None)
+
+
+def test_a_truth_of_other_data_is_found(runs) -> None:
+    """Data that the simulator does not make of the plan's settings; and data that nobody simulated."""
+    assert "not what the simulator makes of the plan's settings" in simulated(runs, TRUE, seed=1)
+    put_card(runs, {**true_card(runs), "truth": TRUE})
+    runs.edit_plan(lambda plan: plan["dataset"].update(source="tidy (mill.csv)"))
+    folder = read_folder(runs.path, digest_all(runs.path))
+    assert any("states a truth, and tidy (mill.csv) is not simulated" in f.message for f in recounted(folder))
 
 
 @pytest.mark.parametrize("card", [[], {"rows": 7, "exclusions": [[]]}, {"rows": [[1]], "exclusions": [{}]}])
