@@ -40,6 +40,7 @@ EXPERIMENT_KEYS = frozenset(
         "name",
         "data",
         "sensors",
+        "simulator",
         "claims",
         "seeds",
         "layers",
