@@ -1,0 +1,51 @@
+"""The records in paper/reference/: whole but for the weights, of the experiments as they stand; they make tables."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from artifacts import build
+from spinn import experiment
+from spinn.record import PLAN, Plan, read_model
+from verify.audit import audit
+
+REFERENCE = Path(__file__).parents[2] / "paper" / "reference"
+NAMES = sorted(path.parent.name for path in REFERENCE.glob(f"*/{PLAN}"))
+KEPT_FOR = {"ablation": "attribution", "physics-ablation": "settings"}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: an audit keeps its verdict in the folder."""
+    return Path(shutil.copytree(REFERENCE / request.param, tmp_path_factory.mktemp("reference") / request.param))
+
+
+def test_what_the_readme_lists_is_there():
+    """A row of its table for each folder, and a folder for each row."""
+    rows = [line for line in (REFERENCE / "README.md").read_text().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == NAMES == sorted(KEPT_FOR)
+
+
+def test_records_hold_and_what_needs_weights_is_unchecked(folder: Path):
+    """Nothing fails, and nothing that cannot be looked at is said to hold."""
+    verdict = audit(folder)
+    assert verdict.holds
+    assert not list(folder.rglob("*.safetensors"))
+    assert any("weights withheld" in finding.message for finding in verdict.findings if finding.severity == "unchecked")
+
+
+def test_records_are_of_the_experiment_as_it_stands(folder: Path):
+    """Nobody changed the file and left the records of the old one."""
+    stated = experiment.load(REFERENCE.parent / "experiments" / f"{folder.name}.toml")
+    planned = read_model(folder / PLAN, Plan).experiment
+    assert planned.model_dump(exclude={"data", "claims"}) == stated.model_dump(exclude={"data", "claims"})
+
+
+def test_records_make_their_tables(folder: Path, tmp_path: Path):
+    """Those that the folder is kept for among them."""
+    build.build(folder, tmp_path)
+    tables = {path.stem for path in (tmp_path / "tables").glob("*.csv")}
+    assert {"accuracy", "comparisons", KEPT_FOR[folder.name]} <= tables
