@@ -44,7 +44,7 @@ from spinn.record import (
     run_folder,
 )
 from verify.findings import Verdict
-from verify.folder import read_data
+from verify.folder import Data, read_data
 from verify.laws import Law
 
 MARK = "†"
@@ -77,7 +77,7 @@ class Results:
     its predictions of flank wear (none where the plan adapts to no tool), `digests` each file read (relative to the
     folder) to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`;
     `law` has what the wear laws that networks correct say by themselves of held-out cuts, None where networks correct
-    none.
+    none; `data` is dataset.csv.
     """
 
     plan: Plan
@@ -91,6 +91,7 @@ class Results:
     history: Frame
     law: Frame | None
     digests: dict[str, str]
+    data: Data | None = None
     adaptation: AdaptationRecord | None = None
     adaptation_frames: dict[str, Frame] = field(default_factory=dict)
 
@@ -315,6 +316,9 @@ def read(runs: Path, verdict: Verdict) -> Results:
         paths = {method.name: runs / ADAPTATION / f"{method.name}.csv" for method in adapted.methods}
         adapted_frames = {name: _read_csv(path, ADAPTATION_COLUMNS) for name, path in paths.items()}
         files += [runs / ADAPTATION / RECORD, *paths.values()]
+    data = read_data(runs, plan)
+    if isinstance(data, SpinnError):
+        raise RecordError(str(data))
     return Results(
         plan=plan,
         records=records,
@@ -325,21 +329,19 @@ def read(runs: Path, verdict: Verdict) -> Results:
         baseline_frames=frames,
         predictions=_gather(records, folders.values(), PREDICTIONS, PREDICTION_COLUMNS),
         history=_gather(records, folders.values(), HISTORY, ("stage", "epoch", "loss")),
-        law=_law_alone(runs, plan, records),
+        law=_law_alone(data, plan, records),
+        data=data,
         digests={path.relative_to(runs).as_posix(): digest_file(path) for path in files if path.exists()},
         adaptation=adapted,
         adaptation_frames=adapted_frames,
     )
 
 
-def _law_alone(runs: Path, plan: Plan, records: Sequence[Record]) -> Frame | None:
+def _law_alone(data: Data, plan: Plan, records: Sequence[Record]) -> Frame | None:
     correction = {variant.name: plan.experiment.correction_of(variant) for variant in plan.experiment.variants}
     correcting = [pair for pair in zip(records, plan.runs, strict=True) if correction[pair[1].variant] is not None]
     if not correcting:
         return None
-    data = read_data(runs, plan)
-    if isinstance(data, SpinnError):
-        raise RecordError(str(data))
     parts = []
     for record, planned in correcting:
         rows, law = np.flatnonzero(data.of(planned.test)), record.scaler.law

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from artifacts import kept_laws
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns
 from artifacts.render import Frame, Table, spread_columns, table_frame
@@ -92,18 +93,24 @@ def by_settings(results: Results) -> Table | None:
                 held = results.held(name, stage, target)
                 row |= estimate_columns(f"R², {target_name(target)}, {when}", bootstrap_r2([held]) if held else None)
             row |= _against(results, names[0], name, target)
+            row |= _missed(results, names[0], name, target)
         rows.append(row)
     first = results.label(names[0])
     notes = (
         f"Nothing is chosen by these numbers. {POOLED} {INTERVAL} Less {first}: R² after the last stage less that of "
         f"{first}, on the same cuts, in the same resamples; an interval on one side of 0 is a difference that shows.",
+        *([f"{kept_laws.WHAT} Beside it: how many times that of {first}."] if results.datacard.get("truth") else []),
         *results.footnotes,
     )
     expressions = {"": "1 - SS_res / SS_tot over all labelled held-out cuts, mean over seeds"}
+    for law in kept_laws.NAMES.values():
+        expressions[law] = "root mean square of prediction less the true law's solution from the cut before"
+        expressions[f"{law}, times {first}"] = "ratio of two root mean squares, paired"
     expressions |= {column: "difference of two R², paired" for column in table_frame(rows) if ", less " in column}
     sources = {"": results.source(PLAN, *names)}
     caption = "Accuracy on held-out cases by settings."
-    return Table("settings", caption, table_frame(rows), notes, {"": Format(3)}, ("variant",), expressions, sources)
+    formats = {"": Format(3), kept_laws.NAMES["VB"]: Format(4)}
+    return Table("settings", caption, table_frame(rows), notes, formats, ("variant",), expressions, sources)
 
 
 def _against(results: Results, first: str, name: str, target: str) -> dict[str, Any]:
@@ -111,6 +118,15 @@ def _against(results: Results, first: str, name: str, target: str) -> dict[str, 
     ours, other = (results.held(one, results.last_stage(one), target) for one in (name, first))
     change = paired_r2([ours], [other]) if ours and other and name != first else None
     return estimate_columns(f"R², {target_name(target)}, less {results.label(first)}", change)
+
+
+def _missed(results: Results, first: str, name: str, target: str) -> dict[str, Any]:
+    """How far held-out predictions are from the true law, alone and over that of `first`; nothing without a truth."""
+    found = kept_laws.missed(results, name, first, target)
+    if found is None:
+        return {}
+    law = kept_laws.NAMES[target]
+    return estimate_columns(law, found[0]) | estimate_columns(f"{law}, times {results.label(first)}", found[1])
 
 
 def last_losses(results: Results) -> Frame:

@@ -196,6 +196,24 @@ def bootstrap_mean(
     return _interval(float(np.mean(values)), drawn, level)
 
 
+def paired_rms(case: np.ndarray, first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Root mean square of the errors whose squares are `first`, over that of `second`, both of the same rows of `case`.
+
+    Args:
+        case: `[rows]`; what is drawn, for both at once.
+        first: `[rows]`, squared errors.
+        second: likewise; no value where they are all 0.
+    """
+    where = np.unique(case, return_inverse=True)[1]
+    sums = np.stack([np.bincount(where, weights=squares) for squares in (first, second)], axis=1)
+    if not sums[:, 1].any():
+        return Estimate(None)
+    drawn = resample(len(sums)) @ sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.sqrt(drawn[:, 0] / drawn[:, 1])
+    return _interval(float(np.sqrt(first.sum() / second.sum())), ratios, LEVEL)
+
+
 def refuse_other_cuts(first: Held, second: Held) -> None:
     """Raise ValueError unless both speak of the same cuts in the same order; only then are they pairs."""
     if not (np.array_equal(first.measured, second.measured) and np.array_equal(first.case, second.case)):
