@@ -1,8 +1,9 @@
-"""What held-out predictions miss of the true laws: nothing where they obey them, and what was added where they do not."""
+"""What held-out predictions miss of the true laws: nothing where they obey them, else what was added to them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def lawful(found: Results) -> Results:
     lives = {"VB": np.zeros(len(found.data.cases)), "thermal": np.zeros(len(found.data.cases))}
     for case in dict.fromkeys(found.data.cases.tolist()):
         rows = np.flatnonzero(found.data.cases == case)
-        for one, other in zip(rows[:-1], rows[1:], strict=True):
+        for one, other in pairwise(rows):
             minutes = columns["time"][other : other + 1] - columns["time"][one]
             at = {name: values[one : one + 1] for name, values in columns.items()}
             before = {name: values[one : one + 1] for name, values in lives.items()}
