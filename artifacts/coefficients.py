@@ -36,7 +36,9 @@ def jackknife(without: np.ndarray, learned_together: int, level: float = LEVEL) 
     mean it is the usual s²/n. Degrees of freedom are n − p where p coefficients are fitted together, since the n
     deviations obey p linear conditions (Hinkley 1977, Technometrics 19, 285), as in a regression on n cases.
 
-    What it knows of is the difference from case to case; a bias that all cases share it does not see.
+    What it knows of is the difference from case to case; a bias that all cases share it does not see. What training
+    leaves to chance, anew in each fold, counts n − 1 times in the variance, so that intervals of networks are too wide
+    rather than too narrow, the more so where tools hardly differ in a coefficient.
 
     Args:
         without: the estimates.
@@ -160,7 +162,8 @@ def _intervals(results: Results) -> str:
         return (
             "In brackets: 95 % interval, by the jackknife over cases (Tukey 1958; Efron & Stein 1981), seeds averaged "
             "first, Student's t with as many degrees of freedom as cases less coefficients of the law (Hinkley 1977). "
-            "It covers chance in which tools were measured, and no error that all networks share."
+            "It covers chance in which tools were measured, and no error that all networks share; chance in training, which "
+            "is in each fold anew, widens it."
         )
     return (
         "No interval is given: each network lacks several cases. One needs leave-one-case-out and validation_cases = 0."
