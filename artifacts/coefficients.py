@@ -162,8 +162,8 @@ def _intervals(results: Results) -> str:
         return (
             "In brackets: 95 % interval, by the jackknife over cases (Tukey 1958; Efron & Stein 1981), seeds averaged "
             "first, Student's t with as many degrees of freedom as cases less coefficients of the law (Hinkley 1977). "
-            "It covers chance in which tools were measured, and no error that all networks share; chance in training, which "
-            "is in each fold anew, widens it."
+            "It covers chance in which tools were measured, and no error that all networks share; chance in training, "
+            "which is in each fold anew, widens it."
         )
     return (
         "No interval is given: each network lacks several cases. One needs leave-one-case-out and validation_cases = 0."
