@@ -17,7 +17,8 @@ from artifacts.render import Table, table_frame
 from spinn.bench.history import read_history
 from spinn.config import Strict
 from spinn.errors import RecordError
-from spinn.record import Environment, digest_file, digest_of, first_problem
+from spinn.record import Environment, first_problem
+from spinn.storage import digest_file, digest_of
 
 BENCHMARKS = "benchmarks/history.jsonl"
 """What the file is called among inputs and sources, wherever it lies."""

@@ -16,20 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from spinn.errors import RecordError
-from spinn.record import (
-    ADAPTATION,
-    BASELINES,
-    CLAIMS,
-    DATACARD,
-    DATASET,
-    HISTORY,
-    PLAN,
-    PREDICTIONS,
-    RECORD,
-    RUNS,
-    digest_file,
-    write_atomic,
-)
+from spinn.record import ADAPTATION, BASELINES, CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, RECORD, RUNS
+from spinn.storage import digest_file, write_atomic
 
 if TYPE_CHECKING:
     from artifacts.numbers import Number
@@ -132,7 +120,8 @@ def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
     code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
-    code += [_ROOT / name for name in ("spinn/record.py", "spinn/bench/history.py", "paper/report.html.j2")]
+    beyond = ("spinn/record.py", "spinn/storage.py", "spinn/bench/history.py", "paper/report.html.j2")
+    code += [_ROOT / name for name in beyond]
     records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
     return {
         "records": records | ({BENCHMARKS: digest_file(benchmarks)} if benchmarks else {}),

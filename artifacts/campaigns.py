@@ -17,7 +17,7 @@ from artifacts.numbers import Format
 from artifacts.render import Table, table_frame
 from artifacts.results import Results, read
 from spinn.errors import InputError
-from spinn.record import digest_of, write_atomic
+from spinn.storage import digest_of, write_atomic
 from verify.audit import audit
 
 NAME = "campaigns"

@@ -22,7 +22,7 @@ from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
 from artifacts.numbers import Number, decode_json, encode_tex, latex_escape, latex_number
 from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
 from spinn.errors import RecordError
-from spinn.record import digest_file, digest_of
+from spinn.storage import digest_file, digest_of
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,10 @@ from spinn.record import (
     BaselineRecord,
     Plan,
     Record,
-    digest_file,
-    digest_of,
     read_model,
     run_folder,
 )
+from spinn.storage import digest_file, digest_of
 from verify.findings import Verdict
 from verify.folder import Data, read_data
 from verify.laws import Law

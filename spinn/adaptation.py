@@ -38,14 +38,13 @@ from spinn.record import (
     Record,
     adapted_name,
     checkpoint_name,
-    digest_file,
     plan_digest,
     read_model,
     run_folder,
-    write_atomic,
     write_model,
 )
 from spinn.retraining import LABELS, retrain
+from spinn.storage import digest_file, write_atomic
 
 METHODS: tuple[AdaptationMethod, ...] = get_args(AdaptationMethod)
 

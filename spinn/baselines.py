@@ -31,11 +31,10 @@ from spinn.record import (
     Choice,
     Plan,
     Target,
-    digest_file,
     plan_digest,
-    write_atomic,
     write_model,
 )
+from spinn.storage import digest_file, write_atomic
 from spinn.wear_laws import fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
 
 REGRESSORS: tuple[RegressorName, ...] = get_args(RegressorName)

@@ -22,7 +22,7 @@ import safetensors
 import safetensors.numpy
 
 from spinn.errors import RecordError
-from spinn.record import write_atomic
+from spinn.storage import write_atomic
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pydantic
 
-from spinn import record, schedule, variants
+from spinn import record, schedule, storage, variants
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.errors import InputError, RecordError, TargetMissedError
@@ -51,7 +51,7 @@ def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str,
     content = _read_toml(path)
     claims = content.get("claim", [])
     try:
-        record.canonical_json(claims)
+        storage.canonical_json(claims)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: a value that JSON cannot spell ({error}); use finite numbers and text") from None
     if not isinstance(claims, list) or not all(isinstance(claim, dict) and "name" in claim for claim in claims):
@@ -177,10 +177,10 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
     return Plan(
         spinn_version=version("spinn"),
         experiment=experiment,
-        dataset=dataset.planned(record.digest_of(data_card(dataset))),
+        dataset=dataset.planned(storage.digest_of(data_card(dataset))),
         ledger=ledger,
         runs=runs,
-        claims=record.PlannedClaims(digest=record.digest_of(list(claims)), names=names),
+        claims=record.PlannedClaims(digest=storage.digest_of(list(claims)), names=names),
     )
 
 
@@ -342,7 +342,7 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[s
     }
     for name, content in contents.items():
         if not ((folder / name).exists() and (folder / record.PLAN).exists()):
-            record.write_atomic(folder / name, content)
+            storage.write_atomic(folder / name, content)
     if not (folder / record.PLAN).exists():
         record.write_model(folder / record.PLAN, plan)
 

@@ -32,12 +32,11 @@ from spinn.record import (
     Record,
     StageRecord,
     checkpoint_name,
-    digest_file,
     read_model,
     seal_of,
-    write_atomic,
     write_model,
 )
+from spinn.storage import digest_file, write_atomic
 
 
 def is_finished(folder: Path, plan_digest: str) -> bool:

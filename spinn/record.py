@@ -1,4 +1,4 @@
-"""The plan and the run record: their schema, their digests, and how they are written whole or not at all.
+"""The plan and the run record: their schema, their digests, and how they are written and read.
 
 Knows names and shapes of what is on disk; computes nothing about networks, and loads neither torch nor numpy.
 A folder of runs holds `plan.json`, `dataset.csv`, `datacard.json`, `claims.json`, a JSON and a CSV file for each
@@ -9,10 +9,7 @@ checkpoints, and `runs/<run id>/` with `record.json` (`progress.json` while the 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -22,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from spinn.config import AdaptationConfig, BaselineName, Experiment, PhysicsTerm, Strict, Variant
 from spinn.errors import RecordError
+from spinn.storage import digest_of, write_atomic
 
 SCHEMA_VERSION = 1
 DATACARD, CLAIMS = "datacard.json", "claims.json"
@@ -389,44 +387,6 @@ Sealed = Record | BaselineRecord | AdaptationRecord
 
 
 # --- digests and files ----------------------------------------------------------------------------------------------
-
-
-def canonical_json(value: object) -> str:
-    """One spelling for one value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest_of(value: object) -> str:
-    """sha256 of `value` in its canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of the bytes of the file at `path`."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` so that a reader, or a crash, finds the old file or the new one, never a part.
-
-    Raises:
-        OSError: the disk is full or read-only, and names a file; the old file, if any, is untouched.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a write knows only the descriptor
-            error.filename = str(path)
-        raise
 
 
 def seal_of(record: Sealed) -> str:

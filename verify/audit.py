@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from spinn.record import AUDIT, canonical_json, digest_file, digest_of, write_atomic
+from spinn.record import AUDIT
+from spinn.storage import canonical_json, digest_file, digest_of, write_atomic
 from verify import (
     adaptation,
     attribution,

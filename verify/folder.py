@@ -42,12 +42,12 @@ from spinn.record import (
     Sealed,
     adapted_name,
     checkpoint_name,
-    digest_file,
     history_columns,
     read_model,
     run_folder,
     seal_of,
 )
+from spinn.storage import digest_file
 from verify.network import Network, decode
 
 WITHHELD = "weights withheld"

@@ -23,9 +23,9 @@ from spinn.record import (
     RUNS,
     Record,
     checkpoint_name,
-    digest_of,
     plan_digest,
 )
+from spinn.storage import digest_of
 from verify import card
 from verify.folder import Fault, Folder, Run, UnavailableError, adaptation_files, is_sealed, read_json
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spinn.errors import DataError
-from spinn.record import digest_file, write_atomic
+from spinn.storage import digest_file, write_atomic
 
 URL = "https://phm-datasets.s3.amazonaws.com/NASA/3.+Milling.zip"
 ZIP_HASH = "md5:4da3afb0aa50cb3dcdd8e20ed1ed1c7c"  # as PyPHM lists it

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from artifacts import results
-from spinn import adaptation, attribution, baselines, checkpoint, experiment, record, task
+from spinn import adaptation, attribution, baselines, checkpoint, experiment, record, storage, task
 from spinn.bench import history as benchmark_history
 from spinn.bench.report import Report, Row, Target, machine
 from spinn.checkpoint import Checkpoint
@@ -172,7 +172,7 @@ def fabricate(
         dataset,
         claims,
     )
-    fabricated = plan.dataset.model_copy(update={"card": record.digest_of(card)})
+    fabricated = plan.dataset.model_copy(update={"card": storage.digest_of(card)})
     plan = plan.model_copy(update={"dataset": fabricated})
     (path / record.DATASET).write_bytes(dataset.to_csv())
     (path / record.DATACARD).write_text(json.dumps(card))
@@ -249,8 +249,8 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
             row = (number, epoch, 1e-3, data + 0.1 * term, data, term, loss * (4 - epoch), 1.0)
             history.append(dict(zip(record.history_columns(("wear_rate",)), row, strict=True)))
     predictions: Any = pd.concat(tables)[list(record.PREDICTION_COLUMNS)]
-    record.write_atomic(folder / record.HISTORY, pd.DataFrame(history).to_csv(index=False).encode())
-    record.write_atomic(folder / record.PREDICTIONS, predictions.to_csv(index=False).encode())
+    storage.write_atomic(folder / record.HISTORY, pd.DataFrame(history).to_csv(index=False).encode())
+    storage.write_atomic(folder / record.PREDICTIONS, predictions.to_csv(index=False).encode())
     names = [record.HISTORY, record.PREDICTIONS, *(stage["checkpoint"] for stage in stages)]
     if planned.variant == "sparse":
         checkpoint.write(folder / record.DEPLOYED, networks[-1])
@@ -279,7 +279,7 @@ def write_run(path: Path, plan: record.Plan, dataset: Dataset, planned: record.P
         "cost": make_costs(planned, len(plan.experiment.seeds) * len(CASES)),
         "latency": make_latency(stages) if planned.fold == 0 and planned.seed == plan.experiment.seeds[0] else [],
         "warnings": ["the cut was <short>"] if planned.fold == 0 else [],
-        "files": {name: record.digest_file(folder / name) for name in names},
+        "files": {name: storage.digest_file(folder / name) for name in names},
     }
     record.write_model(folder / record.RECORD, record.Record.model_validate(content))
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from artifacts.build import BuildReport, build
-from spinn import record
+from spinn import record, storage
 from spinn.errors import RecordError
 from spinn.metrics import metrics_of
 from verify.audit import audit
@@ -41,7 +41,7 @@ def forge(runs: Path) -> None:
     frame.loc[better, "prediction"] = 0.5 * (frame["prediction"] + frame["measured"])[better]
     frame.to_csv(folder / "predictions.csv", index=False)
     old = record.read_model(folder / "record.json", record.Record)
-    files = {**old.files, "predictions.csv": record.digest_file(folder / "predictions.csv")}
+    files = {**old.files, "predictions.csv": storage.digest_file(folder / "predictions.csv")}
     record.write_model(folder / "record.json", old.model_copy(update={"metrics": metrics_of(frame), "files": files}))
 
 
@@ -60,7 +60,7 @@ def test_everything_is_built(built: Path):
 
 def test_sources_of_numbers_are_in_the_manifest(built: Path):
     """The digest that a number names is that of the files the manifest lists for it."""
-    from spinn.record import digest_of
+    from spinn.storage import digest_of
 
     sources = json.loads((built / "build.json").read_bytes())["sources"]
     for entry in json.loads((built / "numbers.json").read_bytes()).values():
@@ -116,7 +116,7 @@ def test_benchmarks_are_built_and_named_as_a_source(built: Path, built_with_benc
     numbers = json.loads(made["numbers.json"])
     of_benchmarks = {name: entry["source"] for name, entry in numbers.items() if name.startswith("benchmark")}
     assert len(of_benchmarks) == 10
-    source = f"benchmarks/history.jsonl sha256:{record.digest_of(digests)}"
+    source = f"benchmarks/history.jsonl sha256:{storage.digest_of(digests)}"
     assert all(named == [source] for named in of_benchmarks.values())
     others = {name: entry for name, entry in numbers.items() if name not in of_benchmarks}
     assert others == json.loads(before["numbers.json"])

@@ -11,7 +11,7 @@ import pytest
 from artifacts.build import build
 from artifacts.check import check
 from spinn.errors import RecordError
-from spinn.record import digest_file
+from spinn.storage import digest_file
 
 CHANGES = [
     ("numbers.tex", "}{92}", "}{93}"),

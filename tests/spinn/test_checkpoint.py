@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from spinn import checkpoint
 from spinn.checkpoint import Checkpoint
 from spinn.errors import RecordError
-from spinn.record import digest_file
+from spinn.storage import digest_file
 
 LAYERS = (3, 5, 4, 2)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spinn import experiment, record
+from spinn import experiment, record, storage
 from spinn.config import SimulatorConfig
 from spinn.errors import DataError, InputError, RecordError, ScheduleError, TargetMissedError
 
@@ -213,9 +213,9 @@ def test_a_finished_folder_loads_no_torch(tmp_path, monkeypatch):
     """Where every record is there, a second call neither trains nor asks for a device."""
 
     def execute(plan, dataset, folder, *_):
-        finished = record.canonical_json({"plan_digest": record.plan_digest(plan)}).encode()
+        finished = storage.canonical_json({"plan_digest": record.plan_digest(plan)}).encode()
         for run in plan.runs:
-            record.write_atomic(record.run_folder(folder, run.run_id) / record.RECORD, finished)
+            storage.write_atomic(record.run_folder(folder, run.run_id) / record.RECORD, finished)
 
     monkeypatch.setattr("spinn.sweep.execute", execute)
     path = _write(tmp_path)

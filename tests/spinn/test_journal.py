@@ -19,9 +19,9 @@ from spinn.record import (
     Scaler,
     StageRecord,
     checkpoint_name,
-    digest_file,
     read_model,
 )
+from spinn.storage import digest_file
 
 ENVIRONMENT = Environment(
     spinn="0",

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinn import experiment, record
+from spinn import experiment, record, storage
 from spinn.config import Experiment
 from spinn.errors import InputError, RecordError
 from verify import strategies
@@ -84,10 +84,10 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_nothing_behind(tmp_path, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     path = tmp_path / "record.json"
-    record.write_atomic(path, b"old")
+    storage.write_atomic(path, b"old")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"record\.json") as caught:
-        record.write_atomic(path, b"new")
+        storage.write_atomic(path, b"new")
     assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["record.json"]

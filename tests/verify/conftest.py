@@ -43,20 +43,19 @@ from spinn.record import (
     PlannedRun,
     Record,
     checkpoint_name,
-    digest_file,
-    digest_of,
     history_columns,
     plan_digest,
     read_model,
     run_folder,
-    write_atomic,
     write_model,
 )
 from spinn.step import data_loss
+from spinn.storage import digest_file, digest_of, write_atomic
 from spinn.training import residuals
 from verify.audit import audit
 from verify.faults.mutant import EXPERIMENT
 from verify.findings import Verdict
+from verify.network import Network
 
 LAYERS = (18, 6, 5, 2)
 CASES = ("1", "2", "3", "4", "5", "6")
@@ -626,3 +625,17 @@ def measured(request: pytest.FixtureRequest) -> list[Dataset]:
     if request.param == "mill":
         return [spinn.data.load(str(request.getfixturevalue("mill")))]
     return [*(simulate(seed=seed) for seed in range(5)), simulate(tool_sd=0.0, noise=0.0)]
+
+
+@pytest.fixture
+def random_network() -> Callable[..., Network]:
+    """Makes the judge's network of given widths, with random weights in float64."""
+
+    def made(*widths: int) -> Network:
+        random = np.random.default_rng(3)
+        shapes = list(zip(widths[1:], widths[:-1], strict=True))
+        weights = tuple(random.normal(0, 0.5, shape) for shape in shapes)
+        biases = tuple(random.normal(0, 0.5, shape[0]) for shape in shapes)
+        return Network(weights, biases, tuple(np.ones(shape, bool) for shape in shapes), {})
+
+    return made

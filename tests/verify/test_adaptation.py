@@ -16,7 +16,8 @@ import pytest
 
 from spinn import checkpoint, experiment
 from spinn.data.simulator import simulate
-from spinn.record import ADAPTATION, RECORD, digest_file, digest_of
+from spinn.record import ADAPTATION, RECORD
+from spinn.storage import digest_file, digest_of
 from verify.audit import audit
 
 FILE = """

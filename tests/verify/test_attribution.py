@@ -18,7 +18,6 @@ from verify.attribution import backward
 from verify.faults.mutant import EXPERIMENT
 from verify.findings import Finding
 from verify.folder import digest_all, read_folder
-from verify.network import Network
 from verify.residuals import with_rate
 
 PRUNERS = ("global-magnitude", "layerwise-magnitude", "random", "neurons-incoming", "first-version")
@@ -53,18 +52,9 @@ def runs(pruned: Path, tmp_path: Path, runs: Any) -> Any:
     return type(runs)(Path(shutil.copytree(pruned, tmp_path / "pruned")))
 
 
-def network(*widths: int) -> Network:
-    """Random weights of these widths, as float64."""
-    random = np.random.default_rng(3)
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = tuple(random.normal(0, 0.5, shape) for shape in shapes)
-    biases = tuple(random.normal(0, 0.5, shape[0]) for shape in shapes)
-    return Network(weights, biases, tuple(np.ones(shape, bool) for shape in shapes), {})
-
-
-def test_gradients_agree_with_differences() -> None:
+def test_gradients_agree_with_differences(random_network) -> None:
     """Of a loss of outputs and of rates, through three layers, for every weight."""
-    made, random = network(4, 7, 5, 2), np.random.default_rng(5)
+    made, random = random_network(4, 7, 5, 2), np.random.default_rng(5)
     x, v, h = random.normal(size=(6, 4)), random.normal(size=(6, 4)), 1e-5
 
     def loss() -> float:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinn.record import BASELINES, digest_file
+from spinn.record import BASELINES
+from spinn.storage import digest_file
 from verify.laws import Law
 
 

@@ -110,3 +110,19 @@ def test_slope_and_rates_are_derivatives() -> None:
     still = (at(step, moving=False) - at(-step, moving=False)) / (2 * step) / scale
     np.testing.assert_allclose(head.slope(outputs) * speed, still, rtol=1e-6)
     np.testing.assert_allclose(head.standardised(outputs) * scale + mean, at(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("law", [None, np.array([0.1, 0.4, 0.0])], ids=["plain", "correcting"])
+def test_what_the_head_says_of_slopes_agrees_with_differences(law) -> None:
+    """Of targets by outputs, and of rates by outputs while the outputs' rates stay."""
+    head = Head(np.array([0.3, 20.0]), np.array([0.2, 8.0]), law, 0.3)
+    outputs, rates = np.array([[0.4, -1.0], [-0.7, 0.3], [1.5, 2.0]]), np.array([[0.2, 1.0], [-0.4, 0.1], [0.6, -2.0]])
+    law_rate, h = np.array([0.02, 0.05, 0.01]), 1e-6
+    for column in range(2):
+        step = np.zeros(2)
+        step[column] = h
+        by_targets = (head.targets(outputs + step) - head.targets(outputs - step))[:, column] / (2 * h)
+        assert head.slope(outputs)[:, column] * head.scale[column] == pytest.approx(by_targets, rel=1e-7, abs=1e-9)
+        ahead, behind = (head.rates(outputs + sign * step, rates, law_rate)[:, column] for sign in (1, -1))
+        found = head.rates_by_output(outputs, rates, law_rate)[:, column]
+        assert found == pytest.approx((ahead - behind) / (2 * h), rel=1e-6, abs=1e-9)

@@ -14,7 +14,8 @@ import pytest
 import spinn.regressors
 from spinn import baselines
 from spinn.data.dataset import read_canonical
-from spinn.record import BASELINES, DATASET, BaselineFold, BaselineRecord, digest_file, read_model, write_model
+from spinn.record import BASELINES, DATASET, BaselineFold, BaselineRecord, read_model, write_model
+from spinn.storage import digest_file
 from verify import regressors
 from verify.baselines import recomputed
 from verify.folder import UnavailableError, digest_all, read_folder

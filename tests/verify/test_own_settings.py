@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from spinn import experiment
-from spinn.record import ADAPTATION, RECORD, AdaptationRecord, checkpoint_name, digest_file, read_model
+from spinn.record import ADAPTATION, RECORD, AdaptationRecord, checkpoint_name, read_model
+from spinn.storage import digest_file
 from verify.audit import audit
 from verify.faults.mutant import EXPERIMENT
 

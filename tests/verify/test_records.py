@@ -11,7 +11,8 @@ import pytest
 from spinn import checkpoint
 from spinn.data import card_rows, relative, simulator
 from spinn.data.dataset import read_canonical
-from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD, digest_of
+from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD
+from spinn.storage import digest_of
 from verify.card import recounted
 from verify.folder import digest_all, read_folder
 from verify.records import score

@@ -9,15 +9,6 @@ from verify.network import Network
 from verify.residuals import with_rate
 
 
-def network(*widths: int) -> Network:
-    """Random weights of these widths, as float64."""
-    random = np.random.default_rng(3)
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    weights = tuple(random.normal(0, 0.5, shape) for shape in shapes)
-    biases = tuple(random.normal(0, 0.5, shape[0]) for shape in shapes)
-    return Network(weights, biases, tuple(np.ones(shape, bool) for shape in shapes), {})
-
-
 def test_rate_of_a_closed_form() -> None:
     """One hidden neuron, x moving at v: d/dt (2·tanh(3x + 1) − 1) = 6·v·(1 − tanh²(3x + 1))."""
     weights, biases = (np.array([[3.0]]), np.array([[2.0]])), (np.array([1.0]), np.array([-1.0]))
@@ -28,9 +19,9 @@ def test_rate_of_a_closed_form() -> None:
     np.testing.assert_allclose(rate, 6 * v * (1 - np.tanh(3 * x + 1) ** 2), rtol=1e-14)
 
 
-def test_rate_agrees_with_differences() -> None:
+def test_rate_agrees_with_differences(random_network) -> None:
     """Through three layers the rate is the limit of differences along the way, to their own error of order h²."""
-    made = network(4, 7, 5, 2)
+    made = random_network(4, 7, 5, 2)
     random = np.random.default_rng(5)
     x, v, h = random.normal(size=(6, 4)), random.normal(size=(6, 4)), 1e-5
     ahead, behind = (with_rate(made, x + step * v, v)[0] for step in (h, -h))

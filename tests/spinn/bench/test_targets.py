@@ -53,6 +53,24 @@ def test_targets_of_training_are_the_ratios_that_they_say():
     ]
 
 
+def test_the_report_puts_each_time_where_it_belongs(monkeypatch: pytest.MonkeyPatch):
+    """A stack of two takes 8 s an epoch, so 4 s a run; 50 FLOP/s are possible, in the stack 100."""
+    ways = {name: lambda count, seconds=times[0]: [seconds] * count for name, times in EPOCHS.items() if name != STACK}
+    monkeypatch.setattr(train, "_ways", lambda _: ways)
+    monkeypatch.setattr(train, "ours", lambda *_: lambda count: [8.0] * count)
+    rates = {train.ONE: 50.0, train.PHYSICAL: 50.0, train.SMALL: 50.0, "stack": 100.0}
+    monkeypatch.setattr(train, "_products", lambda _: rates)
+    report = train.measure(lambda _: None, SIZES)
+    rows = {row.name: row for row in report.rows}
+    targets = {target.name: target for target in report.targets}
+    flops = train._flops(train.ONE, SIZES)
+    stack = rows["stack of 2, per run: speed"]
+    assert (stack.value, stack.ratio_to_limit, stack.ratio_to_peer) == pytest.approx((1 / 4, flops / 4 / 100, 6 / 4))
+    assert targets["stack of 2, per run, over the plain loop: times"].value == pytest.approx(6 / 4)
+    share = targets["one run, without physics: share of the matrix-product rate"].value
+    assert share == pytest.approx(flops / 4 / 50) == rows[f"{train.ONE}: speed"].ratio_to_limit
+
+
 def test_a_row_of_training_is_its_speed_its_share_of_the_limit_and_of_the_peer():
     """An epoch of 4 s and 100 FLOPs where 50 FLOP/s are possible."""
     row = train._row(train.ONE, EPOCHS, 100, 50.0)
