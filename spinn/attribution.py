@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from spinn.config import PhysicsConfig
@@ -78,7 +78,7 @@ def measure(
         active = _flat(before.masks.layers, run)
         weight, physical, measured = (_flat(values, run)[active] for values in (weights, of_physics, of_data))
         change = -weight * physical
-        stays = [_flat(masks.layers, run)[active].cpu().numpy() for masks in chosen]
+        stays = [_flat(masks.layers, run)[active] for masks in chosen]
         scores = zip(SCORES, (change.abs(), (weight * measured).abs(), change), strict=True)
         areas = {
             f"{name}_{choice}": area
@@ -89,17 +89,19 @@ def measure(
     return found
 
 
-def areas_under(score: Float[Tensor, " weights"], stays: Sequence[np.ndarray]) -> list[float]:
+def areas_under(score: Float[Tensor, " weights"], stays: Sequence[Bool[Tensor, " weights"]]) -> list[float]:
     """For each choice P(score of one that stays > of one that goes) + ½ P(equal), scores rounded to bfloat16.
 
     Args:
         score: Finite.
-        stays: For each choice a boolean array `[weights]`; NaN comes of one where all stay, or none.
+        stays: For each choice which weights stay; NaN comes of one where all do, or none.
     """
-    bits = (score.detach() + 0.0).bfloat16().view(torch.int16).cpu().numpy()  # + 0.0: −0 and 0 are one level
-    level = np.where(bits < 0, ~bits, bits | -_LEVELS // 2).view(np.uint16)  # sign and magnitude, in order
-    sets = sum(stay.astype(np.int64) << place for place, stay in enumerate(stays))
-    counts = np.bincount((level.astype(np.int64) << len(stays)) | sets, minlength=_LEVELS << len(stays))
+    bits = (score.detach() + 0.0).bfloat16().view(torch.int16).int()  # + 0.0: −0 and 0 are one level
+    level = torch.where(bits < 0, ~bits, bits + _LEVELS // 2)  # sign and magnitude, in order
+    places = torch.arange(len(stays), dtype=torch.int32, device=score.device)[:, None]
+    sets = (torch.stack(list(stays)).int() << places).sum(0, dtype=torch.int32)
+    codes = ((level << len(stays)) | sets).cpu().numpy()
+    counts = np.bincount(codes, minlength=_LEVELS << len(stays))
     counts = counts.reshape(_LEVELS, -1)
     counts = counts[counts.any(1)].astype(np.float64)
     areas = []

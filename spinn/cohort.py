@@ -331,16 +331,17 @@ class Cohort:
 
     def _predictions(self, run: PlannedRun, stage: int, predicted: np.ndarray) -> pd.DataFrame:
         """Every cut × measured target after `stage`; `predicted` `[cuts, targets]` in mm and µm."""
-        frame = self.dataset.frame
-        split_of = {case: name for name in ("train", "validation", "test") for case in getattr(run, name)}
-        parts = [
-            frame[["case", "run", "time"]].assign(
-                stage=stage,
-                split=frame["case"].map(split_of),
-                target=target,
-                measured=frame[target],
-                prediction=predicted[:, TARGETS.index(target)],
-            )
-            for target in self.plan.dataset.targets
-        ]
-        return pd.concat(parts)[list(PREDICTION_COLUMNS)]
+        targets = self.plan.dataset.targets
+        place = run.fold, run.seed
+        if place not in self._cuts:  # the same after every stage of every variant
+            split_of = {case: name for name in ("train", "validation", "test") for case in getattr(run, name)}
+            cuts = self.dataset.frame[["case", "run", "time", *targets]]
+            cuts = cuts.assign(split=cuts["case"].map(split_of))
+            parts = [cuts.assign(target=target, measured=cuts[target]) for target in targets]
+            self._cuts[place] = pd.concat(parts)
+        values = np.concatenate([predicted[:, TARGETS.index(target)] for target in targets])
+        return self._cuts[place].assign(stage=stage, prediction=values)[list(PREDICTION_COLUMNS)]
+
+    @cached_property
+    def _cuts(self) -> dict[tuple[int, int], pd.DataFrame]:
+        return {}

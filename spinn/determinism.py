@@ -81,7 +81,8 @@ def environment(device: torch.device) -> Environment:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
         tf32=_tf32(),
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        # torch's own word says for which CUDA it was built; its installed name need not
+        packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"torch": torch.__version__},
     )
 
 

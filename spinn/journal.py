@@ -193,14 +193,18 @@ class Journal:
     def _save(self) -> None:
         """Tables first, progress last: until it is there, the stage before it is the last one."""
         (self.folder / RECORD).unlink(missing_ok=True)  # of a run that is begun anew
-        self._write_tables()
-        digests = {HISTORY: _digest(self.history), PREDICTIONS: _digest(self.predictions)}
+        digests = self._write_tables()
         self.record = self.record.model_copy(update={"files": {**self.record.files, **digests}})
         write_model(self.folder / PROGRESS, self.record)
 
-    def _write_tables(self) -> None:
+    def _write_tables(self) -> dict[str, str]:
+        """Write both; returns their sha256 by name."""
+        digests = {}
         for name, table in ((HISTORY, self.history), (PREDICTIONS, self.predictions)):
-            write_atomic(self.folder / name, _spell(table))
+            content = _spell(table)
+            write_atomic(self.folder / name, content)
+            digests[name] = hashlib.sha256(content).hexdigest()
+        return digests
 
 
 def _spell(table: pd.DataFrame) -> bytes:

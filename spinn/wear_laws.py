@@ -6,6 +6,7 @@ Knows their formulas and least-squares fits, over rows of a data set; knows no f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,14 +23,7 @@ def wear_law(frame: pd.DataFrame, coefficients: Sequence[float] | np.ndarray) ->
 
     A power law of depth of cut and feed, as in extended Taylor equations, at a constant rate for each tool.
     """
-    a, b, c, d = coefficients
-    log_rate = (
-        a
-        + b * np.log(frame["DOC"].to_numpy() / DOC_REFERENCE)
-        + c * np.log(frame["feed"].to_numpy() / FEED_REFERENCE)
-        + d * frame["steel"].to_numpy()
-    )
-    return frame["time"].to_numpy() * np.exp(log_rate)
+    return _linear(_Cuts.of(frame), coefficients)
 
 
 def wear_law_growth(frame: pd.DataFrame, coefficients: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -38,16 +32,14 @@ def wear_law_growth(frame: pd.DataFrame, coefficients: Sequence[float] | np.ndar
     r (mm/min) is that of `wear_law` with the coefficients a, b, c, d; g (per mm, at least 0) comes last. A worn edge
     rubs on a wider land and so wears faster: the law that the physics terms of the network have (`spinn.physics`).
     """
-    *linear, g = coefficients
-    worn = wear_law(frame, linear)
-    return worn * exprel(g * worn)
+    return _growing(_Cuts.of(frame), coefficients)
 
 
 def fit_wear_law(frame: pd.DataFrame) -> np.ndarray:
     """Least-squares a, b, c, d over the labelled rows of `frame`; starts from the pooled rate ΣVB / Σt."""
     rows = frame[frame["VB"].notna()]
     rate = max(rows["VB"].sum(), 1e-12) / max(rows["time"].sum(), 1e-12)
-    return _least_squares(wear_law, rows, np.array([np.log(rate), 0.0, 0.0, 0.0]), -np.inf).x
+    return _least_squares(_linear, rows, np.array([np.log(rate), 0.0, 0.0, 0.0]), -np.inf).x
 
 
 def fit_wear_law_growth(frame: pd.DataFrame) -> np.ndarray:
@@ -55,20 +47,45 @@ def fit_wear_law_growth(frame: pd.DataFrame) -> np.ndarray:
     rows, linear = frame[frame["VB"].notna()], fit_wear_law(frame)
     least = np.array([-np.inf] * 4 + [0.0])
     most = max(rows["VB"].max(), 1e-12)
-    found = [_least_squares(wear_law_growth, rows, np.append(linear, growth / most), least) for growth in _GROWTHS]
+    found = [_least_squares(_growing, rows, np.append(linear, growth / most), least) for growth in _GROWTHS]
     return min(found, key=lambda one: one.cost).x
 
 
+class _Cuts(NamedTuple):
+    """What the laws are functions of: minutes, ln(DOC/0.75), ln(f/0.25), 1 for steel; `[rows]` each."""
+
+    time: np.ndarray
+    depth: np.ndarray
+    feed: np.ndarray
+    steel: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Cuts:
+        time, depth, feed, steel = (frame[name].to_numpy() for name in ("time", "DOC", "feed", "steel"))
+        return cls(time, np.log(depth / DOC_REFERENCE), np.log(feed / FEED_REFERENCE), steel)
+
+
+def _linear(cuts: _Cuts, coefficients: Sequence[float] | np.ndarray) -> np.ndarray:
+    a, b, c, d = coefficients
+    return cuts.time * np.exp(a + b * cuts.depth + c * cuts.feed + d * cuts.steel)
+
+
+def _growing(cuts: _Cuts, coefficients: Sequence[float] | np.ndarray) -> np.ndarray:
+    *linear, g = coefficients
+    worn = _linear(cuts, linear)
+    return worn * exprel(g * worn)
+
+
 def _least_squares(
-    law: Callable[[pd.DataFrame, np.ndarray], np.ndarray],
+    law: Callable[[_Cuts, np.ndarray], np.ndarray],
     rows: pd.DataFrame,
     start: np.ndarray,
     least: np.ndarray | float,
 ) -> OptimizeResult:
-    measured = rows["VB"].to_numpy()
+    cuts, measured = _Cuts.of(rows), rows["VB"].to_numpy()
 
     def residuals(coefficients: np.ndarray) -> np.ndarray:
-        return law(rows, coefficients) - measured
+        return law(cuts, coefficients) - measured
 
     with np.errstate(over="ignore", invalid="ignore"):  # a step that goes too far is inf, and is taken back
         return least_squares(residuals, start, bounds=(least, np.inf), xtol=1e-12, ftol=1e-12, gtol=1e-12)

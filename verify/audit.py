@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from spinn.record import AUDIT
 from spinn.storage import canonical_json, digest_file, digest_of, write_atomic
@@ -99,8 +102,7 @@ def audit(runs: Path, *, replay: bool = False) -> Verdict:
     kept = _recall(runs / AUDIT, key, replay)
     if kept is not None:
         return kept
-    with np.errstate(all="ignore"):  # what is not finite becomes a finding, not a warning
-        verdict = judge(read_folder(runs, digests), replay=replay)
+    verdict = judge(read_folder(runs, digests), replay=replay)
     _keep(runs / AUDIT, key, replay, verdict)
     return verdict
 
@@ -108,26 +110,38 @@ def audit(runs: Path, *, replay: bool = False) -> Verdict:
 def judge(folder: Folder, *, replay: bool) -> Verdict:
     """All checks over `folder`; no cache."""
     findings: list[Finding] = []
-    for name, check in FOLDER_CHECKS:
-        findings.extend(_findings(name, None, lambda check=check: check(folder)))
+    with np.errstate(all="ignore"):  # what is not finite becomes a finding, not a warning
+        for name, check in FOLDER_CHECKS:
+            findings.extend(_findings(name, None, lambda check=check: check(folder)))
     expected: list[Finding] = []
-    for run in folder.runs:
-        found = list(_judge_run(folder, run, replay))
+    # A run on each core: most of it is the work of numpy, which releases the interpreter lock. The matrix products are
+    # small: several threads for each of them wait for each other longer than they compute.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as pool:
+        judged = pool.map(lambda run: _judge_run(folder, run, replay), folder.runs)
+    for run, found in zip(folder.runs, judged, strict=True):
         declared = _declared(folder, run)
         expected.extend(finding for finding in found if finding.severity == "error" and finding.check in declared)
         findings.extend(finding for finding in found if finding.severity != "error" or finding.check not in declared)
         findings.extend(_absent(run, found, declared))
-        run.forget()
     return Verdict(tuple(findings), tuple(expected))
 
 
-def _judge_run(folder: Folder, run: Run, replay: bool) -> Iterator[Finding]:
-    for name, check in RUN_CHECKS:
-        if name in REPLAYED and not replay:
-            continue
-        if run.record is None and name not in WITHOUT_RECORD:
-            continue  # `planned-runs-present` says so
-        yield from _findings(name, run.planned.run_id, lambda check=check: check(folder, run))
+def _judge_run(folder: Folder, run: Run, replay: bool) -> list[Finding]:
+    found: list[Finding] = []
+    with np.errstate(all="ignore"):  # what is not finite becomes a finding, not a warning
+        for name, check in RUN_CHECKS:
+            if name in REPLAYED and not replay:
+                continue
+            if run.record is None and name not in WITHOUT_RECORD:
+                continue  # `planned-runs-present` says so
+            found.extend(_findings(name, run.planned.run_id, lambda check=check: check(folder, run)))
+    run.forget()
+    return found
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _findings(name: str, run_id: str | None, check: Callable[[], Iterator[Fault]]) -> Iterator[Finding]:

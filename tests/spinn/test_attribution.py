@@ -74,11 +74,11 @@ def measured(before: Stack, after: Stack, data: Task, stage: int = 1) -> list[di
 def test_areas_of_clean_cuts_ties_and_signs():
     """One where the lowest went, none where the highest did, one half where all are equal, 0 and -0 among them."""
     score = torch.tensor([-3.0, -1.0, 0.5, 2.0])
-    lowest, highest = np.array([False, True, True, True]), np.array([True, True, True, False])
+    lowest, highest = torch.tensor([False, True, True, True]), torch.tensor([True, True, True, False])
     assert areas_under(score, [lowest, highest, lowest]) == [1.0, 0.0, 1.0]
     assert areas_under(torch.tensor([0.0, -0.0, 0.0, -0.0]), [lowest]) == [0.5]
     assert areas_under(torch.tensor([1.0, 1.0, 2.0, -1.0]), [lowest]) == [0.5]  # a tie, one above, one below
-    assert np.isnan(areas_under(score, [np.ones(4, bool)])[0])
+    assert np.isnan(areas_under(score, [torch.ones(4, dtype=torch.bool)])[0])
 
 
 @given(
@@ -94,7 +94,7 @@ def test_areas_are_those_of_mann_and_whitney(scores: list[int], seed: int):
         mannwhitneyu(values[stay], values[~stay], method="asymptotic").statistic / (stay.sum() * (~stay).sum())
         for stay in choices
     ]
-    assert areas_under(torch.tensor(values), choices) == pytest.approx(expected, abs=1e-12)
+    assert areas_under(torch.tensor(values), list(map(torch.from_numpy, choices))) == pytest.approx(expected, abs=1e-12)
 
 
 # --- scores and choices ---------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_scores_are_what_removal_changes_to_first_order(data: Task, stack: Stack
         changes.append(change.flatten(2))
     of_physics, of_data = torch.cat(changes, 2)
     for run in range(2):
-        stays = torch.cat([mask[run].flatten() for mask in after.masks.layers]).numpy()
+        stays = torch.cat([mask[run].flatten() for mask in after.masks.layers])
         expected = [areas_under(score[run], [stays])[0] for score in (of_physics.abs(), of_data.abs(), of_physics)]
         assert [found[run][f"{score}_pruner"] for score in SCORES] == pytest.approx(expected, abs=2e-3)
 
