@@ -5,9 +5,12 @@ Reads what `spinn.attribution` recorded and the audit computed again; states the
 
 from __future__ import annotations
 
+import numpy as np
+
 from artifacts.numbers import Format
 from artifacts.render import Table, spread, spread_columns, table_frame
 from artifacts.results import Results
+from artifacts.stats import Estimate, bootstrap_mean
 
 SCORES = {"physics": "physics", "data": "data", "physics_signed": "physics, signed"}
 CHOICES = {"pruner": "the pruner's", "magnitude": "by magnitude", "random": "at random"}
@@ -55,6 +58,24 @@ def table(results: Results) -> Table | None:
         expressions,
         {results.label(name): results.source(name) for name in results.variants},
     )
+
+
+def gain(results: Results, score: str) -> Estimate:
+    """The area of `score` for the choice of the pruner this work stands for, less that of a random choice.
+
+    Mean over its runs and stages, with the interval over the held-out cases of the runs.
+    """
+    found = [
+        (stage.attribution[f"{score}_pruner"] - stage.attribution[f"{score}_random"], planned.test)
+        for record, planned in zip(results.records, results.plan.runs, strict=True)
+        if record.variant == results.primary
+        for stage in record.stages
+        if stage.attribution is not None and f"{score}_pruner" in stage.attribution
+    ]
+    if not found:
+        return Estimate(None)
+    gains, cases = zip(*found, strict=True)
+    return bootstrap_mean(np.array(gains), cases)
 
 
 def _claim() -> str:

@@ -91,11 +91,14 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
     measured = Benchmarks.read(benchmarks) if benchmarks else None
     out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
 
+    from threadpoolctl import threadpool_limits
+
     from verify.audit import audit
 
     verdict = audit(runs, replay=True)  # forged predictions are found by making them again; no torch in it
     if verdict.holds:
-        outputs, sources = _outputs(runs, verdict, measured)
+        with threadpool_limits(1, user_api="blas"):  # its matrix products are small: see `verify.audit`
+            outputs, sources = _outputs(runs, verdict, measured)
     else:
         outputs, sources = _refused(runs, verdict), {}
     removed = _remove(out, keep=outputs)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from artifacts import adaptation
+from artifacts import adaptation, attribution
 from artifacts.costs import TIMED
 from artifacts.numbers import Format
 from artifacts.predictors import find
@@ -110,10 +110,11 @@ def measure(results: Results, value: str) -> Measured:
     """The value that a claim names, of the variant this work stands for, in the claim's unit.
 
     Known are `parameters`, `reduction` (%), `file-bytes`, `latency-p95` (ms), `adaptation-compute` (% of retraining's),
-    `adaptation-gain` (mm), and, for a target or `overall`,
-    `r2.<target>`, `r2-loss.<target>` (% of the dense network's), `mae-share.<target>` (% of the measured range),
-    `r2-gain-over-<baseline>.<target>`, `r2-difference.<target>.<predictor>`: R² minus that of a variant, a baseline,
-    `dense`, or `wear-law`, the best of the wear laws. Anything else is not evaluated, with the reason.
+    `adaptation-gain` (mm), `attribution-gain.<score>` (the pruner's area less that of a random choice), and, for a
+    target or `overall`, `r2.<target>`, `r2-loss.<target>` (% of the dense network's), `mae-share.<target>` (% of the
+    measured range), `r2-gain-over-<baseline>.<target>`, `r2-difference.<target>.<predictor>`: R² minus that of a
+    variant, a baseline, `dense`, or `wear-law`, the best of the wear laws. Anything else is not evaluated, with
+    the reason.
     """
     kind, _, rest = value.partition(".")
     target, _, other = rest.partition(".")
@@ -123,6 +124,8 @@ def measure(results: Results, value: str) -> Measured:
         return _latency(results)
     if kind in ("adaptation-compute", "adaptation-gain"):
         return _adaptation(results, kind)
+    if kind == "attribution-gain":
+        return _measured(attribution.gain(results, target), 1.0, "no physics term was on, or no run lost a weight")
     if not target or bool(other) != (kind == "r2-difference"):
         return Measured(None, reason="no record of these runs measures it")
     chosen = results.targets if target == "overall" else (target,)

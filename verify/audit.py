@@ -102,7 +102,9 @@ def audit(runs: Path, *, replay: bool = False) -> Verdict:
     kept = _recall(runs / AUDIT, key, replay)
     if kept is not None:
         return kept
-    verdict = judge(read_folder(runs, digests), replay=replay)
+    # Matrix products are small here: several threads for each of them wait for each other longer than they compute.
+    with threadpool_limits(1, user_api="blas"):
+        verdict = judge(read_folder(runs, digests), replay=replay)
     _keep(runs / AUDIT, key, replay, verdict)
     return verdict
 
@@ -114,9 +116,7 @@ def judge(folder: Folder, *, replay: bool) -> Verdict:
         for name, check in FOLDER_CHECKS:
             findings.extend(_findings(name, None, lambda check=check: check(folder)))
     expected: list[Finding] = []
-    # A run on each core: most of it is the work of numpy, which releases the interpreter lock. The matrix products are
-    # small: several threads for each of them wait for each other longer than they compute.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(_cores()) as pool:  # most of it is the work of numpy, which releases the interpreter lock
         judged = pool.map(lambda run: _judge_run(folder, run, replay), folder.runs)
     for run, found in zip(folder.runs, judged, strict=True):
         declared = _declared(folder, run)

@@ -6,6 +6,7 @@ Works on predictions.csv of the runs and on baselines/; every figure is pooled o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache, partial
 from itertools import combinations
 from math import comb
 
@@ -48,6 +49,7 @@ def split_luck(folder: Folder) -> Iterator[Fault]:
 
 def baseline_as_good(folder: Folder) -> Iterator[Fault]:
     """A baseline with fewer parameters whose pooled R² on held-out cases is at least that of the pruned network."""
+    held_out = cache(partial(_held_out, folder))
     for name in folder.plan.experiment.baselines:
         try:
             record = read_model(folder.path / BASELINES / f"{name}.json", BaselineRecord)
@@ -59,7 +61,7 @@ def baseline_as_good(folder: Folder) -> Iterator[Fault]:
             for target in record.targets:
                 rows = table["target"] == target
                 own = _sums(table["case"][rows], table["measured"][rows], table["prediction"][rows])
-                network = _held_out(folder, variant.name, target)
+                network = held_out(variant.name, target)
                 if parameters is None or record.parameters >= parameters or not network or set(own) != set(network):
                     continue
                 pairs = np.array([(network[case], own[case]) for case in network])

@@ -39,6 +39,23 @@ def test_means_and_ranges_over_runs(found: Results):
     assert (rows["physics"][0], rows["data"][0]) == (rows["physics"][1], rows["data"][1])  # it prunes by magnitude
 
 
+def test_the_gain_is_the_mean_over_runs_and_stages_of_the_pruner_less_chance(found: Results):
+    """Of the variant the work stands for; an interval over cases; nothing where no physics term was on."""
+    stages = [stage for record in found.records if record.variant == "sparse" for stage in record.stages]
+    areas = [stage.attribution for stage in stages if stage.attribution]
+    gains = [area["physics_signed_pruner"] - area["physics_signed_random"] for area in areas]
+    gain = attribution.gain(found, "physics_signed")
+    assert gain.value == pytest.approx(sum(gains) / len(gains))
+    assert gain.value is not None
+    assert gain.low is not None
+    assert gain.high is not None
+    assert gain.low < gain.value < gain.high
+    steady = {"physics_signed_pruner": 0.75, "physics_signed_random": 0.5}
+    told_so = attribution.gain(told(found, lambda attributed: {**attributed, **steady}), "physics_signed")
+    assert (told_so.value, told_so.low, told_so.high) == (0.25, 0.25, 0.25)
+    assert attribution.gain(told(found, lambda attributed: None), "physics_signed").value is None
+
+
 @pytest.mark.parametrize(
     ("own", "at_random", "said"),
     [

@@ -77,6 +77,21 @@ def test_replay_is_only_done_when_asked_for(runs) -> None:
 # --- the verdict that is kept ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_a_verdict_is_the_same_however_many_cores_judge(runs, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    """The findings of sound and faulty runs, in the order of the plan."""
+    runs.edit_plan(lambda plan: plan["experiment"]["variants"][1].update(expected_findings=[]))
+    own = runs.audit()
+    (runs.path / AUDIT).unlink(missing_ok=True)
+    monkeypatch.setattr(verify.audit, "_cores", lambda: cores)
+    verdict = audit(runs.path, replay=True)
+    assert verdict == own
+    order = [run.run_id for run in runs.plan.runs]
+    named = [order.index(finding.run_id) for finding in verdict.findings if finding.run_id is not None]
+    assert named == sorted(named)
+    assert len(set(named)) > 1
+
+
 def test_nothing_is_judged_twice(runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second call on the same bytes reads the verdict back, findings included."""
     (runs.folder(runs.names("sparse")[0]) / RECORD).unlink()
