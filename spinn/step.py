@@ -124,18 +124,18 @@ class Steps:
     def _take(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:
         """One step: changes weights, coefficients and the optimizer's state in place."""
         losses = self._losses(*inputs)
-        for parameter in self.coefficients.parameters():
-            parameter.grad = None  # where autograd adds; those of the network are written over
-        losses[0].sum().backward()
         self._passes.backward()
         if self.enforcer is not None:
             self.enforcer.gradients()
         norm = self._clip()
         self.optimizer.step()
-        return torch.vstack([losses.detach(), norm])
+        return torch.vstack([losses, norm])
 
     def _losses(self, *inputs: Tensor) -> Float[Tensor, "losses runs"]:
-        """Weighted sum, data loss, and each term of `task.terms`, unweighted."""
+        """Weighted sum, data loss, and each term of `task.terms`, unweighted.
+
+        Leaves the gradients of the sum at the outputs and the coefficients.
+        """
         rows, points = self.task.train, None
         if inputs:
             (index, weight), drawn = inputs[:2], inputs[2:]
@@ -147,10 +147,16 @@ class Steps:
                 number = torch.cat([self.task.ends.gather(1, index[:, at]), number], 1)
                 points = number, place, torch.cat([(moves[..., 0] * weight)[:, at], there], 1)
         y, losses = with_physics(self._passes, self.coefficients, self.task, rows, points)
-        data = data_loss(self.task, y, rows)
-        terms = self.task.terms
-        weighted = [weight * losses[term] for weight, term in zip(self._weights, terms, strict=True)]
-        return torch.stack([torch.stack([data, *weighted]).sum(0), data, *(losses[term] for term in terms)])
+        data, slope = data_loss_and_slope(self.task, y.detach(), rows)
+        terms = [losses[term] for term in self.task.terms]
+        weighted = [weight * loss for weight, loss in zip(self._weights, terms, strict=True)]
+        if weighted:
+            for parameter in self.coefficients.parameters():
+                parameter.grad = None  # where autograd adds; those of the network are written over
+            torch.autograd.backward([y, *weighted], [slope, *map(torch.ones_like, weighted)])
+        else:
+            y.grad = slope
+        return torch.stack([sum(weighted, data), data, *terms]).detach()
 
     @torch.no_grad()
     def _clip(self) -> Float[Tensor, " runs"]:
@@ -185,7 +191,7 @@ def with_physics(
     if "initial" in task.terms:
         at_start = task.physical(y[:, :born], torch.zeros_like(y[:, :born, 0]))  # a new tool has no wear by any law
         losses["initial"] = initial_loss(at_start, task.starts_measured, task.scales)
-    y = y[:, born:]
+        y = y[:, born:]
     if "law" in task.terms:
         wear = task.physical(y, rows.law)[..., 0]
         losses["law"] = law_loss(wear, rows.law, rows.measured[..., 0], task.scales)
@@ -197,9 +203,18 @@ def data_loss(task: Task, y: Float[Tensor, "runs rows 2"], rows: Rows) -> Float[
 
     `y` are the network's outputs for `rows`.
     """
-    labels = rows.measured.sum(1)
-    error = ((task.standardised(y, rows.law) - rows.y).square() * rows.measured).sum(1) / labels.clamp(min=1)
-    return error.sum(1) / (labels > 0).sum(1).clamp(min=1)
+    return data_loss_and_slope(task, y, rows)[0]
+
+
+def data_loss_and_slope(
+    task: Task, y: Float[Tensor, "runs rows 2"], rows: Rows
+) -> tuple[Float[Tensor, " runs"], Float[Tensor, "runs rows 2"]]:
+    """`data_loss`, and its gradient at `y`: a formula, in a fifth of the time that autograd takes for so few numbers."""
+    labels = rows.measured.sum(1, keepdim=True)
+    share = rows.measured / (labels.clamp(min=1) * (labels > 0).sum(2, keepdim=True).clamp(min=1))
+    error = task.standardised(y, rows.law) - rows.y
+    slope = error * share
+    return (error * slope).sum((1, 2)), task.standardised_rate(y, 2 * slope, rows.law)
 
 
 def loss_gradients(network: Network, task: Task) -> list[Float[Tensor, "runs ..."]]:
