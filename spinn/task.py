@@ -309,7 +309,9 @@ def of_plan(dataset: Dataset, runs: Sequence[PlannedRun], plan: Plan, device: to
     return build(dataset, runs, physics, device, planned=plan.runs, correction=correction)
 
 
-def gather(values: Float[Tensor, "runs rows _"], index: Int[Tensor, "runs chosen"]) -> Float[Tensor, "runs chosen _"]:
+def gather(
+    values: Float[Tensor, "runs rows _"], index: Int[Tensor, "*steps runs chosen"]
+) -> Float[Tensor, "*steps runs chosen _"]:
     """Each run's own rows; whole rows at once, in a tenth of the time that `Tensor.gather` takes entry by entry."""
     first = torch.arange(0, values.shape[0] * values.shape[1], values.shape[1], device=values.device)
     rows = (index + first[:, None]).flatten()

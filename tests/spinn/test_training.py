@@ -502,8 +502,8 @@ def test_physics_is_that_of_the_points_that_were_chosen(batch):
     network, coefficients = Network.initialise(LAYERS, [1], dtype=torch.float64), Coefficients.initial(task)
     steps = step.Steps(network, coefficients, task, FitSettings(1, 1e-2, batch=batch, physics=ALL_TERMS), None)
     for inputs in zip(*steps._inputs([generator(1)]), strict=True):
-        rows, chosen, drawn, places, _ = (tensor[0] for tensor in inputs)
-        at = [int(row) for row in rows[chosen == 1][-16:] if task.moves[0, row]]
+        _, share, rows, drawn, places, _ = (tensor[0] for tensor in inputs)
+        at = [int(row) for row in rows[share.any(1)][-16:] if task.moves[0, row]]
         points = [(int(task.ends[0, row]), 1.0) for row in at]
         points += list(zip(drawn.tolist(), places.tolist(), strict=True))
         alone = [_at_a_point(network, task, *point) for point in points]
