@@ -167,10 +167,11 @@ class Steps:
     def _clip(self) -> Float[Tensor, " runs"]:
         """The gradient norm of each run, over all it learns; a larger one than allowed is scaled down to it."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).square().sum(0).sqrt()
+        norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
+        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         bound = self.settings.clip_norm
         # A factor of 1 changes no bit, so the pass over all gradients is saved where nothing has to wait for it.
-        if bound is not None and (norm.device.type != "cpu" or bool((norm > bound).any())):
+        if bound is not None and (norm.device.type != "cpu" or any(one > bound for one in norm.tolist())):
             factor = torch.where(norm > bound, bound / norm, torch.ones_like(norm))
             for gradient in gradients:
                 gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
