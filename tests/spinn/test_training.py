@@ -354,6 +354,52 @@ def steps() -> Iterator[list[dict[str, list[torch.Tensor]]]]:
         hook.remove()
 
 
+@pytest.mark.parametrize("correction", [None, 0.4])
+@pytest.mark.parametrize("batch", [512, 7])
+def test_the_gradient_of_the_data_loss_is_that_of_autograd(correction, batch):
+    """In every step, with labels missing, runs of different length, and where a wear law is corrected."""
+    data = made(0.02)
+    frame = data.frame.copy()
+    frame.loc[::3, "VB"] = np.nan
+    frame.loc[frame["case"].isin(["B", "G"]), "thermal"] = np.nan  # of the third run's training cases all
+    task = build(replace(data, frame=frame), THREE, PhysicsConfig(), dtype=torch.float64, correction=correction)
+    network = Network.initialise(LAYERS, [1, 2, 3], dtype=torch.float64)
+    steps = step.Steps(network, Coefficients.initial(task), task, FitSettings(1, 1e-2, batch=batch), None)
+    for inputs in zip(*steps._inputs([generator(seed) for seed in (3, 5, 3)]), strict=True):
+        x, y, law, measured, _ = inputs[0].split([4, 2, 1, 2, 1], 2)
+        assert not measured[2, :, 1].any()
+        outputs = network(x).detach().requires_grad_()
+        error = (task.standardised(outputs, law[..., 0]) - y).square() * measured
+        labels = measured.sum(1)
+        mean = (error.sum(1) / labels.clamp(min=1)).sum(1) / (labels > 0).sum(1).clamp(min=1)
+        (expected,) = torch.autograd.grad(mean.sum(), outputs)
+        losses, found = steps._losses(*inputs), steps._passes._outputs.grad
+        torch.testing.assert_close(losses, torch.stack([mean, mean]).detach(), rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("correction", [None, 0.4])
+@pytest.mark.parametrize("physics", [ALL_TERMS, PhysicsConfig(initial=0.1), PhysicsConfig()])
+def test_gradients_of_a_step_are_the_slope_of_its_loss(correction, physics):
+    """By central differences of the weighted sum, along a direction over all weights, biases and coefficients."""
+    task = build(made(0.02), THREE, physics, dtype=torch.float64, correction=correction)
+    network, coefficients = Network.initialise(LAYERS, [1, 2, 3], dtype=torch.float64), Coefficients.initial(task)
+    steps = step.Steps(network, coefficients, task, FitSettings(1, 1e-2, batch=7, physics=physics), None)
+    inputs = next(zip(*steps._inputs([generator(seed) for seed in (3, 5, 3)]), strict=True))
+    learned = [*network.parameters(), *coefficients.parameters()]
+    along = [torch.randn(p.shape, generator=torch.Generator().manual_seed(7), dtype=p.dtype) for p in learned]
+    steps._losses(*inputs)
+    steps._passes.backward()
+    products = [(p.grad * way).flatten(1).sum(1) for p, way in zip(learned, along, strict=True) if p.grad is not None]
+    assert len(products) == len(learned)
+    found, values = torch.stack(products).sum(0), []
+    for side in (1e-6, -2e-6):
+        for parameter, way in zip(learned, along, strict=True):
+            parameter.data.add_(way, alpha=side)
+        values.append(steps._losses(*inputs)[0])
+    torch.testing.assert_close(found, (values[0] - values[1]) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
 def _half_pruned(runs: tuple[PlannedRun, ...]) -> tuple[Network, Masks]:
     network = Network.initialise(LAYERS, [run.seed for run in runs], dtype=torch.float64)
     return network, global_magnitude(network, Masks.ones_like(network), 32)
@@ -502,8 +548,8 @@ def test_physics_is_that_of_the_points_that_were_chosen(batch):
     network, coefficients = Network.initialise(LAYERS, [1], dtype=torch.float64), Coefficients.initial(task)
     steps = step.Steps(network, coefficients, task, FitSettings(1, 1e-2, batch=batch, physics=ALL_TERMS), None)
     for inputs in zip(*steps._inputs([generator(1)]), strict=True):
-        rows, chosen, drawn, places, _ = (tensor[0] for tensor in inputs)
-        at = [int(row) for row in rows[chosen == 1][-16:] if task.moves[0, row]]
+        _, share, rows, drawn, places, _ = (tensor[0] for tensor in inputs)
+        at = [int(row) for row in rows[share.any(1)][-16:] if task.moves[0, row]]
         points = [(int(task.ends[0, row]), 1.0) for row in at]
         points += list(zip(drawn.tolist(), places.tolist(), strict=True))
         alone = [_at_a_point(network, task, *point) for point in points]
