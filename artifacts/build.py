@@ -122,7 +122,7 @@ def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
     names += sorted((runs / BASELINES).glob("*")) + sorted((runs / ADAPTATION).glob("*"))
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
-    code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
+    code = [*sorted(Path(__file__).parent.rglob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
     beyond = ("spinn/record.py", "spinn/storage.py", "spinn/bench/history.py", "paper/report.html.j2")
     code += [_ROOT / name for name in beyond]
     records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
@@ -173,7 +173,7 @@ def _outputs(
         made.insert(0, claims.table(found, outcomes))
     made += measured.tables() if measured else []
     by_name = {table.name: table for table in made}
-    drawn = figures.all_figures(found, by_name["progression"], by_name["accuracy"])
+    drawn = figures.all_figures(found, by_name)
     known: dict[str, Number] = {}
     for table in made:
         known |= table.numbers()
