@@ -43,6 +43,7 @@ NAMES = (
     "inference-cost",
     "benchmarks",
     "benchmark-targets",
+    "mutants",
     "environment",
 )
 COUNT = Format(0)

@@ -260,7 +260,7 @@ PLOTS = (
     Plot(
         "tradeoff",
         "Held-out R² against the parameters left, through the stages of each variant; shaded: 95 % interval (case "
-        "bootstrap) of the variant this work stands for, as far as the axis goes; what differs by less is not told apart.",
+        "bootstrap) of the variant this work stands for, as far as the axis goes.",
         tradeoff,
         _tradeoff_alt,
     ),

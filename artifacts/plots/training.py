@@ -37,9 +37,9 @@ def steps(results: Results) -> list[tuple[str, str]]:
         ),
         (
             "split by case",
-            f"{len({run.fold for run in runs})} folds, {_cases([len(run.test) for run in runs])} held out in each, "
-            f"{_cases([len(run.validation) for run in runs])} to validate on; {len(asked.seeds)} seeds: "
-            f"{len(runs)} networks",
+            f"{len({run.fold for run in runs})} folds: {_cases([len(run.test) for run in runs])} held out, "
+            f"{_cases([len(run.validation) for run in runs])} to validate on; {_count(len(asked.seeds), 'seed')}: "
+            f"{_count(len(runs), 'network')}",
         ),
         (
             "fit on training cases",
@@ -67,14 +67,17 @@ def _cases(counts: list[int]) -> str:
     least, most = min(counts), max(counts)
     if not most:
         return "none"
-    shown = str(most) if least == most else f"{least} to {most}"
-    return f"{shown} case{'' if shown == '1' else 's'}"
+    return _count(most, "case") if least == most else f"{least} to {most} cases"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _epochs(epochs: int, patience: int | None) -> str:
     if patience is None:
         return f"{epochs} epochs"
-    return f"at most {epochs} epochs, {patience} of them without a better validation loss"
+    return f"at most {epochs} epochs, patience {patience}"
 
 
 def _physics(weights: dict[str, float], enabled: tuple[str, ...]) -> str:
@@ -86,7 +89,7 @@ def _physics(weights: dict[str, float], enabled: tuple[str, ...]) -> str:
 def procedure(results: Results, tables: Tables) -> Figure:
     """The training procedure from data to audit, a box a step; every number is the plan's."""
     del tables
-    boxes = [(title, wrapped(text, 54)) for title, text in steps(results)]
+    boxes = [(title, "\n".join(wrapped(part, 50) for part in text.split("; "))) for title, text in steps(results)]
     heights = [PADDING + LINE_HEIGHT * (2 + text.count("\n")) for _, text in boxes]
     height = sum(heights) + GAP * (len(boxes) - 1) + 0.04
     figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0, h_pad=0))
@@ -101,8 +104,8 @@ def procedure(results: Results, tables: Tables) -> Figure:
         box = {"facecolor": face, "edgecolor": BLUE if pruning else BLACK, "linewidth": 1.2 if pruning else 0.8}
         axes.fill([0.03, WIDTH - 0.03, WIDTH - 0.03, 0.03], [top, top, top + tall, top + tall], **box)
         middle = top + PADDING / 2
-        axes.text(0.1, middle, title, weight="bold", va="top")
-        axes.text(0.1, middle + LINE_HEIGHT, text, va="top", linespacing=1.1)
+        axes.text(0.1, middle, title, weight="bold", va="top", in_layout=False)
+        axes.text(0.1, middle + LINE_HEIGHT, text, va="top", linespacing=1.1, in_layout=False)
         if index + 1 < len(boxes):
             ends = {"xy": (WIDTH / 2, top + tall + GAP), "xytext": (WIDTH / 2, top + tall)}
             arrow = {"arrowstyle": "-|>", "color": BLACK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
