@@ -95,7 +95,7 @@ def cost(results: Results, tables: Tables) -> Figure | None:
                 axes.text(0.03, labels.index(label), text, transform=place, va="center_baseline")
         axes.set_xlabel(title)
         axes.set_xlim(0, 1.06 * float(max(first + then, default=1.0)) or 1.0)
-        axes.xaxis.set_major_locator(MaxNLocator(2) if known else NullLocator())
+        axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]) if known else NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.4, -0.6)

@@ -62,14 +62,22 @@ def wear_curves(results: Results, tables: Tables) -> Figure | None:
         axes.fill_between(at["time"], at["low"], at["high"], color=BLUE, alpha=0.2, linewidth=0, label=what)
         axes.plot(at["time"], at["prediction"], color=BLUE, marker="", label=results.label(results.primary))
         axes.plot(
-            at["time"], at["measured"], "o", color=BLACK, markersize=2.6, markerfacecolor="white", label="measured"
+            at["time"],
+            at["measured"],
+            "o",
+            color=BLACK,
+            markersize=2.6,
+            clip_on=False,
+            markerfacecolor="white",
+            label="measured",
         )
         name = str(case) if len(str(case)) <= LONGEST else f"{str(case)[: LONGEST - 1]}…"
+        axes.set_xlim(min(0.0, float(at["time"].min())), 1.06 * float(at["time"].max()) or 1.0)
         axes.text(0.06, 0.97, name, transform=axes.transAxes, va="top")
     handles = {label: handle for handle, label in zip(*grid[0, 0].get_legend_handles_labels(), strict=True) if label}
     for place, axes in enumerate(grid.flat):
         axes.yaxis.set_major_locator(MaxNLocator(3))
-        axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(2, integer=True, steps=[1, 2, 5, 10]))
         if place >= len(cases):
             axes.set_visible(False)
     grid[0, 0].set_ylim(bottom=min(0.0, float(frame["measured"].min())))
