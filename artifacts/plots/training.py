@@ -107,9 +107,9 @@ def procedure(results: Results, tables: Tables) -> Figure:
         axes.text(0.1, middle, title, weight="bold", va="top", in_layout=False)
         axes.text(0.1, middle + LINE_HEIGHT, text, va="top", linespacing=1.1, in_layout=False)
         if index + 1 < len(boxes):
-            ends = {"xy": (WIDTH / 2, top + tall + GAP), "xytext": (WIDTH / 2, top + tall)}
+            head, tail = (WIDTH / 2, top + tall + GAP), (WIDTH / 2, top + tall)
             arrow = {"arrowstyle": "-|>", "color": BLACK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", arrowprops=arrow, **ends)
+            axes.annotate("", head, tail, arrowprops=arrow)
         top += tall + GAP
     return figure
 

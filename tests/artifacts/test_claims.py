@@ -199,6 +199,7 @@ def test_what_an_interval_could_decide_stands_beside_its_verdict(found: Results)
     assert wider is not None
     assert wider.effect == able.effect
     assert wider.at_margin is not None
+    assert able.at_margin is not None
     assert wider.at_margin > able.at_margin
     both = only(found, test="interval", comparison="within", **value | {"threshold": [-10.0, 10.0]}).able()
     assert both is not None

@@ -257,8 +257,8 @@ def test_one_target_without_physics(tmp_path: Path, fabricator):
     """With a single measured target, and no physics term in the history, every figure still draws."""
     fabricator(tmp_path, thermal=False, seeds=(0,))
     found = results.read(tmp_path, audit(tmp_path))
-    found = replace(found, history=found.history.drop(columns="wear_rate"))
     shown = {table.name: table for table in tables.all_tables(found)}
+    found = replace(found, history=found.history.drop(columns="wear_rate"))
     assert set(figures.all_figures(found, shown)) == set(figures.CAPTIONS)
     assert all(figures.alt(name, found, shown) for name in figures.CAPTIONS)
 
