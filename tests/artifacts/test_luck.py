@@ -65,12 +65,12 @@ def test_a_choice_without_spread_has_no_value():
 def test_quantiles_are_those_that_the_audit_states(found: Results):
     """The note of the audit on each variant and target has the same numbers as the table."""
     frame = luck.table(found).frame
-    notes = [finding.data for finding in found.verdict.findings if finding.check == "split-luck"]
-    said = [note for note in notes if note["variant"] == "sparse"]
-    assert [note["target"] for note in said] == ["VB", "thermal"]
-    for note, (_, row) in zip(said, frame[frame["predictor"] == "sparse"].iterrows(), strict=True):
+    (note,) = [finding for finding in found.verdict.findings if finding.check == "split-luck"]
+    said = [fault for fault in note.data["faults"] if fault["variant"] == "sparse"]
+    assert [fault["target"] for fault in said] == ["VB", "thermal"]
+    for fault, (_, row) in zip(said, frame[frame["predictor"] == "sparse"].iterrows(), strict=True):
         for key, column in COLUMNS.items():
-            assert row[column] == pytest.approx(note[key])
+            assert row[column] == pytest.approx(fault[key])
 
 
 def test_yardsticks_have_luck_too(found: Results):

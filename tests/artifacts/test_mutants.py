@@ -57,7 +57,7 @@ BAD: dict[str, tuple[str, str]] = {
     "no-text": ("\udcff", "bad.json: not JSON"),
     "list": ("[]", "not the output of `spinn-verify mutants --json`"),
     "empty": ('{"mutants": []}', "mutants: tuple should have at least 1 item"),
-    "unknown": ('{"mutants": [{"name": "a", "expected": "b", "caught_by": [], "holds": true}]}', "holds = true"),
+    "unknown": ('{"mutants": [{"name": "a", "expected": "b", "caught_by": [], "holds": true}]}', "holds = True"),
     "twice": (json.dumps({"mutants": [STORED[1]] * 2}), "mutant float-rounding stands in it 2 times, once expected"),
 }
 
