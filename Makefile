@@ -12,12 +12,13 @@ NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 RUNS := build/runs/$(NAME)
 PAPER := build/paper/$(notdir $(RUNS))
 BENCHMARKS := $(wildcard build/bench/history.jsonl)
+MUTANTS := $(wildcard build/mutants.json)
 FILE := paper/experiments/$(EXPERIMENT).toml
 BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts verify verify-long mutation bench campaigns clean
+.PHONY: help paper-artifacts verify verify-long mutation mutants bench campaigns clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
@@ -28,6 +29,7 @@ help:
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
+	@echo "make mutants          plant every named fault and keep which check catches it, for the paper (minutes)"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"
 	@echo "make campaigns        20 simulated campaigns: in how many do the intervals of the laws' coefficients cover the truth"
 	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
@@ -37,7 +39,7 @@ paper-artifacts: .venv/installed
 	$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa)
 	$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE)
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
-	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS))
+	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS)) $(addprefix --mutants ,$(MUTANTS))
 	@echo "open $(PAPER)/report.html"
 
 verify: .venv-tox/installed
@@ -48,6 +50,13 @@ verify-long: .venv-tox/installed
 
 mutation: .venv-tox/installed
 	$(TOX) run -e mutation
+
+# A fault that is missed is printed as such: status 1 keeps the file, anything else leaves the one from before.
+mutants: .venv/installed
+	@mkdir -p build
+	@$(BIN)/spinn-verify mutants --json > build/mutants.json.part; status=$$?; \
+	if [ $$status -le 1 ]; then mv build/mutants.json.part build/mutants.json; else rm -f build/mutants.json.part; fi; \
+	exit $$status
 
 # Every benchmark is run, whatever the ones before it missed; the status says whether any missed a target.
 bench: .venv/benchmarks-installed

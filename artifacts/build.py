@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
+from artifacts.mutants import MUTANTS, Mutants
 from spinn.errors import RecordError
 from spinn.record import ADAPTATION, BASELINES, CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, RECORD, RUNS
 from spinn.storage import digest_file, write_atomic
@@ -71,10 +72,11 @@ class BuildReport:
         }
 
 
-def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
+def build(runs: Path, out: Path, benchmarks: Path | None = None, mutants: Path | None = None) -> BuildReport:
     """Bring `out` up to date with the folder of runs; a second call with nothing changed does nothing.
 
-    `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too.
+    `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too, and `mutants`
+    what `spinn-verify mutants --json` printed.
 
     Raises:
         InputError: `runs` is not a folder of runs.
@@ -84,11 +86,14 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
         raise RecordError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
     if benchmarks and not benchmarks.is_file():
         raise RecordError(f"{benchmarks}: no such file; a history of benchmarks is what `make bench` wrote")
-    inputs = _inputs(runs, benchmarks)
+    if mutants and not mutants.is_file():
+        raise RecordError(f"{mutants}: no such file; the outcome of all mutants is what `make mutants` wrote")
+    inputs = _inputs(runs, {BENCHMARKS: benchmarks, MUTANTS: mutants})
     previous = _manifest(out)
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"))
     measured = Benchmarks.read(benchmarks) if benchmarks else None
+    planted = Mutants.read(mutants) if mutants else None
     out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
 
     from threadpoolctl import threadpool_limits
@@ -98,7 +103,7 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
     verdict = audit(runs, replay=True)  # forged predictions are found by making them again; no torch in it
     if verdict.holds:
         with threadpool_limits(1, user_api="blas"):  # its matrix products are small: see `verify.audit`
-            outputs, sources = _outputs(runs, verdict, measured)
+            outputs, sources = _outputs(runs, verdict, measured, planted)
     else:
         outputs, sources = _refused(runs, verdict), {}
     removed = _remove(out, keep=outputs)
@@ -116,18 +121,18 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None) -> BuildReport:
 # --- what everything depends on -------------------------------------------------------------------------------------
 
 
-def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
+def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
     """Digest of each record file, source and template; size, mtime and ctime of each checkpoint; versions."""
     names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
     names += sorted((runs / BASELINES).glob("*")) + sorted((runs / ADAPTATION).glob("*"))
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
-    code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
+    code = [*sorted(Path(__file__).parent.rglob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
     beyond = ("spinn/record.py", "spinn/storage.py", "spinn/bench/history.py", "paper/report.html.j2")
     code += [_ROOT / name for name in beyond]
     records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
     return {
-        "records": records | ({BENCHMARKS: digest_file(benchmarks)} if benchmarks else {}),
+        "records": records | {name: digest_file(path) for name, path in beside.items() if path},
         "checkpoints": {
             path.relative_to(runs).as_posix(): _times(path)
             for folder in folders
@@ -161,7 +166,7 @@ def _intact(out: Path, outputs: dict[str, str]) -> bool:
 
 
 def _outputs(
-    runs: Path, verdict: Verdict, measured: Benchmarks | None
+    runs: Path, verdict: Verdict, measured: Benchmarks | None, planted: Mutants | None
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
     from artifacts import claims, figures, numbers, report, results, tables
@@ -172,8 +177,9 @@ def _outputs(
     if outcomes:
         made.insert(0, claims.table(found, outcomes))
     made += measured.tables() if measured else []
+    made += [planted.table()] if planted else []
     by_name = {table.name: table for table in made}
-    drawn = figures.all_figures(found, by_name["progression"], by_name["accuracy"])
+    drawn = figures.all_figures(found, by_name)
     known: dict[str, Number] = {}
     for table in made:
         known |= table.numbers()
@@ -188,7 +194,8 @@ def _outputs(
         outputs |= {f"tables/{table.name}.{end}": c for end, c in zip(TABLE_FORMATS, contents, strict=True)}
     for name, files in drawn.items():
         outputs |= {f"figures/{name}.{ending}": content for ending, content in files.items()}
-    return outputs, found.sources() | (measured.sources() if measured else {})
+    sources = found.sources() | (measured.sources() if measured else {}) | (planted.sources() if planted else {})
+    return outputs, sources
 
 
 def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from artifacts import adaptation, attribution
+from artifacts import adaptation, attribution, power
 from artifacts.costs import TIMED
 from artifacts.numbers import Format
 from artifacts.predictors import find
@@ -32,6 +32,7 @@ _CHECKS: dict[str, Callable[[float, Any], bool]] = {
     "at-most": lambda value, bound: value <= bound,
     "within": lambda value, bound: bound[0] <= value <= bound[1],
 }
+EFFECT, POWER = "decidable effect", "power (%)"
 TESTS = ("exact", "point", "case-bootstrap", "paired-case-bootstrap", "interval")
 REQUIRED = ("name", "statement", "value", "comparison", "threshold", "unit", "test", "margin", "applies_to")
 
@@ -57,6 +58,30 @@ class Outcome:
     claim: dict[str, Any]
     measured: Measured
     verdict: Holds
+
+    def able(self) -> Power | None:
+        """What these cases could decide; None where no interval decides the claim, or there is none."""
+        low, high, margin = self.measured.low, self.measured.high, self.claim["margin"]
+        if self.claim["test"] != "interval" or low is None or high is None:
+            return None
+        error = power.standard_error(low, high)
+        if self.claim["comparison"] == "within":
+            least, most = self.claim["threshold"]
+            return Power(power.smallest(error, both_sides=True), power.within((most - least) / 2, error))
+        known = isinstance(margin, int | float) and margin > 0
+        return Power(power.smallest(error), power.one_sided(margin, error) if known else None)
+
+
+@dataclass(frozen=True)
+class Power:
+    """The smallest effect that is decided with `power.GOAL`, in the claim's unit, and the power at the margin.
+
+    Of a claim that a value is within a range: half of the narrowest range, and the power where the truth is in the
+    middle of the claim's own.
+    """
+
+    effect: float
+    at_margin: float | None
 
 
 def evaluate(results: Results) -> tuple[Outcome, ...]:
@@ -216,6 +241,12 @@ def threshold_text(claim: dict[str, Any]) -> str:
     return f"{_SIGNS[claim['comparison']]} {shown}{unit}"
 
 
+def margin_text(claim: dict[str, Any]) -> str:
+    """How far a reproduction may be off, as a table prints it."""
+    margin = claim["margin"]
+    return str(margin) if isinstance(margin, str) else f"{margin:g} {claim['unit']}".rstrip()
+
+
 def _format(claim: dict[str, Any]) -> Format:
     digits = {"": 3, "%": 2, "ms": 3, "bytes": 0}.get(claim["unit"], 3)
     return Format(0 if claim["value"] == "parameters" else digits, claim["unit"])
@@ -223,7 +254,9 @@ def _format(claim: dict[str, Any]) -> Format:
 
 def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
     """The claims as a table."""
-    columns = ["claim", "statement", "value", "value low", "value high", "threshold", "verdict"]
+    columns = ["claim", "statement", "value", "value low", "value high", "threshold", "test", "margin"]
+    columns += [EFFECT, POWER, "verdict"]
+    able = [outcome.able() for outcome in outcomes]
     rows = [
         [
             outcome.claim["name"],
@@ -232,9 +265,13 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
             outcome.measured.low,
             outcome.measured.high,
             threshold_text(outcome.claim),
+            outcome.claim["test"],
+            margin_text(outcome.claim),
+            could.effect if could else None,
+            100 * could.at_margin if could and could.at_margin is not None else None,
             outcome.verdict + (f": {outcome.measured.reason}" if outcome.measured.reason else ""),
         ]
-        for outcome in outcomes
+        for outcome, could in zip(outcomes, able, strict=True)
     ]
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     measured = ", ".join(target_name(target) for target in results.targets)
@@ -245,11 +282,19 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
         "adaptation, a mean over tools, the smallest and the largest tool. A loss is a share of "
         "the dense network's R². Where the claim's test is 'interval', the interval decides: a claim that only a part "
         f"of it meets is not decidable. {TIMED}",
+        "Margin: how far the value of a reproduction may lie from this one and still count as equal. Where the "
+        f"interval decides: '{EFFECT}' is the effect beyond the threshold that is decided with {100 * power.GOAL:.0f} "
+        "% probability, (z + z_goal)·s, and "
+        f"'{POWER}' the probability to decide in favour if the truth lies the margin beyond the threshold, Φ(margin/s "
+        "− z), with s = width of the interval / 2z and z = 1.96 (Cohen 1988); of a claim on a range, half of the "
+        "narrowest range, and the probability if the truth is in the middle of the claim's, 2Φ(half range/s − z) − 1 "
+        "(Phillips 1990). Power at what was measured would say nothing new (Hoenig & Heisey 2001).",
         f"Variant: {results.label(results.primary)}. Measured targets: {measured}; overall is the mean of their R².",
     )
     by_claim = {outcome.claim["name"]: outcome for outcome in outcomes}
-    formats = {name: _format(outcome.claim) for name, outcome in by_claim.items()}
+    formats = {name: _format(outcome.claim) for name, outcome in by_claim.items()} | {POWER: Format(0, "%")}
     expressions = {name: str(outcome.claim["value"]) for name, outcome in by_claim.items()}
+    expressions |= {EFFECT: "(z + z_goal) · width of the interval / 2z", POWER: "100 Φ(margin · 2z / width - z)"}
     ours = results.source(CLAIMS, results.primary)
     sources = {name: tuple(dict.fromkeys((*ours, *outcome.measured.source))) for name, outcome in by_claim.items()}
     return Table("claims", "Success criteria.", frame, notes, formats, ("claim",), expressions, sources)

@@ -20,13 +20,16 @@ def cli() -> None:
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for tables, figures and report.")
 @click.option("--benchmarks", type=click.Path(path_type=Path), help="A history.jsonl of benchmarks, to print as well.")
+@click.option(
+    "--mutants", type=click.Path(path_type=Path), help="What `spinn-verify mutants --json` printed, likewise."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def build(runs: Path, out: Path, benchmarks: Path | None, as_json: bool) -> int:
+def build(runs: Path, out: Path, benchmarks: Path | None, mutants: Path | None, as_json: bool) -> int:
     """Build tables, figures, numbers and report.html from RUNS. Status 0: built; 1: the audit refused the records."""
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
 
-    report = build_all(runs, out, benchmarks)
+    report = build_all(runs, out, benchmarks, mutants)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=1))
         return report.exit_status

@@ -65,6 +65,7 @@ _LATEX = {
     "→": r"$\rightarrow$",
     "∞": r"$\infty$",
     "Σ": r"$\Sigma$",
+    "Φ": r"$\Phi$",
     "Δ": r"$\Delta$",
     "α": r"$\alpha$",
     "δ": r"$\delta$",

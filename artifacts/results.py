@@ -47,6 +47,7 @@ from verify.folder import Data, read_data
 from verify.laws import Law
 
 MARK = "†"
+_CUT = ["case", "run", "time"]  # what tells one cut from another
 _ABOVE = (PLAN, DATASET, DATACARD, CLAIMS)
 UNITS = {"VB": "mm", "thermal": "µm"}
 _NAMES = {"VB": "flank wear VB", "thermal": "thermal displacement"}
@@ -219,6 +220,12 @@ class Results:
             self._known[key] = _held(rows, f"variant {variant}, stage {stage}, {target}")
         return self._known[key]
 
+    def cuts(self, variant: str, stage: int, target: str) -> Frame:
+        """Case, run, time and measured value of each labelled held-out cut, in the order of `held`."""
+        rows = self._held_out[variant, stage, target]
+        labelled = rows[rows["measured"].notna()].drop_duplicates(_CUT).sort_values(_CUT)
+        return labelled[[*_CUT, "measured"]].reset_index(drop=True)
+
     @cached_property
     def _known(self) -> dict[tuple[str, int, str], Held | None]:
         return {}
@@ -271,13 +278,12 @@ def _held(rows: Frame, who: str) -> Held | None:
     labelled = rows[rows["measured"].notna()]
     if labelled.empty:
         return None
-    keys = ["case", "run", "time"]
-    if labelled.duplicated([*keys, "seed"]).any():
+    if labelled.duplicated([*_CUT, "seed"]).any():
         raise RecordError(f"{who}: a cut is predicted twice by one seed; each case is held out in exactly one fold")
-    table = labelled.pivot(index=keys, columns="seed", values="prediction")
+    table = labelled.pivot(index=_CUT, columns="seed", values="prediction")
     if table.isna().to_numpy().any():
         raise RecordError(f"{who}: a cut is held out for one seed and not for another; pooled R² needs the same cuts")
-    measured = labelled.drop_duplicates(keys).set_index(keys)["measured"].loc[table.index]
+    measured = labelled.drop_duplicates(_CUT).set_index(_CUT)["measured"].loc[table.index]
     case = table.index.get_level_values("case").to_numpy(dtype=str)
     return Held(case, measured.to_numpy(dtype=float), table.to_numpy(dtype=float))
 

@@ -168,6 +168,14 @@ def bootstrap_r2(
     return _interval(_mean_r2(helds), drawn, level)
 
 
+def chosen_r2(held: Held, counts: np.ndarray) -> np.ndarray:
+    """Pooled R², mean over seeds, of test sets with each case as often as `counts` `[sets, cases]` has it: `[sets]`.
+
+    Cases are in sorted order; NaN where the measured values do not vary.
+    """
+    return _sums(held, _cases([held])).r2(counts)
+
+
 def bootstrap_mae(held: Held, *, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL) -> Estimate:
     """MAE, mean over seeds, with its case-bootstrap interval, in the target's unit."""
     cases = _cases([held])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from artifacts import adaptation, attribution, coefficients, comparisons, costs, search
+from artifacts import adaptation, attribution, coefficients, comparisons, costs, luck, search
 from artifacts.numbers import Format
 from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
@@ -30,6 +30,7 @@ NAMES = (
     "search",
     "settings",
     "comparisons",
+    "split-luck",
     "by-case",
     "wear-levels",
     "intervals",
@@ -42,6 +43,7 @@ NAMES = (
     "inference-cost",
     "benchmarks",
     "benchmark-targets",
+    "mutants",
     "environment",
 )
 COUNT = Format(0)
@@ -401,6 +403,7 @@ def all_tables(results: Results) -> list[Table]:
         search.search(results),
         search.by_settings(results),
         comparisons.comparisons(results),
+        luck.table(results),
         by_case(results),
         comparisons.wear_levels(results),
         comparisons.intervals(results),

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from artifacts.build import BuildReport, build
+from artifacts.figures import CAPTIONS
 from spinn import record, storage
 from spinn.errors import RecordError
 from spinn.metrics import metrics_of
@@ -51,7 +52,7 @@ def test_everything_is_built(built: Path):
     assert {"report.html", "numbers.json", "numbers.tex", "summary.txt", "build.json"} < set(made)
     for name in ("accuracy", "comparisons", "intervals", "before-after", "claims", "schedule", "data", "training-cost"):
         assert {f"tables/{name}.{ending}" for ending in ("tex", "csv", "md")} < set(made)
-    for name in ("compared", "progression", "predicted", "losses"):
+    for name in CAPTIONS:
         assert {f"figures/{name}.{ending}" for ending in ("pdf", "png")} < set(made)
     manifest = json.loads(made["build.json"])
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in made.items() if name != "build.json"}
@@ -250,7 +251,7 @@ def test_the_report_is_self_contained_and_escaped(built: Path):
     text = (built / "report.html").read_text()
     page = Links(text)
     assert all(load.startswith(("#", "data:image/png;base64,")) for load in page.loads)
-    assert sum(load.startswith("data:") for load in page.loads) == 5
+    assert sum(load.startswith("data:") for load in page.loads) == len(CAPTIONS)
     assert not {"script", "link", "iframe", "b"} & set(page.tags)
     assert "&lt;b&gt;7&lt;/b&gt;" in text
     assert "the cut was &lt;short&gt;" in text

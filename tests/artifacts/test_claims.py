@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import norm
 
 from artifacts import claims, results, tables
 from artifacts.results import Results
@@ -177,5 +178,50 @@ def test_table_states_value_threshold_and_verdict(found: Results):
     """Every claim has its row; counts print as counts, thresholds with their sign."""
     rows = {row[0]: row for row in claims.table(found, claims.evaluate(found)).shown()[1:]}
     assert len(rows) == len(found.claims)
-    assert rows["final-parameters"][2:] == ["92", "180,000 – 210,000", "fails"]
-    assert rows["size-on-disk"][3:] == ["≤ 850,000 bytes", "holds"]
+    assert rows["final-parameters"][2:] == ["92", "180,000 – 210,000", "exact", "0", "–", "–", "fails"]
+    assert rows["size-on-disk"][3:] == ["≤ 850,000 bytes", "exact", "0 bytes", "–", "–", "holds"]
+    assert rows["inference-time"][5] == "none"
+    assert rows["adaptation-gain"][4:6] == ["paired-case-bootstrap", "0.005 mm"]
+
+
+def test_what_an_interval_could_decide_stands_beside_its_verdict(found: Results):
+    """Effect and power follow from the interval's width and the margin, for claims that it decides and no other."""
+    value = {"value": "r2-difference.VB.dense", "threshold": 0.0, "margin": 0.02}
+    outcome = only(found, test="interval", comparison="above", **value)
+    low, high = outcome.measured.low, outcome.measured.high
+    assert low is not None
+    assert high is not None
+    error, able = (high - low) / (2 * 1.959964), outcome.able()
+    assert able is not None
+    assert able.effect == pytest.approx(2.801585 * error)
+    assert able.at_margin == pytest.approx(norm.cdf(0.02 / error - 1.959964))
+    wider = only(found, test="interval", comparison="above", **value | {"margin": 0.04}).able()
+    assert wider is not None
+    assert wider.effect == able.effect
+    assert wider.at_margin is not None
+    assert able.at_margin is not None
+    assert wider.at_margin > able.at_margin
+    both = only(found, test="interval", comparison="within", **value | {"threshold": [-10.0, 10.0]}).able()
+    assert both is not None
+    assert both.at_margin == pytest.approx(1.0)
+    for margin in (0, "none"):
+        bare = only(found, test="interval", comparison="above", **value | {"margin": margin}).able()
+        assert bare is not None
+        assert bare.at_margin is None
+    assert only(found).able() is None
+    assert only(found, value="nonsense.VB", test="interval").able() is None
+
+
+def test_power_is_printed_as_a_number_of_its_own(found: Results):
+    """The table's cells are in percent and in the claim's unit, and each says how it was computed."""
+    outcomes = claims.evaluate(found)
+    numbers = claims.table(found, outcomes).numbers()
+    named = "claims.gain-over-wear-law"
+    able = next(one for one in outcomes if one.claim["name"] == "gain-over-wear-law").able()
+    assert able is not None
+    assert able.at_margin is not None
+    assert numbers[f"{named}.power-percent"].value == pytest.approx(100 * able.at_margin)
+    assert numbers[f"{named}.power-percent"].unit == "%"
+    assert numbers[f"{named}.decidable-effect"].value == able.effect
+    assert "width of the interval" in numbers[f"{named}.decidable-effect"].expression
+    assert "claims.wear-r2.power-percent" not in numbers

@@ -34,6 +34,7 @@ def test_every_table_is_named_and_prints(found: Results):
         "claims",
         "benchmarks",
         "benchmark-targets",
+        "mutants",
     }
     names = [name for table in made for name in table.numbers()]
     assert len(names) == len(set(names))
