@@ -1,7 +1,7 @@
 """The cells of each table as every file of a build says them, read back and compared one by one.
 
 A table's CSV has values, which are those of numbers.json; its LaTeX, its Markdown and the report print the texts of
-numbers.json. Where two files differ, one of them is blamed: the one known to be changed, else the one that stands alone.
+numbers.json. Where two files differ, one of them is blamed: the one known to be changed, else the one that is alone.
 """
 
 from __future__ import annotations

@@ -156,9 +156,9 @@ def _verdicts(claims: Mapping[str, Any] | None) -> str:
         return ""
     column = claims["header"].index("verdict")
     counts = Counter(row[column].partition(":")[0] for row in claims["rows"])
-    return f"Of {_count(len(claims['rows']), 'criterion', 'criteria')}: " + (
-        ", ".join(f"{number} {verdict}" for verdict, number in counts.items()) + "."
-    )
+    plural = {"holds": "hold", "fails": "fail"}
+    said = [f"{number} {plural.get(verdict, verdict) if number > 1 else verdict}" for verdict, number in counts.items()]
+    return f"Of {_count(len(claims['rows']), 'criterion', 'criteria')}: {', '.join(said)}."
 
 
 def _few(ids: Sequence[str]) -> str:
