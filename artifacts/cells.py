@@ -19,6 +19,9 @@ from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
 
 Grid = tuple[tuple[str, ...], ...]
 """A table as it is printed: header, then rows."""
+Cells = tuple[tuple[tuple[int, str], Number], ...]
+"""Row, column and number of each cell of a table that shows a number."""
+Places = Mapping[str, Cells]
 _READ_AGAIN = 256  # files whose cells are remembered: the same bytes are read once
 
 
@@ -44,38 +47,61 @@ class Printed:
     names: str  # of the numbers in it
 
 
+def by_table(numbers: Mapping[str, Number]) -> Places:
+    """The numbers of each table, each with its row and column."""
+    out: dict[str, list[tuple[tuple[int, str], Number]]] = {}
+    for number in numbers.values():
+        for table, row, column in number.cells:
+            out.setdefault(table, []).append(((row, column), number))
+    return {table: tuple(cells) for table, cells in out.items()}
+
+
 def differences(
-    files: Mapping[str, bytes], numbers: Mapping[str, Number], changed: Set[str], numbers_file: str, page_file: str
+    files: Mapping[str, bytes], places: Places, changed: Set[str], numbers_file: str, page_file: str
 ) -> Iterator[Problem]:
     """Every cell that two files tell differently.
 
     Args:
         files: name → content, of everything that was built and is there.
-        numbers: what `numbers_file` says.
+        places: `by_table` of what `numbers_file` says.
         changed: files that are known not to be as they were built; blamed first.
         numbers_file: what the values come from.
         page_file: the report.
     """
     names = [PurePosixPath(name).stem for name in files if name.startswith("tables/") and name.endswith(".csv")]
-    by_table: dict[str, dict[tuple[int, str], Number]] = {name: {} for name in names}
-    for number in numbers.values():
-        for table, row, column in number.cells:
-            if table in by_table:
-                by_table[table][row, column] = number
-            elif f"tables/{table}.csv" not in changed:
-                yield Problem(numbers_file, f"{number.name}: there is no table {table}")
+    for table in sorted(places.keys() - set(names)):
+        for _, number in places[table]:
+            yield Problem(numbers_file, f"{number.name}: there is no table {table}")
     page = html_tables(files.get(page_file, b""))
-    for name, cells in by_table.items():
-        csv_file = f"tables/{name}.csv"
-        header, *rows = csv_rows(files[csv_file]) or ((),)
-        yield from _values(csv_file, header, rows, cells, numbers_file, changed)
-        wanted = _printed(header, rows, cells, csv_file, numbers_file)
+    for name in names:
         forms = {
             f"tables/{name}.md": markdown_rows(files.get(f"tables/{name}.md", b"")),
             f"tables/{name}.tex": latex_rows(files.get(f"tables/{name}.tex", b"")),
             page_file: page.get(name, ()),
         }
-        yield from _forms({form: grid for form, grid in forms.items() if form in files}, wanted, csv_file, changed)
+        csv_file = f"tables/{name}.csv"
+        there = tuple((form, grid) for form, grid in forms.items() if form in files)
+        known = frozenset(changed & {numbers_file, csv_file, *forms})
+        yield from _table(csv_file, files[csv_file], places.get(name, ()), there, known, numbers_file)
+
+
+@lru_cache(_READ_AGAIN)
+def _table(
+    csv_file: str,
+    content: bytes,
+    cells: Cells,
+    forms: tuple[tuple[str, Grid], ...],
+    changed: frozenset[str],
+    numbers_file: str,
+) -> tuple[Problem, ...]:
+    """What is wrong with one table."""
+    header, *rows = csv_rows(content) or ((),)
+    numbers = dict(cells)
+    wanted = _printed(header, rows, numbers, csv_file, numbers_file)
+    return (
+        *_values(csv_file, header, rows, numbers, numbers_file, changed),
+        *_forms(dict(forms), wanted, csv_file, changed),
+    )
 
 
 def _values(
@@ -207,34 +233,41 @@ def latex_rows(content: bytes) -> Grid:
 @lru_cache(8)
 def html_tables(content: bytes) -> dict[str, Grid]:
     """Header and rows of every table of the report that names itself with `data-table`."""
+    return dict(map(_html_table, re.findall(r"<table data-table=.*?</table>", _text(content), flags=re.DOTALL)))
+
+
+@lru_cache(_READ_AGAIN)
+def _html_table(text: str) -> tuple[str, Grid]:
     page = _Page()
-    for part in re.findall(r"<table data-table=.*?</table>", _text(content), flags=re.DOTALL):
-        page.feed(part)
-    return {name: tuple(tuple(cell.strip() for cell in row) for row in rows) for name, rows in page.tables.items()}
+    page.feed(text)
+    return page.name, tuple(tuple(cell.strip() for cell in row) for row in page.rows)
 
 
 class _Page(HTMLParser):
-    """Collects the cells of tables."""
+    """Collects the cells of a table."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.tables: dict[str, list[list[str]]] = {}
-        self._rows: list[list[str]] = []
+        self.name = ""
+        self.rows: list[list[str]] = []
         self._cell = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin a table, a row or a cell."""
         if tag == "table":
-            self._rows = self.tables.setdefault(dict(attrs)["data-table"] or "", [])
+            self.name = dict(attrs)["data-table"] or ""
         elif tag == "tr":
-            self._rows.append([])
+            self.rows.append([])
         elif tag in ("td", "th"):
-            self._rows[-1].append("")
+            self.rows[-1].append("")
             self._cell = True
 
     def handle_endtag(self, tag: str) -> None:
+        """End a cell."""
         if tag in ("td", "th"):
             self._cell = False
 
     def handle_data(self, data: str) -> None:
+        """Text of a cell; what stands between cells is none."""
         if self._cell:
-            self._rows[-1][-1] += data
+            self.rows[-1][-1] += data

@@ -20,10 +20,10 @@ from typing import Any
 
 from artifacts import provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.cells import Problem, differences, markdown_rows
+from artifacts.cells import Places, Problem, by_table, differences, markdown_rows
 from artifacts.numbers import Number, decode_json, encode_json, encode_tex
 from spinn.errors import InputError, RecordError
-from spinn.storage import digest_of
+from spinn.storage import canonical_json, digest_of
 
 _CHANGED = "it was changed after the build"
 _PROVENANCE = re.compile(r'<script type="application/json" id="provenance">(.*?)</script>', flags=re.DOTALL)
@@ -89,17 +89,16 @@ def _differences(files: Files, manifest: Mapping[str, Any], changed: Set[str]) -
     if isinstance(numbers, str):
         yield Problem(NUMBERS, numbers)
         return
-    if _without(numbers, files[NUMBERS]):
-        yield Problem(NUMBERS, _without(numbers, files[NUMBERS]))
-    yield from differences(files, numbers, changed, NUMBERS, REPORT)
-    yield from _macros(files, numbers, changed)
+    yield from differences(files, _places(files[NUMBERS]), changed, NUMBERS, REPORT)
+    yield from _macros(files, changed)
     yield from _sources(numbers, manifest)
     yield from _brief(files, changed)
     yield from _shown(files, changed)
-    yield from _provenance(files, numbers, manifest, changed)
+    if REPORT in files and isinstance(manifest.get("sources"), dict):
+        yield from _provenance(files, manifest["sources"], changed)
 
 
-# --- numbers, macros, provenance ------------------------------------------------------------------------------------
+# --- numbers, macros, provenance: remembered by content, so that thousands of altered folders can be tried ----------
 
 
 @lru_cache(8)
@@ -110,33 +109,36 @@ def _numbers(content: bytes) -> dict[str, Number] | str:
     except InputError as error:
         reason = error.__context__
         if isinstance(reason, json.JSONDecodeError):
-            return f"{_entry(content.decode(errors='replace').splitlines(), reason.lineno)}it is not JSON: {reason}"
+            return f"{_entry(_text(content).splitlines(), reason.lineno)}: it is not JSON: {reason}"
         return str(error)
 
 
-def _without(numbers: Mapping[str, Number], content: bytes) -> str:
-    """Where numbers.json is spelled as no build spells it, such as with a digit that no float can tell."""
-    if encode_json(numbers) == content:
-        return ""
-    lines, wanted = content.decode(errors="replace").splitlines(), encode_json(numbers).decode().splitlines()
-    at = next((i for i, pair in enumerate(zip(lines, wanted, strict=False)) if pair[0] != pair[1]), len(wanted) - 1)
-    return f"{_entry(lines, at + 1)}no build spells it so: {lines[at].strip() if at < len(lines) else 'its end'}"
+@lru_cache(8)
+def _places(content: bytes) -> Places:
+    numbers = _numbers(content)
+    return by_table({} if isinstance(numbers, str) else numbers)
 
 
 def _entry(lines: list[str], line: int) -> str:
     """The number that a line of numbers.json belongs to."""
     names = [found[1] for text in lines[:line] if (found := re.match(r' "(.+)": \{', text))]
-    return f"{names[-1]}: " if names else ""
+    return names[-1] if names else "its beginning"
 
 
-def _macros(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> Iterator[Problem]:
+@lru_cache(8)
+def _tex(content: bytes) -> bytes:
+    numbers = _numbers(content)
+    return b"" if isinstance(numbers, str) else encode_tex({name: number.text for name, number in numbers.items()})
+
+
+def _macros(files: Files, changed: Set[str]) -> Iterator[Problem]:
     """Each macro has the text of its number."""
-    wanted = encode_tex({name: number.text for name, number in numbers.items()})
+    wanted = _tex(files[NUMBERS])
     found = files.get(MACROS, wanted)
     if found == wanted:
         return
     blamed = NUMBERS if NUMBERS in changed and MACROS not in changed else MACROS
-    lines, right = found.decode(errors="replace").splitlines(), wanted.decode().splitlines()
+    lines, right = _text(found).splitlines(), _text(wanted).splitlines()
     if len(lines) != len(right):
         yield Problem(blamed, f"{MACROS} has {len(lines)} lines, but {NUMBERS} makes {len(right)}")
     for line, there in zip(lines, right, strict=False):
@@ -145,30 +147,68 @@ def _macros(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> I
             yield Problem(blamed, f"{name}: the macro is {line}, but {NUMBERS} makes {there}")
 
 
-def _provenance(
-    files: Files, numbers: Mapping[str, Number], manifest: Mapping[str, Any], changed: Set[str]
-) -> Iterator[Problem]:
-    """The report says of each number what numbers.json does, and of each source what the manifest does."""
-    if REPORT not in files or not isinstance(manifest.get("sources"), dict):
-        return
-    found = _PROVENANCE.findall(files[REPORT].decode(errors="replace"))
-    if found == [provenance.encode(numbers, manifest["sources"])]:
-        return
-    blamed = NUMBERS if NUMBERS in changed and REPORT not in changed else REPORT
+@lru_cache(8)
+def _block(page: bytes) -> str:
+    return "".join(_PROVENANCE.findall(_text(page)))
+
+
+@lru_cache(8)
+def _told(block: str) -> tuple[dict[str, Number], provenance.Sources] | str:
+    """What a page's provenance says, or why it cannot be read."""
     try:
-        told, sources = provenance.decode(found[0] if found else "")
+        return provenance.decode(block)
     except ValueError as error:
-        yield Problem(blamed, f"the provenance of its numbers cannot be read: {error}")
+        return str(error)
+
+
+def _provenance(files: Files, sources: provenance.Sources, changed: Set[str]) -> Iterator[Problem]:
+    """The report says of each number what numbers.json does, and of each source what the manifest does."""
+    blamed = NUMBERS if NUMBERS in changed and REPORT not in changed else REPORT
+    block, numbers = _block(files[REPORT]), _numbers(files[NUMBERS])
+    told = _told(block)
+    if isinstance(told, str) or isinstance(numbers, str):
+        place = re.search(r"char (\d+)", str(told))
+        yield Problem(REPORT, f"{_member(block, int(place[1]) if place else 0)}: {told}")
         return
-    different = [name for name in sorted({*told, *numbers}) if told.get(name) != numbers.get(name)]
+    different = [name for name in sorted({*told[0], *numbers}) if told[0].get(name) != numbers.get(name)]
     for name in different:
-        yield Problem(blamed, f"{name}: {REPORT} says of it {told.get(name)}, but {NUMBERS} {numbers.get(name)}")
-    for group in sorted({*sources, *manifest["sources"]}):
-        if sources.get(group) != manifest["sources"].get(group):
-            yield Problem(REPORT, f"source {group}: its files or digests are not those in {MANIFEST}")
-            different.append(group)
-    if not different:
-        yield Problem(blamed, f"its provenance is not spelled as {NUMBERS} makes it")
+        yield Problem(blamed, f"{name}: {numbers.get(name)} in {NUMBERS}, but {told[0].get(name)} in {REPORT}")
+    groups = [group for group in sorted({*told[1], *sources}) if told[1].get(group) != sources.get(group)]
+    for group in groups:
+        yield Problem(REPORT, f"source {group}: its files or digests are not those in {MANIFEST}")
+    if different or groups:
+        return
+    wanted = _encoded(files[NUMBERS], canonical_json(sources))
+    if block != wanted:
+        yield Problem(REPORT, f"{_member(block, _first(block, wanted))}: no build spells its provenance so")
+    lines, right = _text(files[NUMBERS]), _text(_again(files[NUMBERS]))
+    if lines != right:
+        line = lines[: _first(lines, right)].count("\n") + 1
+        yield Problem(NUMBERS, f"{_entry(lines.splitlines(), line)}: no build spells it so")
+
+
+def _first(found: str, wanted: str) -> int:
+    """Where two texts differ first."""
+    pairs = enumerate(zip(found, wanted, strict=False))
+    return next((at for at, pair in pairs if pair[0] != pair[1]), min(len(found), len(wanted)))
+
+
+@lru_cache(8)
+def _again(numbers: bytes) -> bytes:
+    read = _numbers(numbers)
+    return b"" if isinstance(read, str) else encode_json(read)
+
+
+@lru_cache(8)
+def _encoded(numbers: bytes, sources: str) -> str:
+    read = _numbers(numbers)
+    return "" if isinstance(read, str) else provenance.encode(read, json.loads(sources))
+
+
+def _member(block: str, at: int) -> str:
+    """The number that a place in a provenance text is about."""
+    names = re.findall(r'"([^"]+)":\[', block[:at])
+    return names[-1] if names else "the provenance of its numbers"
 
 
 # --- sources, summary, figures --------------------------------------------------------------------------------------
@@ -195,10 +235,11 @@ def _sources(numbers: Mapping[str, Number], manifest: Mapping[str, Any]) -> Iter
             if records.get(name) != digest:
                 yield Problem(MANIFEST, f"source {group}: {name} has another digest among the inputs")
     digests = {group: digest_of(files) for group, files in sources.items()}
+    right = {f"{group} sha256:{digest}" for group, digest in digests.items()}
     for number in numbers.values():
-        for source in number.source:
-            group, _, digest = source.partition(" sha256:")
-            if digests.get(group) != digest:
+        for source in number.source if not right.issuperset(number.source) else ():
+            if source not in right:
+                group = source.partition(" sha256:")[0]
                 yield Problem(NUMBERS, f"{number.name}: its source {group} is not the one in {MANIFEST}")
 
 
@@ -226,29 +267,45 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
 
 def _shown(files: Files, changed: Set[str]) -> Iterator[Problem]:
     """The report shows the figures that lie in figures/, and no other, and the verdict that the summary begins with."""
-    page, shown = _text(files.get(REPORT, b"")), set()
-    for text in re.findall(r'src="data:image/png;base64,([^"]*)"', page):
-        try:
-            shown.add(base64.b64decode(text, validate=True))
-        except binascii.Error:
-            yield Problem(REPORT, "an image in it is not base64")
+    shown = _images(files.get(REPORT, b""))
+    if None in shown:
+        yield Problem(REPORT, "an image in it is not base64")
     there = {name: content for name, content in files.items() if re.fullmatch(r"figures/.*\.png", name)}
     for name, content in there.items():
         if content not in shown and REPORT in changed:
             yield Problem(REPORT, f"it does not show {name} as it lies there")
         elif content not in shown:
             yield Problem(name, f"it is not the figure that {REPORT} shows")
-    if shown - set(there.values()) and REPORT not in changed and changed.isdisjoint(there):
+    if shown - {None, *there.values()} and REPORT not in changed and changed.isdisjoint(there):
         yield Problem(REPORT, "it shows a figure that does not lie in figures/")
-    verdict = re.search(r'id="verdict">([^<]*)<', page)
-    if SUMMARY in files and not (verdict and html.unescape(verdict[1]) == _text(files[SUMMARY]).partition("\n")[0]):
+    verdict = _verdict(files.get(REPORT, b""))
+    if SUMMARY in files and verdict != _text(files[SUMMARY]).partition("\n")[0]:
         blamed = SUMMARY if SUMMARY in changed else REPORT
         yield Problem(blamed, f"the verdict in {REPORT} is not the one with which {SUMMARY} begins")
+
+
+@lru_cache(8)
+def _images(page: bytes) -> frozenset[bytes | None]:
+    """The images in a page; None for one that cannot be decoded."""
+    images: set[bytes | None] = set()
+    for text in re.findall(rb'src="data:image/png;base64,([^"]*)"', page):
+        try:
+            images.add(base64.b64decode(text, validate=True))
+        except binascii.Error:
+            images.add(None)
+    return frozenset(images)
+
+
+@lru_cache(8)
+def _verdict(page: bytes) -> str:
+    found = re.search(r'id="verdict">([^<]*)<', _text(page))
+    return html.unescape(found[1]) if found else ""
 
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", errors="replace")
 
 
+@lru_cache(256)
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

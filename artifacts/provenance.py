@@ -24,7 +24,10 @@ def encode(numbers: Mapping[str, Number], sources: Sources) -> str:
     at_expression = {expression: index for index, expression in enumerate(expressions)}
     at_origin = {origin: index for index, origin in enumerate(origins)}
     content = {
-        "sources": {group: {"sha256": digest_of(files), "files": files} for group, files in sorted(sources.items())},
+        "sources": {
+            group: {"sha256": digest_of(sources[group]), "files": dict(sorted(sources[group].items()))}
+            for group in sorted(sources)
+        },
         "expressions": expressions,
         "origins": origins,
         "numbers": {

@@ -75,8 +75,11 @@ class Browser:
         """Load a file and wait until it is there."""
         self.events.clear()
         self.call("Page.navigate", url=page.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._next())
+        loaded = f"location.href == {json.dumps(page.as_uri())} && document.readyState == 'complete'"
+        until = time.monotonic() + PATIENCE
+        while not self.evaluate(loaded):
+            assert time.monotonic() < until, f"{page} was not loaded within {PATIENCE} s"
+            time.sleep(0.02)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
