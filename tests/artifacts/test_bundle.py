@@ -1,4 +1,4 @@
-"""The bundle: the same bytes each time, checked where it is unpacked by its own command, and nothing that was refused."""
+"""The bundle: the same bytes each time, checked by its own command where it is unpacked, and nothing refused in it."""
 
 from __future__ import annotations
 
