@@ -23,13 +23,14 @@ from artifacts.build import MANIFEST
 from artifacts.check import check, read_manifest
 from artifacts.results import RefusedError
 from spinn.errors import InputError
-from spinn.record import PLAN, RECORD, RUNS, Plan, Record, read_model
+from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
 from spinn.storage import digest_file
 from verify.audit import audit
 
 SUMS, CRATE, README = "SHA256SUMS", "ro-crate-metadata.json", "README.md"
 _ROOT = Path(__file__).parent.parent
 _FROM_CHECKOUT = ("CITATION.cff", "LICENSE", "constraints.txt", "pyproject.toml")
+_WEIGHTS = ".safetensors"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can state
 _FORMATS = {
     ".csv": "text/csv",
@@ -86,10 +87,11 @@ def bundle(
     plan = read_model(runs / PLAN, Plan)
     content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
     content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
-    content |= {f"records/{name}": runs / name for name in manifest["inputs"]["records"] if name != BENCHMARKS}
+    read = [name for name in manifest["inputs"]["records"] if name != BENCHMARKS and not name.endswith(_WEIGHTS)]
+    content |= {f"records/{name}": runs / name for name in read}
     if benchmarks and BENCHMARKS in manifest["inputs"]["records"]:
         content[BENCHMARKS] = benchmarks
-    networks = sorted(runs.glob(f"{RUNS}/*/*.safetensors")) if weights else []
+    networks = [*runs.glob(f"{RUNS}/*/*{_WEIGHTS}"), *runs.glob(f"{ADAPTATION}/*{_WEIGHTS}")] if weights else []
     if weights and not networks:
         raise InputError(f"{runs}: there are no weights in it; bundle it without --weights")
     content |= {f"records/{path.relative_to(runs).as_posix()}": path for path in networks}
@@ -126,6 +128,8 @@ def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], benchmarks: Pa
         path = benchmarks if name == BENCHMARKS else runs / name
         if path is None:
             raise InputError(f"{paper}: it prints benchmarks; name their history with --benchmarks")
+        if name.endswith(_WEIGHTS) and not path.is_file():
+            continue  # withheld: the audit says what it could not look at
         if not path.is_file() or digest_file(path) != digest:
             raise RefusedError(f"{path}: not the file that {paper} was built from; run `spinn-artifacts build` again")
 

@@ -91,7 +91,7 @@ def _differences(files: Files, manifest: Mapping[str, Any], changed: Set[str]) -
         return
     yield from differences(files, _places(files[NUMBERS]), changed, NUMBERS, REPORT)
     yield from _macros(files, changed)
-    yield from _sources(numbers, manifest)
+    yield from _sources(files[NUMBERS], manifest)
     yield from _brief(files, changed)
     yield from _shown(files, changed)
     if REPORT in files and isinstance(manifest.get("sources"), dict):
@@ -170,7 +170,7 @@ def _provenance(files: Files, sources: provenance.Sources, changed: Set[str]) ->
         place = re.search(r"char (\d+)", str(told))
         yield Problem(REPORT, f"{_member(block, int(place[1]) if place else 0)}: {told}")
         return
-    different = [name for name in sorted({*told[0], *numbers}) if told[0].get(name) != numbers.get(name)]
+    different = _unlike(block, files[NUMBERS])
     for name in different:
         yield Problem(blamed, f"{name}: {numbers.get(name)} in {NUMBERS}, but {told[0].get(name)} in {REPORT}")
     groups = [group for group in sorted({*told[1], *sources}) if told[1].get(group) != sources.get(group)]
@@ -185,6 +185,15 @@ def _provenance(files: Files, sources: provenance.Sources, changed: Set[str]) ->
     if lines != right:
         line = lines[: _first(lines, right)].count("\n") + 1
         yield Problem(NUMBERS, f"{_entry(lines.splitlines(), line)}: no build spells it so")
+
+
+@lru_cache(8)
+def _unlike(block: str, content: bytes) -> tuple[str, ...]:
+    """The numbers of which a page's provenance says something else than numbers.json."""
+    told, numbers = _told(block), _numbers(content)
+    if isinstance(told, str) or isinstance(numbers, str):
+        return ()
+    return tuple(name for name in sorted({*told[0], *numbers}) if told[0].get(name) != numbers.get(name))
 
 
 def _first(found: str, wanted: str) -> int:
@@ -223,7 +232,7 @@ def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
                 yield Problem(name, "the build did not write it; take it away")
 
 
-def _sources(numbers: Mapping[str, Number], manifest: Mapping[str, Any]) -> Iterator[Problem]:
+def _sources(content: bytes, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     """The digest that a number names is that of its source's files, and those are the files that were read."""
     sources, inputs = manifest.get("sources"), manifest.get("inputs")
     records = inputs.get("records") if isinstance(inputs, dict) else None
@@ -236,11 +245,21 @@ def _sources(numbers: Mapping[str, Number], manifest: Mapping[str, Any]) -> Iter
                 yield Problem(MANIFEST, f"source {group}: {name} has another digest among the inputs")
     digests = {group: digest_of(files) for group, files in sources.items()}
     right = {f"{group} sha256:{digest}" for group, digest in digests.items()}
-    for number in numbers.values():
-        for source in number.source if not right.issuperset(number.source) else ():
-            if source not in right:
-                group = source.partition(" sha256:")[0]
-                yield Problem(NUMBERS, f"{number.name}: its source {group} is not the one in {MANIFEST}")
+    for source, names in _origins(content).items():
+        if source not in right:
+            group = source.partition(" sha256:")[0]
+            for name in names:
+                yield Problem(NUMBERS, f"{name}: its source {group} is not the one in {MANIFEST}")
+
+
+@lru_cache(8)
+def _origins(content: bytes) -> dict[str, list[str]]:
+    """The numbers that name each source."""
+    numbers, out = _numbers(content), dict[str, list[str]]()
+    for number in () if isinstance(numbers, str) else numbers.values():
+        for source in number.source:
+            out.setdefault(source, []).append(number.name)
+    return out
 
 
 def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
@@ -252,8 +271,7 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
         file = f"tables/{name}.md"
         if file not in files or file in changed:
             continue
-        rows = [[re.sub(r"\\(.)", r"\1", cell) for cell in row] for row in markdown_rows(files[file])]
-        header, *wanted = [" ".join(" ".join(row).split()) for row in rows]
+        header, *wanted = _plain(files[file])
         if header not in lines:
             yield Problem(SUMMARY, f"it has no table {name}")
             continue
@@ -263,6 +281,13 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
             if text != cell:
                 yield Problem(SUMMARY, f"{name}, row {index}: {text!r}, but {file} says {cell!r}")
                 break
+
+
+@lru_cache(64)
+def _plain(content: bytes) -> tuple[str, ...]:
+    """The rows of a Markdown table as words."""
+    rows = [[re.sub(r"\\(.)", r"\1", cell) for cell in row] for row in markdown_rows(content)]
+    return tuple(" ".join(" ".join(row).split()) for row in rows)
 
 
 def _shown(files: Files, changed: Set[str]) -> Iterator[Problem]:
