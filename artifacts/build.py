@@ -128,7 +128,13 @@ def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
     code = [*sorted(Path(__file__).parent.rglob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
-    beyond = ("spinn/record.py", "spinn/storage.py", "spinn/bench/history.py", "paper/report.html.j2")
+    beyond = (
+        "spinn/record.py",
+        "spinn/storage.py",
+        "spinn/bench/history.py",
+        "paper/report.html.j2",
+        "paper/report.js",
+    )
     code += [_ROOT / name for name in beyond]
     records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
     return {
@@ -169,7 +175,7 @@ def _outputs(
     runs: Path, verdict: Verdict, measured: Benchmarks | None, planted: Mutants | None
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
-    from artifacts import claims, figures, numbers, report, results, tables
+    from artifacts import claims, figures, numbers, provenance, report, results, tables
 
     found = results.read(runs, verdict)
     made = tables.all_tables(found)
@@ -183,18 +189,18 @@ def _outputs(
     known: dict[str, Number] = {}
     for table in made:
         known |= table.numbers()
+    sources = found.sources() | (measured.sources() if measured else {}) | (planted.sources() if planted else {})
     outputs = {
         NUMBERS: numbers.encode_json(known),
         MACROS: numbers.encode_tex({name: number.text for name, number in known.items()}),
         SUMMARY: _summary(found, by_name).encode(),
-        REPORT: report.report(found, made, drawn),
+        REPORT: report.report(found, made, drawn, provenance.encode(known, sources)),
     }
     for table in made:
         contents = (table.latex(), table.csv(), table.markdown())
         outputs |= {f"tables/{table.name}.{end}": c for end, c in zip(TABLE_FORMATS, contents, strict=True)}
     for name, files in drawn.items():
         outputs |= {f"figures/{name}.{ending}": content for ending, content in files.items()}
-    sources = found.sources() | (measured.sources() if measured else {}) | (planted.sources() if planted else {})
     return outputs, sources
 
 

@@ -1,40 +1,33 @@
-"""Whether a built folder still says what was built: digests first, then every cell against numbers.json.
+"""Whether a built folder still says what was built: digests first, then every number wherever it stands.
 
 Two independent looks: a changed file no longer has its digest in build.json; and should that have been changed too,
-what reads differently in two places gives it away: cells, sources, the summary, the figures in the report. Rebuilds
-nothing, reads no records.
+what reads differently in two places gives it away: cells, macros, provenance, sources, the summary, the figures in the
+report. The second look also says what in a changed file is not as it was. Rebuilds nothing, reads no records.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import csv
+import hashlib
+import html
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from html.parser import HTMLParser
+from collections.abc import Iterator, Mapping, Set
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from artifacts import provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.numbers import Number, decode_json, encode_tex, latex_escape, latex_number
-from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
-from spinn.errors import RecordError
-from spinn.storage import digest_file, digest_of
+from artifacts.cells import Places, Problem, by_table, differences, markdown_rows
+from artifacts.numbers import Number, decode_json, encode_json, encode_tex
+from spinn.errors import InputError, RecordError
+from spinn.storage import canonical_json, digest_of
 
-
-@dataclass(frozen=True)
-class Problem:
-    """Something in a built folder that is not as it was built: `file` is relative to the folder."""
-
-    file: str
-    message: str
-
-    def as_json(self) -> dict[str, str]:
-        """The problem as `--json` prints it."""
-        return {"file": self.file, "message": self.message}
+_CHANGED = "it was changed after the build"
+_PROVENANCE = re.compile(r'<script type="application/json" id="provenance">(.*?)</script>', flags=re.DOTALL)
+Files = Mapping[str, bytes]
 
 
 def check(out: Path) -> tuple[Problem, ...]:
@@ -43,38 +36,191 @@ def check(out: Path) -> tuple[Problem, ...]:
     Raises:
         RecordError: `out` holds no build.json that can be read.
     """
+    manifest = read_manifest(out)
+    files = {name: (out / name).read_bytes() for name in manifest["outputs"] if (out / name).is_file()}
+    return (*problems(files, manifest), *_strays(out, manifest["outputs"]))
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a built folder.
+
+    Raises:
+        RecordError: there is none, or it is not one.
+    """
     try:
         manifest = json.loads((out / MANIFEST).read_bytes())
-        outputs, holds = dict(manifest["outputs"]), bool(manifest["holds"])
+        return {**manifest, "outputs": dict(manifest["outputs"]), "holds": bool(manifest["holds"])}
     except (FileNotFoundError, NotADirectoryError):
         raise RecordError(
             f"{out / MANIFEST}: no such file; a folder to check is what `spinn-artifacts build` wrote"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{out / MANIFEST}: not the manifest of a build ({error!r}); build again") from None
-    problems = [*_digests(out, outputs), *_strays(out, outputs)]
-    if not holds:
-        return (*problems, Problem(REPORT, "the audit of these records failed: nothing but the report was built"))
-    if NUMBERS not in outputs:
-        return (*problems, Problem(MANIFEST, f"{NUMBERS} is not among its outputs; build again"))
-    broken = {problem.file for problem in problems}
-    if NUMBERS not in broken:
-        looks = (
-            _cells(out, outputs, broken),
-            _sources(out, manifest),
-            _brief(out, outputs, broken),
-            _shown(out, outputs, broken),
-        )
-        problems += [problem for look in looks for problem in look if problem.file not in broken]
-    return tuple(problems)
 
 
-def _digests(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
-    for name, digest in outputs.items():
-        if not (out / name).is_file():
-            yield Problem(name, "it is missing; build again")
-        elif digest_file(out / name) != digest:
-            yield Problem(name, "it was changed after the build; build again")
+def problems(files: Files, manifest: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """What differs between the outputs that a manifest lists and their contents, and between any two of them.
+
+    Args:
+        files: name → content, of every output that is there.
+        manifest: what build.json says, as `read_manifest` returns it.
+    """
+    outputs: dict[str, str] = manifest["outputs"]
+    changed = {name for name in outputs if name in files and _sha256(files[name]) != outputs[name]}
+    found: list[Problem] = []
+    if not manifest["holds"]:
+        found.append(Problem(REPORT, "the audit of these records failed: nothing but the report was built"))
+    elif NUMBERS not in outputs:
+        found.append(Problem(MANIFEST, f"{NUMBERS} is not among its outputs; build again"))
+    elif NUMBERS in files:
+        found += _differences(files, manifest, changed)
+    known = {problem.file for problem in found}
+    bare = [
+        Problem(name, f"{_CHANGED}; build again" if name in changed else "it is missing; build again")
+        for name in outputs
+        if name not in files or (name in changed and name not in known)
+    ]
+    told = [Problem(p.file, f"{_CHANGED}: {p.message}" if p.file in changed else p.message) for p in found]
+    return tuple(dict.fromkeys((*bare, *told)))
+
+
+def _differences(files: Files, manifest: Mapping[str, Any], changed: Set[str]) -> Iterator[Problem]:
+    numbers = _numbers(files[NUMBERS])
+    if isinstance(numbers, str):
+        yield Problem(NUMBERS, numbers)
+        return
+    yield from differences(files, _places(files[NUMBERS]), changed, NUMBERS, REPORT)
+    yield from _macros(files, changed)
+    yield from _sources(files[NUMBERS], manifest)
+    yield from _brief(files, changed)
+    yield from _shown(files, changed)
+    if REPORT in files and isinstance(manifest.get("sources"), dict):
+        yield from _provenance(files, manifest["sources"], changed)
+
+
+# --- numbers, macros, provenance: remembered by content, so that thousands of altered folders can be tried ----------
+
+
+@lru_cache(8)
+def _numbers(content: bytes) -> dict[str, Number] | str:
+    """The numbers of numbers.json, or what stands in the way of reading them."""
+    try:
+        return decode_json(content, NUMBERS)
+    except InputError as error:
+        reason = error.__context__
+        if isinstance(reason, json.JSONDecodeError):
+            return f"{_entry(_text(content).splitlines(), reason.lineno)}: it is not JSON: {reason}"
+        return str(error)
+
+
+@lru_cache(8)
+def _places(content: bytes) -> Places:
+    numbers = _numbers(content)
+    return by_table({} if isinstance(numbers, str) else numbers)
+
+
+def _entry(lines: list[str], line: int) -> str:
+    """The number that a line of numbers.json belongs to."""
+    names = [found[1] for text in lines[:line] if (found := re.match(r' "(.+)": \{', text))]
+    return names[-1] if names else "its beginning"
+
+
+@lru_cache(8)
+def _tex(content: bytes) -> bytes:
+    numbers = _numbers(content)
+    return b"" if isinstance(numbers, str) else encode_tex({name: number.text for name, number in numbers.items()})
+
+
+def _macros(files: Files, changed: Set[str]) -> Iterator[Problem]:
+    """Each macro has the text of its number."""
+    wanted = _tex(files[NUMBERS])
+    found = files.get(MACROS, wanted)
+    if found == wanted:
+        return
+    blamed = NUMBERS if NUMBERS in changed and MACROS not in changed else MACROS
+    lines, right = _text(found).splitlines(), _text(wanted).splitlines()
+    if len(lines) != len(right):
+        yield Problem(blamed, f"{MACROS} has {len(lines)} lines, but {NUMBERS} makes {len(right)}")
+    for line, there in zip(lines, right, strict=False):
+        if line != there:
+            name = there.rpartition("  % ")[2]
+            yield Problem(blamed, f"{name}: the macro is {line}, but {NUMBERS} makes {there}")
+
+
+@lru_cache(8)
+def _block(page: bytes) -> str:
+    return "".join(_PROVENANCE.findall(_text(page)))
+
+
+@lru_cache(8)
+def _told(block: str) -> tuple[dict[str, Number], provenance.Sources] | str:
+    """What a page's provenance says, or why it cannot be read."""
+    try:
+        return provenance.decode(block)
+    except ValueError as error:
+        return str(error)
+
+
+def _provenance(files: Files, sources: provenance.Sources, changed: Set[str]) -> Iterator[Problem]:
+    """The report says of each number what numbers.json does, and of each source what the manifest does."""
+    blamed = NUMBERS if NUMBERS in changed and REPORT not in changed else REPORT
+    block, numbers = _block(files[REPORT]), _numbers(files[NUMBERS])
+    told = _told(block)
+    if isinstance(told, str) or isinstance(numbers, str):
+        place = re.search(r"char (\d+)", str(told))
+        yield Problem(REPORT, f"{_member(block, int(place[1]) if place else 0)}: {told}")
+        return
+    different = _unlike(block, files[NUMBERS])
+    for name in different:
+        yield Problem(blamed, f"{name}: {numbers.get(name)} in {NUMBERS}, but {told[0].get(name)} in {REPORT}")
+    groups = [group for group in sorted({*told[1], *sources}) if told[1].get(group) != sources.get(group)]
+    for group in groups:
+        yield Problem(REPORT, f"source {group}: its files or digests are not those in {MANIFEST}")
+    if different or groups:
+        return
+    wanted = _encoded(files[NUMBERS], canonical_json(sources))
+    if block != wanted:
+        yield Problem(REPORT, f"{_member(block, _first(block, wanted))}: no build spells its provenance so")
+    lines, right = _text(files[NUMBERS]), _text(_again(files[NUMBERS]))
+    if lines != right:
+        line = lines[: _first(lines, right)].count("\n") + 1
+        yield Problem(NUMBERS, f"{_entry(lines.splitlines(), line)}: no build spells it so")
+
+
+@lru_cache(8)
+def _unlike(block: str, content: bytes) -> tuple[str, ...]:
+    """The numbers of which a page's provenance says something else than numbers.json."""
+    told, numbers = _told(block), _numbers(content)
+    if isinstance(told, str) or isinstance(numbers, str):
+        return ()
+    return tuple(name for name in sorted({*told[0], *numbers}) if told[0].get(name) != numbers.get(name))
+
+
+def _first(found: str, wanted: str) -> int:
+    """Where two texts differ first."""
+    pairs = enumerate(zip(found, wanted, strict=False))
+    return next((at for at, pair in pairs if pair[0] != pair[1]), min(len(found), len(wanted)))
+
+
+@lru_cache(8)
+def _again(numbers: bytes) -> bytes:
+    read = _numbers(numbers)
+    return b"" if isinstance(read, str) else encode_json(read)
+
+
+@lru_cache(8)
+def _encoded(numbers: bytes, sources: str) -> str:
+    read = _numbers(numbers)
+    return "" if isinstance(read, str) else provenance.encode(read, json.loads(sources))
+
+
+def _member(block: str, at: int) -> str:
+    """The number that a place in a provenance text is about."""
+    names = re.findall(r'"([^"]+)":\[', block[:at])
+    return names[-1] if names else "the provenance of its numbers"
+
+
+# --- sources, summary, figures --------------------------------------------------------------------------------------
 
 
 def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
@@ -86,7 +232,7 @@ def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
                 yield Problem(name, "the build did not write it; take it away")
 
 
-def _sources(out: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
+def _sources(content: bytes, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     """The digest that a number names is that of its source's files, and those are the files that were read."""
     sources, inputs = manifest.get("sources"), manifest.get("inputs")
     records = inputs.get("records") if isinstance(inputs, dict) else None
@@ -98,22 +244,34 @@ def _sources(out: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
             if records.get(name) != digest:
                 yield Problem(MANIFEST, f"source {group}: {name} has another digest among the inputs")
     digests = {group: digest_of(files) for group, files in sources.items()}
-    for number in decode_json((out / NUMBERS).read_bytes(), str(out / NUMBERS)).values():
+    right = {f"{group} sha256:{digest}" for group, digest in digests.items()}
+    for source, names in _origins(content).items():
+        if source not in right:
+            group = source.partition(" sha256:")[0]
+            for name in names:
+                yield Problem(NUMBERS, f"{name}: its source {group} is not the one in {MANIFEST}")
+
+
+@lru_cache(8)
+def _origins(content: bytes) -> dict[str, list[str]]:
+    """The numbers that name each source."""
+    numbers, out = _numbers(content), dict[str, list[str]]()
+    for number in () if isinstance(numbers, str) else numbers.values():
         for source in number.source:
-            group, _, digest = source.partition(" sha256:")
-            if digests.get(group) != digest:
-                yield Problem(NUMBERS, f"{number.name}: its source {group} is not the one in {MANIFEST}")
+            out.setdefault(source, []).append(number.name)
+    return out
 
 
-def _brief(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:
+def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
     """Every row of a table in summary.txt reads as in the table's Markdown, in the same order."""
-    lines = [" ".join(line.split()) for line in _read(out / SUMMARY).splitlines()]
+    if SUMMARY not in files:
+        return
+    lines = [" ".join(line.split()) for line in _text(files[SUMMARY]).splitlines()]
     for name in IN_BRIEF:
         file = f"tables/{name}.md"
-        if file not in outputs or file in broken:
+        if file not in files or file in changed:
             continue
-        rows = [[re.sub(r"\\(.)", r"\1", cell) for cell in row] for row in _markdown_rows(_read(out / file))]
-        header, *wanted = [" ".join(" ".join(row).split()) for row in rows]
+        header, *wanted = _plain(files[file])
         if header not in lines:
             yield Problem(SUMMARY, f"it has no table {name}")
             continue
@@ -125,134 +283,54 @@ def _brief(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Pro
                 break
 
 
-def _shown(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:
-    """The report shows the figures that lie in figures/, and no other."""
-    shown = set()
-    for text in re.findall(r'src="data:image/png;base64,([^"]*)"', _read(out / REPORT)):
-        try:
-            shown.add(base64.b64decode(text, validate=True))
-        except binascii.Error:
-            yield Problem(REPORT, "an image in it is not base64")
-    names = [name for name in outputs if name.startswith("figures/") and name.endswith(".png")]
-    there = {name: (out / name).read_bytes() for name in names if (out / name).is_file()}
+@lru_cache(64)
+def _plain(content: bytes) -> tuple[str, ...]:
+    """The rows of a Markdown table as words."""
+    rows = [[re.sub(r"\\(.)", r"\1", cell) for cell in row] for row in markdown_rows(content)]
+    return tuple(" ".join(" ".join(row).split()) for row in rows)
+
+
+def _shown(files: Files, changed: Set[str]) -> Iterator[Problem]:
+    """The report shows the figures that lie in figures/, and no other, and the verdict that the summary begins with."""
+    shown = _images(files.get(REPORT, b""))
+    if None in shown:
+        yield Problem(REPORT, "an image in it is not base64")
+    there = {name: content for name, content in files.items() if re.fullmatch(r"figures/.*\.png", name)}
     for name, content in there.items():
-        if content not in shown:
+        if content not in shown and REPORT in changed:
+            yield Problem(REPORT, f"it does not show {name} as it lies there")
+        elif content not in shown:
             yield Problem(name, f"it is not the figure that {REPORT} shows")
-    if shown - set(there.values()) and broken.isdisjoint(names):
+    if shown - {None, *there.values()} and REPORT not in changed and changed.isdisjoint(there):
         yield Problem(REPORT, "it shows a figure that does not lie in figures/")
+    verdict = _verdict(files.get(REPORT, b""))
+    if SUMMARY in files and verdict != _text(files[SUMMARY]).partition("\n")[0]:
+        blamed = SUMMARY if SUMMARY in changed else REPORT
+        yield Problem(blamed, f"the verdict in {REPORT} is not the one with which {SUMMARY} begins")
 
 
-def _cells(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:
-    numbers = decode_json((out / NUMBERS).read_bytes(), str(out / NUMBERS))
-    by_cell = {cell: number for number in numbers.values() for cell in number.cells}
-    if _read(out / MACROS).encode() != encode_tex({name: number.text for name, number in numbers.items()}):
-        yield Problem(MACROS, f"its macros are not those of {NUMBERS}")
-    page = _Page(_read(out / REPORT))
-    names = [Path(name).stem for name in outputs if name.startswith("tables/") and name.endswith(".csv")]
-    for number in numbers.values():
-        for table, _, _ in number.cells:
-            if table not in names:
-                yield Problem(NUMBERS, f"{number.name}: there is no table {table}")
-    for name in names:
-        if f"tables/{name}.csv" in broken:
-            continue  # its other forms would be compared with a file that is known to be wrong
-        yield from _table(out, name, by_cell, page.tables.get(name, []))
+@lru_cache(8)
+def _images(page: bytes) -> frozenset[bytes | None]:
+    """The images in a page; None for one that cannot be decoded."""
+    images: set[bytes | None] = set()
+    for text in re.findall(rb'src="data:image/png;base64,([^"]*)"', page):
+        try:
+            images.add(base64.b64decode(text, validate=True))
+        except binascii.Error:
+            images.add(None)
+    return frozenset(images)
 
 
-def _table(
-    out: Path, name: str, numbers: dict[tuple[str, int, str], Number], page: list[list[str]]
-) -> Iterator[Problem]:
-    """Compare one table's CSV with the numbers, then each printed form with both."""
-    file = f"tables/{name}.csv"
-    header, *rows = list(csv.reader(_read(out / file).splitlines(keepends=True)))
-    shown: list[list[str | None]] = []
-    for index, row in enumerate(rows):
-        cells = dict(zip(header, row, strict=False))
-        texts: dict[str, str] = {}
-        for column, text in cells.items():
-            number = numbers.get((name, index, column))
-            if number is not None:
-                texts[column] = number.text
-                if text != spell(number.value):
-                    yield Problem(file, f"row {index + 1}, {column}: {text}, but {NUMBERS} has {number.value!r}")
-        shown.append(
-            [
-                fold(texts[column], texts.get(column + LOW), texts.get(column + HIGH))
-                if column in texts
-                else (" ".join(cells[column].split()) or None)
-                for column in displayed(header)
-            ]
-        )
-    columns: list[str | None] = list(displayed(header))
-    missing = [key for key in numbers if key[0] == name and not (key[1] < len(rows) and key[2] in header)]
-    if missing:
-        yield Problem(file, f"row {missing[0][1] + 1}, {missing[0][2]}: it is missing, {NUMBERS} has it")
-    forms: dict[str, tuple[list[list[str]], Callable[[str], str] | None]] = {
-        f"tables/{name}.md": (_markdown_rows(_read(out / f"tables/{name}.md")), escape_markdown),
-        f"tables/{name}.tex": (_latex_rows(_read(out / f"tables/{name}.tex")), None),
-        REPORT: (page, lambda text: text),
-    }
-    for where, (found, escape) in forms.items():
-        yield from _compare(where, found, [columns, *shown], escape)
+@lru_cache(8)
+def _verdict(page: bytes) -> str:
+    found = re.search(r'id="verdict">([^<]*)<', _text(page))
+    return html.unescape(found[1]) if found else ""
 
 
-def _compare(
-    where: str, found: list[list[str]], wanted: list[list[str | None]], escape: Callable[[str], str] | None
-) -> Iterator[Problem]:
-    if [len(row) for row in found] != [len(row) for row in wanted]:
-        yield Problem(where, f"{len(found)} rows, but the CSV beside it has {len(wanted)} of its width")
-        return
-    for index, (row, cells) in enumerate(zip(found, wanted, strict=True)):
-        for text, cell in zip(row, cells, strict=True):
-            if cell is None:  # a value that does not exist: how that is printed is not a number
-                continue
-            allowed = (escape(cell),) if escape else (latex_escape(cell), latex_number(cell))
-            if text.strip() not in [form.strip() for form in allowed]:
-                yield Problem(where, f"row {index}: {text.strip()}, but {NUMBERS} and the CSV say {cell}")
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", errors="replace")
 
 
-def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else ""
-
-
-def _markdown_rows(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    return rows[:1] + rows[2:]
-
-
-def _latex_rows(text: str) -> list[list[str]]:
-    inside = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0]
-    lines = [line.removesuffix("\\\\") for line in inside.splitlines() if line.endswith("\\\\")]
-    return [[cell.strip() for cell in line.split(" & ")] for line in lines]
-
-
-class _Page(HTMLParser):
-    """Collects the cells of every table of the report that names itself with `data-table`."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tables: dict[str, list[list[str]]] = {}
-        self._rows: list[list[str]] | None = None
-        self._cell = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        name = dict(attrs).get("data-table")
-        if tag == "table":
-            self._rows = self.tables.setdefault(name, []) if name else None
-        elif self._rows is not None and tag == "tr":
-            self._rows.append([])
-        elif self._rows is not None and tag in ("td", "th"):
-            self._rows[-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self._cell = False
-        elif tag == "table":
-            self._rows = None
-
-    def handle_data(self, data: str) -> None:
-        if self._cell and self._rows:
-            self._rows[-1][-1] += data
+@lru_cache(256)
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -57,6 +58,30 @@ def check(folder: Path, as_json: bool) -> int:
         if not problems:
             click.echo(f"{folder}: every file is as it was built, and every number agrees with numbers.json")
     return 1 if problems else 0
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.argument("paper", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The zip file to write.")
+@click.option(
+    "--date", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Of publication; stands in the metadata."
+)
+@click.option("--weights", is_flag=True, help="Put the networks in as well.")
+@click.option("--benchmarks", type=click.Path(path_type=Path), help="The history.jsonl that PAPER was built with.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def bundle(
+    runs: Path, paper: Path, out: Path, date: datetime | None, weights: bool, benchmarks: Path | None, as_json: bool
+) -> int:
+    """Write one archive of RUNS and of PAPER, built from them, for a repository. Status 1: either does not hold."""
+    from artifacts.bundle import bundle as bundle_all
+
+    day = f"{date:%Y-%m-%d}" if date else None
+    made = bundle_all(runs, paper, out, date=day, weights=weights, benchmarks=benchmarks)
+    size = out.stat().st_size / 1e6
+    text = f"{out}: {made.files:,} files, {size:,.1f} MB, sha256 {made.sha256}"
+    click.echo(json.dumps(made.as_json(), indent=1) if as_json else text)
+    return 0
 
 
 @cli.command()

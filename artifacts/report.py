@@ -1,25 +1,28 @@
 """The report: one self-contained HTML page with the audit's verdict on top, then everything that was built.
 
-Knows the page's parts; the page itself is `paper/report.html.j2`. Nothing in it is loaded from elsewhere, and every
-text is escaped.
+Knows the page's parts; the page itself is `paper/report.html.j2`, and `paper/report.js` is what opens a number. Nothing
+in it is loaded from elsewhere, no other script runs in it, and every text is escaped.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from artifacts.figures import CAPTIONS
+from artifacts.figures import CAPTIONS, alt
 from artifacts.render import Table
 from artifacts.results import Results
 from spinn.errors import InputError
 from verify.findings import Finding, Verdict
 
 TEMPLATE = Path(__file__).parent.parent / "paper" / "report.html.j2"
+SCRIPT = TEMPLATE.with_name("report.js")
 _SHOWN = 3  # runs named for each check
 _COSTS = ("training-cost", "inference-cost", "benchmarks", "benchmark-targets")
 _REPLAY = "predictions-replayed"
@@ -28,13 +31,17 @@ _APART = ("claims", "environment", *_COSTS)
 
 def _page(**parts: Any) -> bytes:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    script = _source(SCRIPT)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the one script the page may run
+    page = environment.from_string(_source(TEMPLATE))
+    return (page.render(script=script, script_digest=f"sha256-{digest}", **parts).strip() + "\n").encode()
+
+
+def _source(path: Path) -> str:
     try:
-        source = TEMPLATE.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(
-            f"{TEMPLATE}: no such file; the report's template belongs to a checkout of this project"
-        ) from None
-    return (environment.from_string(source).render(**parts).strip() + "\n").encode()
+        raise InputError(f"{path}: no such file; the report's template belongs to a checkout of this project") from None
 
 
 def _sorted(verdict: Verdict) -> dict[str, Any]:
@@ -69,8 +76,8 @@ def verdict_line(verdict: Verdict) -> str:
     return f"The audit holds: {', '.join(counts)}. {replayed}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, what: str, several: str = "") -> str:
+    return f"{number} {what if number == 1 else several or what + 's'}"
 
 
 def grouped(findings: Sequence[Finding]) -> list[dict[str, str]]:
@@ -81,27 +88,30 @@ def grouped(findings: Sequence[Finding]) -> list[dict[str, str]]:
     rows = []
     for (check, severity), alike in groups.items():
         ids = [finding.run_id or "the whole folder" for finding in alike]
-        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
         message = alike[0].message if len(alike) == 1 else f"{ids[0]}: {alike[0].message}"
-        rows.append({"check": check, "severity": severity, "runs": ", ".join(ids[:_SHOWN]) + more, "message": message})
+        rows.append({"check": check, "severity": severity, "runs": _few(ids), "message": message})
     return rows
 
 
 def refused(title: str, verdict: Verdict) -> bytes:
     """The page for records that the audit refused: verdict and findings, no number."""
-    empty: dict[str, Any] = {"summary": "", "tables": [], "claims": None, "figures": [], "costs": []}
-    return _page(title=title, warnings=[], machine=None, **empty, **_sorted(verdict))
+    empty: dict[str, Any] = {"summary": "", "tables": [], "claims": None, "figures": [], "costs": [], "provenance": ""}
+    return _page(title=title, warnings=[], machine=None, verdicts="", **empty, **_sorted(verdict))
 
 
-def report(results: Results, tables: Sequence[Table], figures: Mapping[str, Mapping[str, bytes]]) -> bytes:
+def report(
+    results: Results, tables: Sequence[Table], figures: Mapping[str, Mapping[str, bytes]], provenance: str
+) -> bytes:
     """The page for audited records.
 
     Args:
         results: for the verdict, warnings and the summary line.
         tables: in their order; claims, costs and environment have places of their own.
         figures: name → ending → bytes; the PNG is embedded.
+        provenance: where each number comes from, as `artifacts.provenance.encode` writes it.
     """
-    shown = {table.name: _shown(table) for table in tables}
+    by_name = {table.name: table for table in tables}
+    shown = {name: _shown(table) for name, table in by_name.items()}
     plan = results.plan
     seeds, cases = len(plan.experiment.seeds), len(plan.dataset.cases)
     summary = (
@@ -117,12 +127,42 @@ def report(results: Results, tables: Sequence[Table], figures: Mapping[str, Mapp
         costs=[shown[name] for name in _COSTS if name in shown],
         machine=shown.get("environment"),
         figures=[
-            {"caption": CAPTIONS[name], "png": base64.b64encode(files["png"]).decode()}
+            {
+                "caption": CAPTIONS[name],
+                "alt": alt(name, results, by_name),
+                "png": base64.b64encode(files["png"]).decode(),
+            }
             for name, files in figures.items()
         ],
-        warnings=[(record.run_id, text) for record in results.records for text in record.warnings],
+        warnings=_warnings(results),
+        verdicts=_verdicts(shown.get("claims")),
+        provenance=provenance,
         **_sorted(results.verdict),
     )
+
+
+def _warnings(results: Results) -> list[tuple[str, str]]:
+    """Each warning once, with the runs that it was raised in."""
+    runs: dict[str, list[str]] = {}
+    for record in results.records:
+        for text in record.warnings:
+            runs.setdefault(text, []).append(record.run_id)
+    return [(_few(ids), text) for text, ids in runs.items()]
+
+
+def _verdicts(claims: Mapping[str, Any] | None) -> str:
+    """How many criteria have which verdict; their table comes right below."""
+    if claims is None:
+        return ""
+    column = claims["header"].index("verdict")
+    counts = Counter(row[column].partition(":")[0] for row in claims["rows"])
+    plural = {"holds": "hold", "fails": "fail"}
+    said = [f"{number} {plural.get(verdict, verdict) if number > 1 else verdict}" for verdict, number in counts.items()]
+    return f"Of {_count(len(claims['rows']), 'criterion', 'criteria')}: {', '.join(said)}."
+
+
+def _few(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
 
 
 def title(experiment: str, source: str) -> str:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
+import re
 import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
 from artifacts.build import build
-from artifacts.check import check
+from artifacts.cells import Problem
+from artifacts.check import check, problems, read_manifest
 from spinn.errors import RecordError
 from spinn.storage import digest_file
 
@@ -77,7 +86,7 @@ def test_benchmarks_are_checked_like_any_table(
     text = (out / name).read_text()
     assert old in text
     (out / name).write_text(text.replace(old, new, 1))
-    assert [problem.file for problem in check(out)] == [name]
+    assert {problem.file for problem in check(out)} == {name}
     forge(out, name)
     assert check(out)
 
@@ -190,3 +199,103 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path):
     (tmp_path / "build.json").write_text('{"outputs": []}')
     with pytest.raises(RecordError, match="not the manifest of a build"):
         check(tmp_path)
+
+
+# --- one digit at a time --------------------------------------------------------------------------------------------
+
+DIGIT = re.compile(r"\d")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One digit of one number, cell or macro: the file, where in it the text stands, and what `check` has to name."""
+
+    file: str
+    start: int
+    end: int
+    names: tuple[str, ...]  # any of them
+
+
+def changes(files: dict[str, bytes], numbers: dict[str, dict[str, Any]]) -> Iterator[Change]:
+    """Every number in numbers.json and in the page, every macro, and every cell of every table in each of its forms."""
+    yield from in_json(files["numbers.json"].decode())
+    for found in re.finditer(r"\}\{(.*)\}  % (.+)$", files["numbers.tex"].decode(), flags=re.MULTILINE):
+        yield Change("numbers.tex", found.start(1), found.end(1), (found[2],))
+    page = files["report.html"].decode()
+    begin = page.index('id="provenance">')
+    for name in numbers:
+        start = page.index(f'"{name}":[', begin) + len(name) + 4
+        yield Change("report.html", start, page.index(",", start), (name,))
+    for found in re.finditer(r'<table data-table="(.+?)">.*?<tbody>(.*?)</tbody>', page, flags=re.DOTALL):
+        for row, line in enumerate(re.finditer(r"<tr.*?</tr>", found[2], flags=re.DOTALL), 1):
+            for cell in re.finditer(r"<td[^>]*>(.*?)</td>", line[0], flags=re.DOTALL):
+                start = found.start(2) + line.start() + cell.start(1)
+                yield Change("report.html", start, start + len(cell[1]), (f"row {row},",))
+    for file, content in files.items():
+        text, row = content.decode() if file.startswith("tables/") else "", 0
+        if file.endswith(".csv"):
+            yield from in_csv(file, text)
+        for line in re.finditer(r".*\n", text):
+            if file.endswith(".md") and line[0].startswith("| ") and not re.match(r"\| -", line[0]):
+                cells = re.finditer(r"(?<=\| )(.*?)(?= (?<!\\)\|)", line[0])
+            elif file.endswith(".tex") and line[0].endswith("\\\\\n") and "\\caption" not in line[0]:
+                cells = re.finditer(r"(?:^|(?<= & ))(.*?)(?= & | \\\\$)", line[0])
+            else:
+                continue
+            for cell in cells:
+                yield Change(file, line.start() + cell.start(1), line.start() + cell.end(1), (f"row {row},",))
+            row += 1
+
+
+def in_json(text: str) -> Iterator[Change]:
+    """Value and text of each number in numbers.json."""
+    for entry in re.finditer(r'^ "(.+)": \{\n  "value": (.*\n  "text": .*),\n', text, flags=re.MULTILINE):
+        yield Change("numbers.json", entry.start(2), entry.end(2), (entry[1],))
+
+
+def in_csv(file: str, text: str) -> Iterator[Change]:
+    """The cells of a CSV that need no quotes; a quoted one is prose or a name, and is changed in the printed forms."""
+    header = next(csv.reader(text.splitlines()))
+    for row, line in enumerate(re.finditer(r".*\n", text)):
+        if '"' in text or not row:
+            continue
+        start = line.start()
+        for column, cell in zip(header, line[0].rstrip("\n").split(","), strict=True):
+            yield Change(file, start, start + len(cell), (f"row {row}, {column}",))
+            start += len(cell) + 1
+
+
+def test_every_digit_counts(built_with_benchmarks: Path):
+    """One random digit of each number, macro and cell changed in turn is named; of each tenth also without a digest."""
+    manifest = read_manifest(built_with_benchmarks)
+    files = {name: (built_with_benchmarks / name).read_bytes() for name in manifest["outputs"]}
+    assert problems(files, manifest) == ()
+    numbers = json.loads(files["numbers.json"])
+    random, tried, missed = Random(20260728), Counter[str](), []
+    texts = {name: content.decode() for name, content in files.items() if not name.startswith("figures/")}
+    for change in changes(files, numbers):
+        text = texts[change.file]
+        digits = [found.start() for found in DIGIT.finditer(text, change.start, change.end)]
+        if not digits:
+            continue
+        at = random.choice(digits)
+        other = random.choice([digit for digit in "0123456789" if digit != text[at]])
+        content = (text[:at] + other + text[at + 1 :]).encode()
+        forged = manifest["outputs"] | {change.file: hashlib.sha256(content).hexdigest()}
+        honest = problems(files | {change.file: content}, manifest)
+        if {problem.file for problem in honest} != {change.file} or not names(honest, change):
+            missed.append(("by digest", change, text[change.start : change.end], other, honest))
+        tried[change.file.rpartition(".")[2]] += 1
+        if tried.total() % 10:
+            continue
+        unhelped = problems(files | {change.file: content}, {**manifest, "outputs": forged})
+        if not names(unhelped, change):
+            missed.append(("without", change, text[change.start : change.end], other, unhelped))
+    assert missed == []
+    assert min(tried.values()) > 400
+    assert set(tried) == {"json", "tex", "html", "csv", "md"}
+
+
+def names(found: tuple[Problem, ...], change: Change) -> bool:
+    """Whether a problem says which number, or which cell, it is about."""
+    return any(name in problem.message for problem in found for name in change.names)

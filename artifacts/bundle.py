@@ -1,0 +1,267 @@
+"""One archive for a repository such as Zenodo: records, paper, environment, checksums, and what says how to check them.
+
+The same inputs give the same bytes: names are sorted, times fixed, and files stored as they are, since compressed bytes
+depend on the library that compresses. Knows what goes in and how it is described; it judges nothing itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from artifacts.benchmarks import BENCHMARKS
+from artifacts.build import MANIFEST
+from artifacts.check import check, read_manifest
+from artifacts.results import RefusedError
+from spinn.errors import InputError
+from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
+from spinn.storage import digest_file
+from verify.audit import audit
+
+SUMS, CRATE, README = "SHA256SUMS", "ro-crate-metadata.json", "README.md"
+_ROOT = Path(__file__).parent.parent
+_FROM_CHECKOUT = ("CITATION.cff", "LICENSE", "constraints.txt", "pyproject.toml")
+_WEIGHTS = ".safetensors"
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can state
+_FORMATS = {
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".safetensors": "application/octet-stream",
+    ".tex": "application/x-tex",
+}
+_CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An archive that was written: its path, its sha256, and how many files it holds."""
+
+    path: Path
+    sha256: str
+    files: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The bundle as `--json` prints it."""
+        return {"bundle": str(self.path), "sha256": self.sha256, "files": self.files}
+
+
+def bundle(
+    runs: Path,
+    paper: Path,
+    out: Path,
+    *,
+    date: str | None = None,
+    weights: bool = False,
+    benchmarks: Path | None = None,
+) -> Bundle:
+    """Write the archive of a folder of runs and of what was built from it.
+
+    Args:
+        runs: records whose audit holds.
+        paper: what `artifacts.build.build` made of these very records.
+        out: the zip file.
+        date: of publication, YYYY-MM-DD; None for `date-released` in CITATION.cff. RO-Crate demands one, and today's
+            would give other bytes tomorrow.
+        weights: whether the networks go in as well.
+        benchmarks: the history that the paper prints, where it prints one.
+
+    Raises:
+        RefusedError: the audit refuses the records, or `check` the paper, or the paper is of other records.
+        InputError: a file that is needed is not there.
+    """
+    manifest = read_manifest(paper)
+    _refuse(runs, paper, manifest, benchmarks)
+    plan = read_model(runs / PLAN, Plan)
+    content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
+    content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
+    read = [name for name in manifest["inputs"]["records"] if name != BENCHMARKS and not name.endswith(_WEIGHTS)]
+    content |= {f"records/{name}": runs / name for name in read}
+    if benchmarks and BENCHMARKS in manifest["inputs"]["records"]:
+        content[BENCHMARKS] = benchmarks
+    networks = [*runs.glob(f"{RUNS}/*/*{_WEIGHTS}"), *runs.glob(f"{ADAPTATION}/*{_WEIGHTS}")] if weights else []
+    if weights and not networks:
+        raise InputError(f"{runs}: there are no weights in it; bundle it without --weights")
+    content |= {f"records/{path.relative_to(runs).as_posix()}": path for path in networks}
+    content["environment.json"] = _json(_environments(runs, plan))
+    about = yaml.safe_load((_ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    date = date or str(about.get("date-released", ""))
+    if not date:
+        raise InputError("date: none given, and CITATION.cff has no date-released; name one with --date YYYY-MM-DD")
+    content[README] = _readme(plan, about, weights).encode()
+    content[CRATE] = _json(_crate(content, plan, about, date))
+    lines = [f"{_sha256(content[name])}  {name}\n" for name in sorted(content)]
+    content[SUMS] = "".join(lines).encode()
+    _write(out, f"spinn-{plan.experiment.name}", content)
+    return Bundle(out, digest_file(out), len(content))
+
+
+def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], benchmarks: Path | None) -> None:
+    problems = check(paper)
+    if problems:
+        raise RefusedError(
+            f"{paper}: {len(problems)} problem(s), the first {problems[0].file}: {problems[0].message}; "
+            "only a folder that `spinn-artifacts check` lets through is bundled"
+        )
+    if not (runs / PLAN).is_file():
+        raise InputError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
+    verdict = audit(runs, replay=True)
+    errors = [finding for finding in verdict.findings if finding.severity == "error"]
+    if errors:
+        raise RefusedError(
+            f"{runs}: the audit found {len(errors)} error(s), the first {errors[0].check}: {errors[0].message}; "
+            "no such records are bundled"
+        )
+    for name, digest in manifest["inputs"]["records"].items():
+        path = benchmarks if name == BENCHMARKS else runs / name
+        if path is None:
+            raise InputError(f"{paper}: it prints benchmarks; name their history with --benchmarks")
+        if name.endswith(_WEIGHTS) and not path.is_file():
+            continue  # withheld: the audit says what it could not look at
+        if not path.is_file() or digest_file(path) != digest:
+            raise RefusedError(f"{path}: not the file that {paper} was built from; run `spinn-artifacts build` again")
+
+
+# --- what is described ----------------------------------------------------------------------------------------------
+
+
+def _environments(runs: Path, plan: Plan) -> list[dict[str, Any]]:
+    """Each machine and set of libraries that runs were made with, and which runs those were."""
+    found: dict[str, dict[str, Any]] = {}
+    for planned in plan.runs:
+        environment = read_model(runs / RUNS / planned.run_id / RECORD, Record).environment.model_dump()
+        key = json.dumps(environment, sort_keys=True)
+        found.setdefault(key, {"environment": environment, "runs": []})["runs"].append(planned.run_id)
+    return list(found.values())
+
+
+def _crate(content: Mapping[str, Path | bytes], plan: Plan, about: Mapping[str, Any], date: str) -> dict[str, Any]:
+    """Metadata by RO-Crate 1.1 (https://w3id.org/ro/crate/1.1): the root data set, its files, authors and licence."""
+    authors = [_author(author, number) for number, author in enumerate(about["authors"], 1)]
+    licence = {
+        "@id": f"https://spdx.org/licenses/{about['license']}",
+        "@type": "CreativeWork",
+        "name": about["license"],
+    }
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": about["title"],
+        "description": f"Experiment {plan.experiment.name} on {plan.dataset.source}: the records of {len(plan.runs)} "
+        "runs, and the tables, figures and numbers that were built from them.",
+        "version": str(about["version"]),
+        "datePublished": date,
+        "license": {"@id": licence["@id"]},
+        "author": [{"@id": author["@id"]} for author in authors],
+        "keywords": about.get("keywords", []),
+        "hasPart": [{"@id": name} for name in (*sorted(content), SUMS)],
+    }
+    described = {
+        "@id": CRATE,
+        "@type": "CreativeWork",
+        "about": {"@id": "./"},
+        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
+    }
+    files = [
+        {
+            "@id": name,
+            "@type": "File",
+            "name": name,
+            "contentSize": str(len(what) if isinstance(what, bytes) else what.stat().st_size),
+            "encodingFormat": _FORMATS.get(Path(name).suffix, "text/plain"),
+            "sha256": _sha256(what),
+        }
+        for name, what in sorted(content.items())
+    ]
+    sums = {"@id": SUMS, "@type": "File", "name": SUMS, "encodingFormat": "text/plain"}  # has this file's own digest
+    return {"@context": _CONTEXT, "@graph": [described, root, *files, sums, *authors, licence]}
+
+
+def _author(author: Mapping[str, Any], number: int) -> dict[str, Any]:
+    identity = author.get("orcid") or f"#author-{number}"
+    if "name" in author:
+        return {"@id": identity, "@type": "Organization", "name": author["name"]}
+    names = {"givenName": author.get("given-names", ""), "familyName": author["family-names"]}
+    return {"@id": identity, "@type": "Person", "name": " ".join(names.values()).strip(), **names}
+
+
+def _readme(plan: Plan, about: Mapping[str, Any], weights: bool) -> str:
+    withheld = (
+        "" if weights else "\nThe networks themselves are not in it: what only they can show is then unchecked.\n"
+    )
+    return f"""# {about["title"]}
+
+Experiment {plan.experiment.name} on {plan.dataset.source}: {len(plan.runs)} runs, and what was built from them.
+
+Is every file as it was? This needs nothing but a shell (on macOS: `shasum -a 256 --check --strict SHA256SUMS`), and
+fails after one changed byte:
+
+```bash
+sha256sum --check --strict --quiet SHA256SUMS
+```
+
+Do the records hold, and does the paper say what they say? With version {about["version"]} of spinn installed
+(`constraints.txt` has the versions of everything else):
+
+```bash
+spinn-verify records records{" --replay" if weights else ""}
+spinn-artifacts check paper
+```
+{withheld}
+| part | content |
+|---|---|
+| `records/` | `plan.json`, written before any training; data, success criteria, and the record of each run |
+| `paper/` | `report.html` to read first; tables, figures, `numbers.json` with the source of each number |
+| `environment.json` | the machines and libraries of the runs |
+| `{CRATE}` | description of the whole by RO-Crate 1.1 |
+| `CITATION.cff`, `LICENSE` | how to cite it, and on which terms it may be used |
+"""
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _write(out: Path, folder: str, content: Mapping[str, Path | bytes]) -> None:
+    """Write the zip whole or not at all, everything below one folder."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(content):
+                what = content[path]
+                entry = zipfile.ZipInfo(f"{folder}/{path}", _FIRST_DAY)
+                entry.create_system, entry.external_attr = 3, 0o644 << 16  # a plain file, as Unix says it, everywhere
+                archive.writestr(entry, what if isinstance(what, bytes) else what.read_bytes())
+        os.chmod(name, 0o644)
+        os.replace(name, out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; a bundle is made in a checkout of this project")
+    return path
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _sha256(what: Path | bytes) -> str:
+    if isinstance(what, Path):
+        return digest_file(what)
+    return hashlib.sha256(what).hexdigest()

@@ -1,0 +1,162 @@
+"""The bundle: the same bytes each time, checked by its own command where it is unpacked, and nothing refused in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from artifacts.bundle import bundle
+from artifacts.check import check
+from artifacts.results import RefusedError
+from spinn.errors import InputError
+from verify.audit import audit
+
+DATE = "2026-11-27"
+
+
+@pytest.fixture(scope="module")
+def archive(honest: Path, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the honest folder; not to be changed."""
+    return bundle(honest, built, tmp_path_factory.mktemp("bundle") / "spinn.zip", date=DATE).path
+
+
+@pytest.fixture
+def unpacked(archive: Path, tmp_path: Path) -> Path:
+    """The bundle unpacked elsewhere, to change."""
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path)
+    return tmp_path / "spinn-fabricated"
+
+
+def own_check(folder: Path) -> int:
+    """The status of the first command that the README in the bundle names."""
+    readme = (folder / "README.md").read_text()
+    command = shlex.split(readme.partition("```bash\n")[2].partition("\n```")[0])
+    assert command[0] == "sha256sum"
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum (GNU coreutils) is not installed")
+def test_its_own_check_passes_and_fails_after_one_byte(unpacked: Path):
+    """Unpacked elsewhere its check command holds; after one changed byte in any kind of file it does not."""
+    assert own_check(unpacked) == 0
+    names = ["README.md", "CITATION.cff", "ro-crate-metadata.json", "environment.json", "SHA256SUMS", "constraints.txt"]
+    names += ["paper/report.html", "paper/build.json", "paper/figures/losses.pdf", "paper/tables/accuracy.csv"]
+    names += ["records/plan.json", "records/runs/sparse-f00-s0/predictions.csv", "records/baselines/mean.csv"]
+    for name in names:
+        content = (unpacked / name).read_bytes()
+        at = len(content) // 2 if name != "SHA256SUMS" else 10
+        changed = b"0" if content[at : at + 1] != b"0" else b"1"
+        (unpacked / name).write_bytes(content[:at] + changed + content[at + 1 :])
+        assert own_check(unpacked) != 0, name
+        (unpacked / name).write_bytes(content)
+    assert own_check(unpacked) == 0
+    (unpacked / "LICENSE").unlink()
+    assert own_check(unpacked) != 0
+
+
+def test_records_and_paper_hold_where_it_is_unpacked(unpacked: Path):
+    """Without weights the audit holds and says what it could not look at; the paper is as it was built."""
+    verdict = audit(unpacked / "records")
+    assert verdict.holds
+    assert any(finding.severity == "unchecked" for finding in verdict.findings)
+    assert check(unpacked / "paper") == ()
+    assert not list(unpacked.rglob("*.safetensors"))
+
+
+def test_with_weights_the_predictions_can_be_replayed(honest: Path, built: Path, tmp_path: Path):
+    """`weights` puts every network in, and the README names the replay."""
+    made = bundle(honest, built, tmp_path / "spinn.zip", date=DATE, weights=True)
+    with zipfile.ZipFile(made.path) as opened:
+        opened.extractall(tmp_path)
+    folder = tmp_path / "spinn-fabricated"
+    assert "spinn-verify records records --replay" in (folder / "README.md").read_text()
+    verdict = audit(folder / "records", replay=True)
+    assert verdict.holds
+    assert not any(finding.check == "predictions-replayed" for finding in verdict.findings)
+
+
+def test_the_same_inputs_give_the_same_bytes(archive: Path, honest: Path, built: Path, tmp_path: Path):
+    """Times of files, the folder's name and the archive's do not matter."""
+    runs = Path(shutil.copytree(honest, tmp_path / "elsewhere", copy_function=shutil.copy))
+    paper = Path(shutil.copytree(built, tmp_path / "another", copy_function=shutil.copy))
+    (tmp_path / "another" / "notes.txt").write_text("not built, not bundled")
+    again = bundle(runs, paper, tmp_path / "other.zip", date=DATE)
+    assert again.path.read_bytes() == archive.read_bytes()
+    assert again.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_the_crate_describes_every_file(unpacked: Path):
+    """RO-Crate 1.1: a descriptor, a root with licence, authors and date, and each file with its size and sha256."""
+    crate = json.loads((unpacked / "ro-crate-metadata.json").read_bytes())
+    assert crate["@context"][0] == "https://w3id.org/ro/crate/1.1/context"
+    by_id = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert len(by_id) == len(crate["@graph"])
+    descriptor, root = by_id["ro-crate-metadata.json"], by_id["./"]
+    assert (descriptor["about"], descriptor["conformsTo"]) == ({"@id": "./"}, {"@id": "https://w3id.org/ro/crate/1.1"})
+    assert (root["@type"], root["datePublished"]) == ("Dataset", DATE)
+    assert by_id[root["license"]["@id"]]["name"] == "MIT"
+    assert [by_id[author["@id"]]["name"] for author in root["author"]] == ["The SPINN authors"]
+    there = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    assert {part["@id"] for part in root["hasPart"]} == there - {"ro-crate-metadata.json"}
+    for name in there - {"ro-crate-metadata.json", "SHA256SUMS"}:
+        content = (unpacked / name).read_bytes()
+        assert by_id[name]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert by_id[name]["contentSize"] == str(len(content))
+
+
+def test_environments_name_every_run(unpacked: Path):
+    """Each run was made in one of the environments."""
+    environments = json.loads((unpacked / "environment.json").read_bytes())
+    planned = json.loads((unpacked / "records" / "plan.json").read_bytes())["runs"]
+    assert sorted(run for one in environments for run in one["runs"]) == sorted(run["run_id"] for run in planned)
+    assert all(one["environment"]["python"] for one in environments)
+
+
+def test_refused_records_are_not_bundled(runs: Path, built: Path, tmp_path: Path):
+    """Records with a changed file give no archive."""
+    path = runs / "runs" / "sparse-f00-s0" / "history.csv"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(RefusedError, match=r"the audit found .* error\(s\), the first digests"):
+        bundle(runs, built, tmp_path / "spinn.zip", date=DATE)
+    assert not (tmp_path / "spinn.zip").exists()
+
+
+def test_a_changed_paper_is_not_bundled(honest: Path, out: Path, tmp_path: Path):
+    """What `check` refuses gives no archive, nor does the report of refused records."""
+    (out / "summary.txt").write_text("R² 0.99")
+    with pytest.raises(RefusedError, match=r"problem\(s\), the first summary\.txt: it was changed after the build"):
+        bundle(honest, out, tmp_path / "spinn.zip", date=DATE)
+
+
+def test_a_paper_of_other_records_is_not_bundled(honest: Path, out: Path, tmp_path: Path):
+    """Each record has to be the one that the paper was built from."""
+    manifest = json.loads((out / "build.json").read_bytes())
+    manifest["inputs"]["records"]["runs/another/history.csv"] = "0" * 64
+    (out / "build.json").write_text(json.dumps(manifest))
+    assert check(out) == ()
+    with pytest.raises(RefusedError, match=r"history\.csv: not the file that .* was built from"):
+        bundle(honest, out, tmp_path / "spinn.zip", date=DATE)
+
+
+def test_what_is_missing_is_named(
+    honest: Path, built: Path, built_with_benchmarks: Path, history: Path, tmp_path: Path
+):
+    """No date, no weights or no history where one is needed: one line that says how to mend it."""
+    with pytest.raises(InputError, match="--date YYYY-MM-DD"):
+        bundle(honest, built, tmp_path / "spinn.zip")
+    with pytest.raises(InputError, match="--benchmarks"):
+        bundle(honest, built_with_benchmarks, tmp_path / "spinn.zip", date=DATE)
+    made = bundle(honest, built_with_benchmarks, tmp_path / "spinn.zip", date=DATE, benchmarks=history)
+    with zipfile.ZipFile(made.path) as opened:
+        assert opened.read("spinn-fabricated/benchmarks/history.jsonl") == history.read_bytes()
+    bare = Path(shutil.copytree(honest, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors")))
+    with pytest.raises(InputError, match="there are no weights in it"):
+        bundle(bare, built, tmp_path / "spinn.zip", date=DATE, weights=True)
