@@ -43,8 +43,7 @@ def steps(results: Results) -> list[tuple[str, str]]:
         ),
         (
             "fit on training cases",
-            "scalers"
-            + ("" if correction is None else f", and a wear law that the network changes by {100 * correction:g} %"),
+            "scalers" + ("" if correction is None else f", and a wear law, changed by at most {100 * correction:g} %"),
         ),
         (
             "train the dense network",
