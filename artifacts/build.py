@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from spinn.errors import RecordError
 from spinn.record import ADAPTATION, BASELINES, CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, RECORD, RUNS
-from spinn.storage import digest_file, write_atomic
+from spinn.storage import digest_file, is_stored, write_atomic
 
 if TYPE_CHECKING:
     from artifacts.numbers import Number
@@ -125,7 +125,7 @@ def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
     code = [*sorted(Path(__file__).parent.glob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
     beyond = ("spinn/record.py", "spinn/storage.py", "spinn/bench/history.py", "paper/report.html.j2")
     code += [_ROOT / name for name in beyond]
-    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
+    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if is_stored(path)}
     return {
         "records": records | ({BENCHMARKS: digest_file(benchmarks)} if benchmarks else {}),
         "checkpoints": {
