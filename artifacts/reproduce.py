@@ -91,7 +91,7 @@ class Certificate:
         lines = ["reproduced" if self.holds else "NOT reproduced"]
         lines += [f"refused: {reason}" for reason in self.refused]
         lines += [f"the plan differs: {difference}" for difference in self.differences.plan]
-        lines += [f"not bitwise because of: {reason}" for reason in self.differences.reasons]
+        lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
         lines += [f"not asked for: {part}" for part in self.differences.left_out]
         lines += [f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
         shown = [table.text() for table in self.tables() if len(table.frame)]
@@ -108,33 +108,31 @@ def reproduce(runs: Path, reference: Path) -> Certificate:
         RecordError: a file in one cannot be read as what it should be.
     """
     plans = [read_model(folder / PLAN, Plan) for folder in (runs, reference)]
-    spread, about = read_spread(reference), [{"folder": folder.name} for folder in (runs, reference)]
+    spread = read_spread(reference)
     sides, refused = [], []
     for folder, which in ((runs, "the reproduction"), (reference, "the reference")):
         try:
             sides.append(audited(folder))
         except RefusedError as error:
             refused.append(f"{which}: {error}")
-    if refused:
-        missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)
-        nothing: dict[str, bool | None] = {run.run_id: None for run in plans[1].runs}
-        return Certificate(about[1], about[0], tuple(refused), Differences(), nothing, missing, ())
-    ours, theirs = sides
+    if not refused:
+        return certify(*sides, spread)
+    missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)
+    nothing: dict[str, bool | None] = {run.run_id: None for run in plans[1].runs}
+    ours, theirs = ({"plan": plan_digest(plan)} for plan in plans)
+    return Certificate(theirs, ours, tuple(refused), Differences(), nothing, missing, ())
+
+
+def certify(ours: Results, theirs: Results, spread: dict[str, Any]) -> Certificate:
+    """The certificate of two audited sets of results; `spread` is what `artifacts.reference.read_spread` gives."""
     differences = compare(ours, theirs)
-    shared = tuple(seed for seed in theirs.plan.experiment.seeds if seed in ours.plan.experiment.seeds)
     ran = {record.run_id: record for record in ours.records}
     equal = {record.run_id: _bitwise(record, ran.get(record.run_id)) for record in theirs.records}
-    ours, theirs = _alike(ours, theirs, shared)
-    pair = _Pair(ours, theirs, differences)
-    return Certificate(
-        _about(reference, plans[1], theirs) | {"repeats": spread["folders"], "repeats made on": spread["machines"]},
-        _about(runs, plans[0], ours),
-        (),
-        differences,
-        equal,
-        pair.claims(spread["claims"]),
-        pair.cells(spread["numbers"]),
-    )
+    about = {"repeats": spread["folders"], "repeats made on": spread["machines"]}
+    stated = [{"plan": plan_digest(side.plan), "machine": machine(side)} for side in (theirs, ours)]
+    pair = _Pair(*_alike(ours, theirs), differences)
+    steps = pair.claims(spread["claims"]), pair.cells(spread["numbers"])
+    return Certificate(stated[0] | about, stated[1], (), differences, equal, *steps)
 
 
 def write(certificate: Certificate, out: Path) -> None:
@@ -144,22 +142,22 @@ def write(certificate: Certificate, out: Path) -> None:
     write_atomic(out / PAGE, certificate.text().encode())
 
 
-def _about(folder: Path, plan: Plan, results: Results) -> dict[str, Any]:
-    return {"folder": folder.name, "plan": plan_digest(plan), "machine": machine(results)}
-
-
 def _bitwise(theirs: Any, ours: Any) -> bool | None:
     """By the recorded digests, which the audit has compared with the files that are there."""
     return None if ours is None else all(ours.files[name] == theirs.files[name] for name in (HISTORY, PREDICTIONS))
 
 
-def _alike(ours: Results, theirs: Results, seeds: tuple[int, ...]) -> tuple[Results, Results]:
-    """Both sides cut to the same seeds, and to the histories that the reference kept."""
-    kept = set(theirs.history["run_id"])
-    ours = replace(ours, history=ours.history[ours.history["run_id"].isin(kept)])
-    return tuple(
-        of_seeds(side, seeds) if seeds and side.plan.experiment.seeds != seeds else side for side in (ours, theirs)
-    )  # type: ignore[return-value]
+def _alike(ours: Results, theirs: Results) -> tuple[Results, Results]:
+    """Both sides cut to the seeds that they share, and to the histories that the reference kept."""
+    asked = [side.plan.experiment.seeds for side in (ours, theirs)]
+    shared = tuple(seed for seed in asked[1] if seed in asked[0])
+    kept = ours.history["run_id"].isin(set(theirs.history["run_id"]))
+    ours = replace(ours, history=ours.history[kept])
+    if not shared:
+        return ours, theirs
+    return ours if asked[0] == shared else of_seeds(ours, shared), theirs if asked[1] == shared else of_seeds(
+        theirs, shared
+    )
 
 
 class _Pair:
