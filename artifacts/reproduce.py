@@ -116,11 +116,12 @@ def reproduce(runs: Path, reference: Path) -> Certificate:
         except RefusedError as error:
             refused.append(f"{which}: {error}")
     if not refused:
-        return certify(*sides, spread)
+        ours, theirs = sides
+        return certify(ours, theirs, spread)
     missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)
     nothing: dict[str, bool | None] = {run.run_id: None for run in plans[1].runs}
-    ours, theirs = ({"plan": plan_digest(plan)} for plan in plans)
-    return Certificate(theirs, ours, tuple(refused), Differences(), nothing, missing, ())
+    stated = [{"plan": plan_digest(plan)} for plan in plans]
+    return Certificate(stated[1], stated[0], tuple(refused), Differences(), nothing, missing, ())
 
 
 def certify(ours: Results, theirs: Results, spread: dict[str, Any]) -> Certificate:
