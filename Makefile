@@ -1,7 +1,8 @@
-# The two commands of the README, for a machine that has Python 3.11 and make and nothing else.
+# The commands of the README, for a machine that has Python 3.11 and make and nothing else.
 #
 #   make paper-artifacts [EXPERIMENT=quick] [DATA=simulator|nasa|PATH] [DEVICE=auto]
 #   make verify
+#   make reproduce [TIER=minutes|seed|full]
 
 EXPERIMENT ?= quick
 DATA ?= simulator
@@ -13,12 +14,13 @@ RUNS := build/runs/$(NAME)
 PAPER := build/paper/$(notdir $(RUNS))
 BENCHMARKS := $(wildcard build/bench/history.jsonl)
 MUTANTS := $(wildcard build/mutants.json)
+REFERENCE := $(filter paper/reference/%,$(RUNS))# its runs are there already
 FILE := paper/experiments/$(EXPERIMENT).toml
 BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts verify verify-long mutation mutants bench campaigns clean
+.PHONY: help paper-artifacts reproduce verify verify-long mutation mutants bench campaigns clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
@@ -26,6 +28,8 @@ help:
 	@echo "                      DATA=simulator    or nasa, or the path of a mill.mat or a tidy CSV file"
 	@echo "                      DEVICE=auto       or cpu, or cuda"
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
+	@echo "make reproduce        run the fixed seeds again, and compare each claim and each table cell with paper/reference"
+	@echo "                      TIER=minutes      minutes on two cores; or seed, one seed of the paper; or full, all of it"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
@@ -35,12 +39,25 @@ help:
 	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
 
 paper-artifacts: .venv/installed
-	$(BIN)/spinn schedule check $(FILE)
-	$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa)
-	$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE)
+	$(if $(REFERENCE),,$(BIN)/spinn schedule check $(FILE))
+	$(if $(REFERENCE),,$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa))
+	$(if $(REFERENCE),,$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE))
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
 	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS)) $(addprefix --mutants ,$(MUTANTS))
 	@echo "open $(PAPER)/report.html"
+
+# What each tier runs, on which data, and what it is compared with; one seed is compared with that seed of all.
+TIER ?= minutes
+TIERS := minutes seed full
+MEASURED := $(if $(filter command line environment,$(origin DATA)),$(DATA),../shared/data/mill_decimated.mat)
+reproduce: RUN_minutes = paper/experiments/minutes.toml --data simulator
+reproduce: RUN_seed = paper/experiments/paper.toml --data "$(MEASURED)" --seed 0
+reproduce: RUN_full = paper/experiments/paper.toml --data "$(MEASURED)"
+reproduce: .venv/installed
+	$(if $(filter $(TIER),$(TIERS)),,$(error TIER = $(TIER): one of $(TIERS)))
+	$(BIN)/spinn run $(RUN_$(TIER)) --out build/runs/reproduce-$(TIER) --device $(DEVICE)
+	$(BIN)/spinn-artifacts reproduce build/runs/reproduce-$(TIER) \
+		--reference paper/reference/$(patsubst seed,full,$(TIER)) --out build/reproduce/$(TIER)
 
 verify: .venv-tox/installed
 	$(TOX) run

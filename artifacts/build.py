@@ -18,7 +18,7 @@ from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from artifacts.mutants import MUTANTS, Mutants
 from spinn.errors import RecordError
 from spinn.record import ADAPTATION, BASELINES, CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, RECORD, RUNS
-from spinn.storage import digest_file, write_atomic
+from spinn.storage import digest_file, is_stored, write_atomic
 
 if TYPE_CHECKING:
     from artifacts.numbers import Number
@@ -136,7 +136,7 @@ def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
         "paper/report.js",
     )
     code += [_ROOT / name for name in beyond]
-    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if path.is_file()}
+    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if is_stored(path)}
     return {
         "records": records | {name: digest_file(path) for name, path in beside.items() if path},
         "checkpoints": {

@@ -103,6 +103,37 @@ def campaigns(folders: tuple[Path, ...], out: Path | None, at_least: int, as_jso
     return 0 if fewest(made) >= at_least else 1
 
 
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--reference", type=click.Path(path_type=Path), required=True, help="The reference's folder of runs.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for certificate.json and certificate.txt.")
+@click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
+def reproduce(runs: Path, reference: Path, out: Path | None, as_json: bool) -> int:
+    """Compare RUNS with the reference, claim by claim and cell by cell.
+
+    Status 0: reproduced; 1: something is different or missing.
+    """
+    from artifacts import reproduce
+
+    certificate = reproduce.reproduce(runs, reference)
+    if out is not None:
+        reproduce.write(certificate, out)
+    click.echo(json.dumps(certificate.as_json(), indent=1) if as_json else certificate.text(), nl=as_json)
+    return certificate.exit_status
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the reference, not there yet.")
+@click.option("--repeat", "repeats", type=click.Path(path_type=Path), multiple=True, help="A repeat of RUNS.")
+def reference(runs: Path, out: Path, repeats: tuple[Path, ...]) -> int:
+    """Make a reference of RUNS: compressed, without weights, with the spread between RUNS and its repeats."""
+    from artifacts.reference import make
+
+    click.echo(f"{out}: {make(runs, out, repeats) / 1e6:.2f} MB")
+    return 0
+
+
 def main() -> NoReturn:
     """Entry point of `spinn-artifacts`."""
 

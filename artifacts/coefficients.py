@@ -175,7 +175,7 @@ def residuals(results: Results) -> Table | None:
     rows = []
     first = results.history[(results.history["stage"] == 0) & (results.history["epoch"] == 1)].set_index("run_id")
     for variant in results.variants:
-        records = [record for record in results.records if record.variant == variant]
+        records = [record for record in results.records if record.variant == variant and record.run_id in first.index]
         for term in records[0].physics_terms if records else ():
             began = [float(first.loc[record.run_id, term]) for record in records]
             dense = [record.stages[0].residuals[term] for record in records]
@@ -196,7 +196,8 @@ def residuals(results: Results) -> Table | None:
     notes = (
         "Each term of the loss, unweighted, a pure number: in the first epoch, of the trained dense network, and after "
         "the last stage. Mean over runs; in brackets: smallest and largest run. 'Fell': is smaller at the end than in "
-        "the first epoch. A term that a new network does not violate has nothing to fall from.",
+        "the first epoch. A term that a new network does not violate has nothing to fall from. A run whose "
+        "history was left out of the records is not among them.",
         *results.footnotes,
     )
     expressions = {
@@ -204,7 +205,7 @@ def residuals(results: Results) -> Table | None:
         "dense": "residuals of stage 0 in record.json, mean over runs",
         "last stage": "residuals of the last stage in record.json, mean over runs",
         "fell in runs": "runs whose term is smaller after the last stage than in the first epoch",
-        "runs": "runs of the variant",
+        "runs": "runs of the variant that have a history",
     }
     formats = {"": Format(4, tiny=True), "runs": Format(0), "fell in runs": Format(0)}
     sources = {results.label(name): results.source(PLAN, name) for name in results.variants}

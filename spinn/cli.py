@@ -204,6 +204,7 @@ def data_fetch(name: str) -> None:
 @click.option("--fresh", is_flag=True, help="Start over, whatever lies in the folder.")
 @click.option("--from-stage", type=click.IntRange(min=0), metavar="K", help="Roll finished runs back to stage K.")
 @click.option("--simulator-seed", type=int, metavar="N", help="The simulated campaign, in place of the experiment's.")
+@click.option("--seed", "seeds", type=int, multiple=True, metavar="N", help="Only this seed of the experiment's.")
 def run(
     experiment: Path,
     source: str | None,
@@ -212,6 +213,7 @@ def run(
     fresh: bool,
     from_stage: int | None,
     simulator_seed: int | None,
+    seeds: tuple[int, ...],
 ) -> None:
     """Check the schedules of EXPERIMENT, then train, prune, fine-tune and record every run that is missing."""
     import spinn.experiment
@@ -224,6 +226,7 @@ def run(
         fresh=fresh,
         from_stage=from_stage,
         simulator_seed=simulator_seed,
+        seeds=seeds,
     )
     click.echo(runs)
 

@@ -193,6 +193,7 @@ def run(
     fresh: bool = False,
     from_stage: int | None = None,
     simulator_seed: int | None = None,
+    seeds: Sequence[int] = (),
 ) -> Path:
     """Execute an experiment file, or what is missing of it; returns the folder of runs.
 
@@ -204,6 +205,7 @@ def run(
         fresh: Remove what an earlier call left in `out` and start again.
         from_stage: Roll every run back to the end of this stage (0: the dense network) and go on from there.
         simulator_seed: Replaces the seed of the simulated campaign that the file states.
+        seeds: Only these of the experiment's seeds; none: all.
 
     Raises:
         TargetMissedError: a variant cannot reach the target; nothing was trained.
@@ -216,6 +218,8 @@ def run(
         experiment = experiment.model_copy(update={"data": data})
     if simulator_seed is not None:
         experiment = _with_campaign(experiment, simulator_seed)
+    if seeds:
+        experiment = _of_seeds(experiment, seeds)
     refuse_unreachable(experiment)
     _refuse_stage(experiment, from_stage)
     claims = load_claims(path, experiment)
@@ -262,6 +266,14 @@ def _with_campaign(experiment: Experiment, seed: int) -> Experiment:
     except pydantic.ValidationError as error:
         raise InputError(f"--simulator-seed: {record.first_problem(error)}") from None
     return experiment.model_copy(update={"simulator": campaign})
+
+
+def _of_seeds(experiment: Experiment, seeds: Sequence[int]) -> Experiment:
+    """The experiment with some of its seeds, in its own order."""
+    for seed in seeds:
+        if seed not in experiment.seeds:
+            raise InputError(f"--seed {seed}: one of the experiment's seeds expected, {list(experiment.seeds)}")
+    return experiment.model_copy(update={"seeds": tuple(seed for seed in experiment.seeds if seed in seeds)})
 
 
 def _stack_of(folder: Path) -> int | None:

@@ -36,7 +36,7 @@ from spinn.record import (
     seal_of,
     write_model,
 )
-from spinn.storage import digest_file, write_atomic
+from spinn.storage import digest_file, is_stored, read_stored, write_atomic
 
 
 def is_finished(folder: Path, plan_digest: str) -> bool:
@@ -46,10 +46,10 @@ def is_finished(folder: Path, plan_digest: str) -> bool:
         RecordError: there is a record that cannot be read.
     """
     path = folder / RECORD
-    if not path.exists():
+    if not is_stored(path):
         return False
     try:
-        return json.loads(path.read_bytes())["plan_digest"] == plan_digest
+        return json.loads(read_stored(path))["plan_digest"] == plan_digest
     except (ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: not a record; restore the file, or give --fresh to run again") from None
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from spinn.config import AdaptationConfig, BaselineName, Experiment, PhysicsTerm, Strict, Variant
 from spinn.errors import RecordError
-from spinn.storage import digest_of, write_atomic
+from spinn.storage import digest_of, read_stored, write_atomic
 
 SCHEMA_VERSION = 1
 DATACARD, CLAIMS = "datacard.json", "claims.json"
@@ -411,9 +411,11 @@ def read_model(path: Path, schema: type[Schema]) -> Schema:
         RecordError: the file is missing, is not JSON, or does not follow the schema; names the first offending key.
     """
     try:
-        text = path.read_bytes()
+        text = read_stored(path)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file; a folder of runs is what `spinn run --out` wrote") from None
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}; restore the file, or run again with --fresh") from None
     try:
         return schema.model_validate_json(text)
     except pydantic.ValidationError as error:

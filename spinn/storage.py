@@ -1,12 +1,19 @@
-"""Files that are written whole or not at all, and sha256 digests of files and values. Standard library only."""
+"""Files that are written whole or not at all, and sha256 digests of files and values. Standard library only.
+
+A file may be kept compressed, under its name and `.xz`: its content, and so its digest, is what it
+decompresses to.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import tempfile
 from pathlib import Path
+
+PACKED = ".xz"
 
 
 def canonical_json(value: object) -> str:
@@ -19,8 +26,38 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def packed(path: Path) -> Path:
+    """Where the file at `path` is kept if it is kept compressed."""
+    return path.with_name(path.name + PACKED)
+
+
+def is_stored(path: Path) -> bool:
+    """Whether there is such a file, as it is or compressed."""
+    return path.is_file() or packed(path).is_file()
+
+
+def read_stored(path: Path) -> bytes:
+    """The content of the file at `path`, decompressed where only its compressed form is there.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: the compressed form is not what a compressor wrote.
+    """
+    if path.is_file() or not packed(path).is_file():
+        return path.read_bytes()
+    try:
+        return lzma.decompress(packed(path).read_bytes())
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{packed(path).name}: not an xz file ({error})") from None
+
+
 def digest_file(path: Path) -> str:
-    """sha256 of the bytes of the file at `path`."""
+    """sha256 of the content of the file at `path`; of its bytes where a compressed one cannot be read."""
+    if not path.is_file() and packed(path).is_file():
+        try:
+            return hashlib.sha256(read_stored(path)).hexdigest()
+        except ValueError:
+            path = packed(path)
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

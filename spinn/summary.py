@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from spinn.record import (
     read_model,
     run_folder,
 )
+from spinn.storage import read_stored
 
 _MEND = "restore the file, or run again with --fresh"
 _KINDS = {"stage": int, "split": str, "case": str, "target": str, "measured": float, "prediction": float}
@@ -124,7 +126,7 @@ def _accuracy(plan: Plan, runs: Path, finished: Sequence[PlannedRun]) -> list[st
 
 def _predictions(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=_KINDS)
+        table = pd.read_csv(io.BytesIO(read_stored(path)), dtype=_KINDS)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file, though the run is finished; {_MEND}") from None
     except ValueError as error:  # what pandas raises of a file that is empty, no CSV, no text, or holds other values

@@ -7,6 +7,7 @@ then, and `digests` says what is wrong with the file.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,10 +48,11 @@ from spinn.record import (
     run_folder,
     seal_of,
 )
-from spinn.storage import digest_file
+from spinn.storage import PACKED, digest_file, read_stored
 from verify.network import Network, decode
 
 WITHHELD = "weights withheld"
+HISTORY_WITHHELD = "history withheld: kept for one seed"
 HOLDS_MASKS = ("global-magnitude", "layerwise-magnitude", "random")  # pruners of weights whose masks are held
 WHOLE = ("stage", "epoch", "run", "fold", "seed", "labels_seen")  # columns of whole numbers
 Content = TypeVar("Content")
@@ -94,13 +96,16 @@ class Data:
 class Run:
     """The files of one planned run; decoded once, when first asked for."""
 
-    def __init__(self, plan: Plan, planned: PlannedRun, folder: Path, digests: dict[str, str]):
+    def __init__(
+        self, plan: Plan, planned: PlannedRun, folder: Path, digests: dict[str, str], keeps_history: bool = True
+    ):
         self.planned = planned
         self.folder = folder
         self.layers = plan.experiment.layers
         # the first version holds no mask: nothing to cut off; where neurons went it is cut off already
         self.deploys = plan.variant(planned.variant).pruner in HOLDS_MASKS
         self.digests = digests  # file name → sha256 of what is there
+        self.keeps_history = keeps_history  # False: those of the run's seed may be left out
         self.problem = ""
         self.record: Record | None = None
         self._kept: dict[str, Any] = {}
@@ -132,8 +137,14 @@ class Run:
         """True if no checkpoint of the run is there; a single one that is missing is a lost file instead."""
         return not any(name.endswith(".safetensors") for name in self.digests)
 
+    def history_withheld(self) -> bool:
+        """True if the run's history was left out with the weights, and so were those of all runs of its seed."""
+        return not self.keeps_history and self.withheld()
+
     def history(self) -> Table:
         """history.csv, all columns numeric; raises `UnavailableError`."""
+        if self.history_withheld():
+            raise UnavailableError(HISTORY_WITHHELD)
         columns = history_columns(self.checked.physics_terms)
         return self.once(HISTORY, lambda: read_csv(self.folder / HISTORY, columns, text=()))
 
@@ -234,9 +245,16 @@ def digest_all(runs: Path) -> dict[str, str]:
     top = [runs / name for name in (PLAN, DATASET, DATACARD, CLAIMS)]
     below = [path for name in (BASELINES, ADAPTATION, RUNS) for path in sorted((runs / name).rglob("*"))]
     files = [path for path in (*top, *below) if path.is_file() and not path.name.startswith(".") and path.name != AUDIT]
+    files = [_content(path) for path in files]
     with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter lock
         digests = pool.map(digest_file, files)
         return {path.relative_to(runs).as_posix(): digest for path, digest in zip(files, digests, strict=True)}
+
+
+def _content(path: Path) -> Path:
+    """The name of what a compressed file holds; its own beside an uncompressed file, where it is one too many."""
+    plain = path.with_name(path.name.removesuffix(PACKED))
+    return plain if path.suffix == PACKED and not plain.exists() else path
 
 
 def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
@@ -250,10 +268,17 @@ def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
     except UnicodeDecodeError as error:
         raise RecordError(f"{runs / PLAN}: not a text file ({error})") from None
     _refuse_strange_variants(runs / PLAN, plan)
+    keep = _seeds_with_history(plan, digests)
     members = tuple(
-        Run(plan, planned, run_folder(runs, planned.run_id), _below(digests, planned.run_id)) for planned in plan.runs
+        Run(plan, run, run_folder(runs, run.run_id), _below(digests, run.run_id), run.seed in keep) for run in plan.runs
     )
     return Folder(runs, plan, digests, members, read_data(runs, plan))
+
+
+def _seeds_with_history(plan: Plan, digests: dict[str, str]) -> frozenset[int]:
+    """Seeds whose histories have to be there: the first, and each of which there is one."""
+    there = {run.seed for run in plan.runs if f"{RUNS}/{run.run_id}/{HISTORY}" in digests}
+    return frozenset({*plan.experiment.seeds[:1], *there})
 
 
 def _refuse_strange_variants(path: Path, plan: Plan) -> None:
@@ -311,8 +336,7 @@ def read_data(runs: Path, plan: Plan) -> Data | DataError:
 def read_csv(path: Path, columns: Sequence[str], text: Sequence[str]) -> Table:
     """A table with exactly these columns, all numeric but `text`, an empty field NaN; raises `UnavailableError`."""
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            header, *rows = csv.reader(stream, strict=True)
+        header, *rows = csv.reader(io.StringIO(read_stored(path).decode("utf-8"), newline=""), strict=True)
     except FileNotFoundError:
         raise UnavailableError(f"{path.name}: no such file") from None
     except (ValueError, csv.Error) as error:  # empty, not UTF-8, or not CSV

@@ -105,3 +105,25 @@ def test_an_output_folder_that_is_a_file(honest: Path, tmp_path: Path, monkeypat
     status, _, error = call(["build", str(honest), "--out", str(tmp_path / "out")], monkeypatch, capsys)
     assert status == 2
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_reference_is_made_and_reproduced(honest: Path, tmp_path: Path, monkeypatch, capsys):
+    """Status 0 and a certificate; 1 once a record was edited; 2 where there is no reference."""
+    folder, out = tmp_path / "reference", tmp_path / "certificate"
+    status, text, _ = call(["reference", str(honest), "--out", str(folder)], monkeypatch, capsys)
+    assert status == 0
+    assert text.startswith(f"{folder}: ")
+    arguments = ["reproduce", str(honest), "--reference", str(folder), "--out", str(out)]
+    status, text, _ = call(arguments, monkeypatch, capsys)
+    assert status == 0
+    assert text.startswith("reproduced\n")
+    assert json.loads((out / "certificate.json").read_text())["holds"] is True
+    claims = json.loads((folder / "claims.json").read_text())
+    claims[0]["threshold"] = [0, 1]
+    (folder / "claims.json").write_text(json.dumps(claims))
+    status, text, _ = call([*arguments, "--json"], monkeypatch, capsys)
+    assert status == 1
+    assert json.loads(text)["refused"][0].startswith("the reference: ")
+    status, _, text = call(["reproduce", str(honest), "--reference", str(tmp_path / "none")], monkeypatch, capsys)
+    assert status == 2
+    assert "no such file" in text

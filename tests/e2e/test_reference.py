@@ -15,7 +15,9 @@ from verify.audit import audit
 REFERENCE = Path(__file__).parents[2] / "paper" / "reference"
 NAMES = sorted(path.parent.name for path in REFERENCE.glob(f"*/{PLAN}"))
 RESOLVED = {"data", "claims", "stack"}
-KEPT_FOR = {"ablation": "attribution", "physics-ablation": "settings"}
+KEPT_FOR = {"full": "attribution", "minutes": "coefficients", "physics-ablation": "settings"}
+EXPERIMENTS = {"full": "paper"}
+MOST_BYTES = 20e6
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -30,6 +32,11 @@ def test_what_the_readme_lists_is_there():
     assert [row.split("`")[1] for row in rows] == NAMES == sorted(KEPT_FOR)
 
 
+def test_all_of_it_takes_at_most_twenty_megabytes():
+    """As files, whatever a disk rounds them up to."""
+    assert sum(path.stat().st_size for path in REFERENCE.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
 def test_records_hold_and_what_needs_weights_is_unchecked(folder: Path):
     """Nothing fails, and nothing that cannot be looked at is said to hold."""
     verdict = audit(folder)
@@ -40,7 +47,7 @@ def test_records_hold_and_what_needs_weights_is_unchecked(folder: Path):
 
 def test_records_are_of_the_experiment_as_it_stands(folder: Path):
     """Nobody changed the file and left the records of the old one; a plan says which data, and how many in a stack."""
-    stated = experiment.load(REFERENCE.parent / "experiments" / f"{folder.name}.toml")
+    stated = experiment.load(REFERENCE.parent / "experiments" / f"{EXPERIMENTS.get(folder.name, folder.name)}.toml")
     planned = read_model(folder / PLAN, Plan).experiment
     assert planned.model_dump(exclude=RESOLVED) == stated.model_dump(exclude=RESOLVED)
 

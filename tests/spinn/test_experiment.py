@@ -107,6 +107,21 @@ def test_the_simulated_campaign_is_stated_in_the_plan(tmp_path, monkeypatch):
         assert plan.dataset.fingerprint == simulate(seed, noise=0.5).fingerprint()
 
 
+def test_one_seed_of_an_experiment_is_planned_alone(tmp_path, monkeypatch):
+    """The plan has its runs under the names that they have among all; a seed that is not the file's is refused."""
+    monkeypatch.setattr("spinn.sweep.execute", lambda *_: None)
+    path, plans = _write(tmp_path), []
+    for name, seeds in (("all", ()), ("one", experiment.load(path).seeds[-1:])):
+        folder = experiment.run(path, out=tmp_path / name, device="cpu", seeds=seeds)
+        plans.append(record.read_model(folder / record.PLAN, record.Plan))
+    whole, one = plans
+    assert [run.run_id for run in one.runs] == [
+        run.run_id for run in whole.runs if run.seed == whole.experiment.seeds[-1]
+    ]
+    with pytest.raises(InputError, match=r"--seed 77: one of the experiment's seeds expected"):
+        experiment.run(path, out=tmp_path / "none", device="cpu", seeds=(77,))
+
+
 def test_what_the_schema_calls_default_is_the_simulators_own():
     """An empty table [simulator] changes no bit of the data."""
     import spinn.data

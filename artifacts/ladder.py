@@ -1,0 +1,87 @@
+"""How near a number of a reproduction is to the reference's: the rungs, and which of them a pair of numbers stands on.
+
+bitwise · within tolerance · equivalent · different · not run. Beside the ladder stands what cannot be compared, with
+the reason: times of another machine, and numbers for which no margin was fixed. Knows two values and what is allowed
+between them; nothing of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from artifacts.equivalence import Equivalence
+
+Rung = Literal["bitwise", "within tolerance", "equivalent", "different", "not run", "incomparable"]
+RUNGS: tuple[Rung, ...] = ("bitwise", "within tolerance", "equivalent", "different", "not run", "incomparable")
+FAILS: tuple[Rung, ...] = ("different", "not run")
+MULTIPLE = 3
+ROUNDING = 1e-9  # of the value: what the order of a sum may change where repeats happened to agree
+Value = float | int | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where one claim or table cell stands; `tolerance` is what its value may differ by, `test` what was tested."""
+
+    name: str
+    rung: Rung
+    reason: str = ""
+    reference: Value = None
+    found: Value = None
+    tolerance: float | None = None
+    test: Equivalence | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What certificate.json says about it."""
+        stated = {"name": self.name, "rung": self.rung, "reference": self.reference, "reproduced": self.found}
+        stated |= {"reason": self.reason, "tolerance": self.tolerance}
+        return stated | ({} if self.test is None else {"test": self.test.as_json()})
+
+
+def tolerance(reference: float, found: float, spread: float) -> float:
+    """`MULTIPLE` times the largest difference that repeats have shown, and never less than rounding."""
+    return max(MULTIPLE * spread, ROUNDING * max(abs(reference), abs(found)))
+
+
+def climb(
+    name: str,
+    reference: Value,
+    found: Value,
+    spread: float,
+    *,
+    reasons: str,
+    elsewhere: bool,
+    test: Callable[[], Equivalence] | None = None,
+) -> Step:
+    """The highest rung that two values stand on.
+
+    Args:
+        name: of the claim or the cell.
+        reference: the value to reproduce; None where there is none.
+        found: the reproduction's.
+        spread: the largest difference between repeats that the reference was made with.
+        reasons: what differs between the two machines and plans; stated on every rung but the first.
+        elsewhere: whether machine, libraries or data differ. Only there is a number without a margin not judged.
+        test: the two one-sided tests, where a margin was fixed.
+    """
+    if reference is None or found is None:
+        if reference is None and found is None:
+            return Step(name, "incomparable", "no value on either side")
+        missing = "the reproduction" if found is None else "the reference"
+        return Step(name, "not run" if found is None else "different", f"{missing} has no value", reference, found)
+    if reference == found:
+        return Step(name, "bitwise", "", reference, found)
+    allowed = tolerance(reference, found, spread)
+    if abs(found - reference) <= allowed:
+        return Step(name, "within tolerance", reasons, reference, found, allowed)
+    if test is not None:
+        outcome = test()
+        rung: Rung = "equivalent" if outcome.shown else "different"
+        told = outcome.text() if outcome.shown or outcome.reason else f"not shown equivalent: {outcome.text()}"
+        return Step(name, rung, f"{told}; {reasons}", reference, found, allowed, outcome)
+    if elsewhere:
+        told = "beyond the spread of repeats, and no margin is fixed for it"
+        return Step(name, "incomparable", f"{told}; {reasons}", reference, found, allowed)
+    return Step(name, "different", f"beyond the tolerance of {allowed:.3g}; {reasons}", reference, found, allowed)

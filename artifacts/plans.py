@@ -1,0 +1,96 @@
+"""How two plans, and the machines that carried them out, differ: what may explain a step down, and what may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from artifacts.reference import machine
+from artifacts.results import Results
+from spinn.record import Plan
+
+_HARDWARE = ("platform", "processor", "cores", "memory bytes", "device", "tf32")
+_APART = ("claims", "seeds", "stack", "data", "name")  # looked at on their own, or a name and no more
+
+
+@dataclass(frozen=True)
+class Differences:
+    """`plan`: another experiment was run. `reasons`: why equal plans need not give equal bytes. `left_out`: seeds.
+
+    `elsewhere`: machine, libraries, stack or data differ, so that numbers need not be bitwise equal.
+    """
+
+    plan: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether numbers need not be bitwise equal although the experiment is the same."""
+        return bool(self.reasons) and not self.plan
+
+
+def compare(ours: Results, theirs: Results) -> Differences:
+    """What differs between a reproduction and its reference."""
+    seeds = [set(side.plan.experiment.seeds) for side in (ours, theirs)]
+    left = sorted(seeds[1] - seeds[0])
+    left_out = (f"seed {', '.join(map(str, left))} of the reference",) if left else ()
+    return Differences(_plan(ours.plan, theirs.plan), _reasons(ours, theirs), left_out)
+
+
+def _plan(ours: Plan, theirs: Plan) -> tuple[str, ...]:
+    found = []
+    for name in type(theirs.experiment).model_fields:
+        here, there = getattr(ours.experiment, name), getattr(theirs.experiment, name)
+        if name in _APART or here == there:
+            continue
+        if name == "variants":
+            found += _variants(ours, theirs)
+        else:
+            found.append(f"experiment.{name} = {there} in the reference, {here} here")
+    if not set(ours.experiment.seeds) & set(theirs.experiment.seeds):
+        found.append(f"experiment.seeds = {theirs.experiment.seeds}, and none of them here")
+    splits = {run.run_id: (run.train, run.validation, run.test) for run in theirs.runs}
+    other = [
+        run.run_id for run in ours.runs if splits.get(run.run_id, (run.train, run.validation, run.test))[2] != run.test
+    ]
+    if other:
+        found.append(f"runs: {len(other)} hold out other cases, the first {other[0]}")
+    return tuple(found)
+
+
+def _variants(ours: Plan, theirs: Plan) -> list[str]:
+    here = {variant.name: variant for variant in ours.experiment.variants}
+    there = {variant.name: variant for variant in theirs.experiment.variants}
+    found = [f"variant {name}: not run" for name in there if name not in here]
+    found += [f"variant {name}: not in the reference" for name in here if name not in there]
+    for name in there:
+        if name in here and here[name] != there[name]:
+            keys = [
+                key for key in type(there[name]).model_fields if getattr(here[name], key) != getattr(there[name], key)
+            ]
+            found.append(f"variant {name}: another {' and another '.join(keys)}")
+    return found
+
+
+def _reasons(ours: Results, theirs: Results) -> tuple[str, ...]:
+    here, there = machine(ours), machine(theirs)
+    found = []
+    for key in dict.fromkeys((*there, *here)):
+        if here.get(key) == there.get(key):
+            continue
+        kind = (
+            "other hardware"
+            if key in _HARDWARE
+            else "other thread count"
+            if key == "threads"
+            else "other library version"
+        )
+        found.append(f"{kind}: {key} {there.get(key, 'none')} in the reference, {here.get(key, 'none')} here")
+    if ours.plan.spinn_version != theirs.plan.spinn_version and here.get("spinn") == there.get("spinn"):
+        found.append(f"other library version: spinn {theirs.plan.spinn_version}, {ours.plan.spinn_version} here")
+    if ours.plan.dataset.fingerprint != theirs.plan.dataset.fingerprint:
+        found.append(f"other data: {theirs.plan.dataset.source} in the reference, {ours.plan.dataset.source} here")
+    if ours.plan.experiment.stack != theirs.plan.experiment.stack:
+        stacks = (theirs.plan.experiment.stack, ours.plan.experiment.stack)
+        found.append(f"other stack: {stacks[0]} runs trained together in the reference, {stacks[1]} here")
+    return tuple(found)

@@ -1,0 +1,303 @@
+"""The certificate: what a fresh set of runs reproduces of a reference, claim by claim and cell by cell, and what not.
+
+Both folders are audited first. Each number stands on a rung of `artifacts.ladder`; a step down always states why. The
+tests of equivalence are over seeds where both sides have three or more, else over the cases that both held out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artifacts import claims, comparisons, tables
+from artifacts.equivalence import Equivalence, paired, pseudo_values, welch
+from artifacts.ladder import FAILS, MULTIPLE, RUNGS, Step, climb
+from artifacts.numbers import Format, Number
+from artifacts.plans import Differences, compare
+from artifacts.reference import audited, is_cost, machine, read_spread, values
+from artifacts.render import Table, table_frame
+from artifacts.results import RefusedError, Results
+from artifacts.slices import of_seeds, without_case
+from spinn.record import HISTORY, PLAN, PREDICTIONS, Plan, plan_digest, read_model
+from spinn.storage import write_atomic
+
+CERTIFICATE, PAGE = "certificate.json", "certificate.txt"
+FEWEST_SEEDS = 3
+# Which claims fix the margin of a column: those about the same quantity.
+_MARGINS = {
+    "R²": "r2.",
+    "R², mean prediction": "r2.",
+    "MAE ÷ range (%)": "mae-share.",
+    "R² difference": "r2-difference.",
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proven, and what was not.
+
+    `refused`: why a folder's audit let no number through. `runs` maps each planned run of the reference to whether
+    its files are bitwise equal; None: this reproduction did not run it.
+    """
+
+    reference: dict[str, Any]
+    reproduction: dict[str, Any]
+    refused: tuple[str, ...]
+    differences: Differences
+    runs: dict[str, bool | None]
+    claims: tuple[Step, ...]
+    cells: tuple[Step, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that the reproduction ran is reproduced."""
+        failing = any(step.rung in FAILS for step in (*self.claims, *self.cells))
+        return not (self.refused or self.differences.plan or failing)
+
+    @property
+    def exit_status(self) -> int:
+        """0 reproduced, 1 something is different or missing."""
+        return 0 if self.holds else 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of certificate.json."""
+        return {
+            "holds": self.holds,
+            "refused": list(self.refused),
+            "plan": list(self.differences.plan),
+            "reasons": list(self.differences.reasons),
+            "not asked for": list(self.differences.left_out),
+            "reference": self.reference,
+            "reproduction": self.reproduction,
+            "multiple of the spread": MULTIPLE,
+            "runs": self.runs,
+            "claims": [step.as_json() for step in self.claims],
+            "cells": [step.as_json() for step in self.cells],
+        }
+
+    def tables(self) -> list[Table]:
+        """The claims, each on its rung, and how many cells of each table stand on which; for the report."""
+        return [_claims_table(self.claims), _cells_table(self.cells)]
+
+    def text(self) -> str:
+        """The certificate for a terminal: the verdict first."""
+        known = [equal for equal in self.runs.values() if equal is not None]
+        lines = ["reproduced" if self.holds else "NOT reproduced"]
+        lines += [f"refused: {reason}" for reason in self.refused]
+        lines += [f"the plan differs: {difference}" for difference in self.differences.plan]
+        lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
+        lines += [f"not asked for: {part}" for part in self.differences.left_out]
+        lines += [f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
+        shown = [table.text() for table in self.tables() if len(table.frame)]
+        steps = [*self.claims, *(step for step in self.cells if step.rung in FAILS)]
+        why = [f"{step.name}: {step.rung}: {step.reason}" for step in steps if step.reason]
+        return "\n\n".join(["\n".join(lines), *shown, *(["\n".join(why)] if why else [])]) + "\n"
+
+
+def reproduce(runs: Path, reference: Path) -> Certificate:
+    """Compare the folder `runs` with the folder `reference`.
+
+    Raises:
+        InputError: one of them is not a folder of runs.
+        RecordError: a file in one cannot be read as what it should be.
+    """
+    plans = [read_model(folder / PLAN, Plan) for folder in (runs, reference)]
+    spread = read_spread(reference)
+    sides, refused = [], []
+    for folder, which in ((runs, "the reproduction"), (reference, "the reference")):
+        try:
+            sides.append(audited(folder))
+        except RefusedError as error:
+            refused.append(f"{which}: {error}")
+    if not refused:
+        ours, theirs = sides
+        return certify(ours, theirs, spread)
+    missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)
+    nothing: dict[str, bool | None] = {run.run_id: None for run in plans[1].runs}
+    stated = [{"plan": plan_digest(plan)} for plan in plans]
+    return Certificate(stated[1], stated[0], tuple(refused), Differences(), nothing, missing, ())
+
+
+def certify(ours: Results, theirs: Results, spread: dict[str, Any]) -> Certificate:
+    """The certificate of two audited sets of results; `spread` is what `artifacts.reference.read_spread` gives."""
+    differences = compare(ours, theirs)
+    ran = {record.run_id: record for record in ours.records}
+    equal = {record.run_id: _bitwise(record, ran.get(record.run_id)) for record in theirs.records}
+    about = {"repeats": spread["folders"], "repeats made on": spread["machines"]}
+    stated = [{"plan": plan_digest(side.plan), "machine": machine(side)} for side in (theirs, ours)]
+    pair = _Pair(*_alike(ours, theirs), differences)
+    steps = pair.claims(spread["claims"]), pair.cells(spread["numbers"])
+    return Certificate(stated[0] | about, stated[1], (), differences, equal, *steps)
+
+
+def write(certificate: Certificate, out: Path) -> None:
+    """Write certificate.json and certificate.txt into `out`."""
+    content = json.dumps(certificate.as_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomic(out / CERTIFICATE, content.encode())
+    write_atomic(out / PAGE, certificate.text().encode())
+
+
+def _bitwise(theirs: Any, ours: Any) -> bool | None:
+    """By the recorded digests, which the audit has compared with the files that are there."""
+    return None if ours is None else all(ours.files[name] == theirs.files[name] for name in (HISTORY, PREDICTIONS))
+
+
+def _alike(ours: Results, theirs: Results) -> tuple[Results, Results]:
+    """Both sides cut to the seeds that they share, and to the histories that the reference kept."""
+    asked = [side.plan.experiment.seeds for side in (ours, theirs)]
+    shared = tuple(seed for seed in asked[1] if seed in asked[0])
+    kept = ours.history["run_id"].isin(set(theirs.history["run_id"]))
+    ours = replace(ours, history=ours.history[kept])
+    if not shared:
+        return ours, theirs
+    return ours if asked[0] == shared else of_seeds(ours, shared), theirs if asked[1] == shared else of_seeds(
+        theirs, shared
+    )
+
+
+class _Pair:
+    """The two sides and what is computed of them only where a number is beyond its tolerance."""
+
+    def __init__(self, ours: Results, theirs: Results, differences: Differences):
+        self.sides = (theirs, ours)
+        self.differences = differences
+        self.why = "; ".join(differences.reasons + differences.plan) or "machine, libraries, data and plan are the same"
+        self.by_seed = all(len(side.plan.experiment.seeds) >= FEWEST_SEEDS for side in self.sides)
+        self.parts = cache(self._parts)
+        self.tested_cells = cache(self._tested_cells)
+
+    def claims(self, spread: dict[str, float]) -> tuple[Step, ...]:
+        """A step for each claim of the reference."""
+        there, here = ({str(one.claim["name"]): one for one in claims.evaluate(side)} for side in self.sides)
+        steps = []
+        for name, one in there.items():
+            other, reference = here.get(name), one.measured.value
+            if other is None:
+                steps.append(Step(name, "not run", "the reproduction's plan has no such claim", reference))
+                continue
+            changed = [key for key in one.claim if other.claim.get(key) != one.claim[key]]
+            if changed:
+                told = f"{changed[0]} = {one.claim[changed[0]]} in the reference, {other.claim.get(changed[0])} here"
+                steps.append(Step(name, "different", f"the claim was changed: {told}", reference, other.measured.value))
+                continue
+            step = self._claim(one.claim, reference, other.measured.value, spread.get(name, 0.0))
+            told = f"{step.reason}; verdict: {one.verdict} in the reference, {other.verdict} here"
+            steps.append(step if one.verdict == other.verdict else replace(step, reason=told.removeprefix("; ")))
+        return tuple(steps)
+
+    def _claim(self, claim: dict[str, Any], reference: Any, found: Any, spread: float) -> Step:
+        name, margin = str(claim["name"]), claim["margin"]
+        if margin == "none":
+            return Step(name, "incomparable", f"a time: {self._machines()}", reference, found)
+
+        def test() -> Equivalence:
+            measured = [self._measured(part, claim["value"]) for part in self.parts()]
+            return self._test(margin, reference, found, *measured)
+
+        # A margin of 0 is for counts and sizes: there is nothing to test, and no machine may change them.
+        tested = test if margin else None
+        return climb(name, reference, found, spread, reasons=self.why, elsewhere=False, test=tested)
+
+    def cells(self, spread: dict[str, float]) -> tuple[Step, ...]:
+        """A step for each number of the reference's tables."""
+        theirs, ours = (values(side) for side in self.sides)
+        return tuple(self._cell(number, ours.get(name), spread.get(name, 0.0)) for name, number in theirs.items())
+
+    def _cell(self, number: Number, found: Number | None, spread: float) -> Step:
+        name = number.name
+        if found is None:
+            return Step(name, "not run", f"no such cell in the reproduction; {self.why}", number.value)
+        if is_cost(number):
+            return Step(name, "incomparable", f"a cost: {self._machines()}", number.value, found.value)
+        margin = self._margin(number)
+
+        def test() -> Equivalence:
+            parts = [np.array([part.get(name, np.nan) for part in side], float) for side in self.tested_cells()]
+            return self._test(margin or 0.0, number.value, found.value, *parts)
+
+        elsewhere, tested = self.differences.elsewhere, test if margin else None
+        return climb(name, number.value, found.value, spread, reasons=self.why, elsewhere=elsewhere, test=tested)
+
+    def _machines(self) -> str:
+        if self.differences.elsewhere:
+            return f"another kind of machine; {self.why}"
+        return "shown, and not judged: the same machine is not always as busy"
+
+    def _margin(self, number: Number) -> float | None:
+        """The margin that the claims fix for this quantity; None where none does."""
+        table, _, column = number.cells[0]
+        kind = "r2." if table == "progression" and column.startswith("R²") else _MARGINS.get(column)
+        if kind is None or table not in ("accuracy", "progression", "comparisons"):
+            return None
+        fixed = [claim["margin"] for claim in self.sides[0].claims if str(claim["value"]).startswith(kind)]
+        return min((float(margin) for margin in fixed if margin != "none"), default=None)
+
+    def _parts(self) -> tuple[list[Results], list[Results]]:
+        """Of each side its single seeds, or itself without each case."""
+        theirs, ours = self.sides
+        if self.by_seed:
+            cut = [[of_seeds(side, (seed,)) for seed in side.plan.experiment.seeds] for side in self.sides]
+            return cut[0], cut[1]
+        held = [{case for run in side.plan.runs for case in run.test} for side in self.sides]
+        cases = sorted(held[0] & held[1])
+        return [without_case(theirs, case) for case in cases], [without_case(ours, case) for case in cases]
+
+    def _tested_cells(self) -> tuple[list[dict[str, float]], ...]:
+        """The numbers for which a claim fixes a margin, of each part of each side."""
+        return tuple([_tested(part) for part in side] for side in self.parts())
+
+    def _measured(self, parts: list[Results], value: str) -> np.ndarray:
+        found = [claims.measure(part, value).value for part in parts]
+        return np.array([np.nan if one is None else one for one in found], float)
+
+    def _test(self, margin: float, reference: Any, found: Any, theirs: np.ndarray, ours: np.ndarray) -> Equivalence:
+        of = "seeds" if self.by_seed else "cases"
+        if not (np.isfinite(theirs).all() and np.isfinite(ours).all()):
+            return Equivalence(of, margin, reason=f"it is not defined in every part of the {of}")
+        if self.by_seed:
+            return welch(theirs, ours, margin)
+        first, second = pseudo_values(reference, theirs), pseudo_values(found, ours)
+        return paired(first, second, margin, difference=found - reference)
+
+
+def _tested(part: Results) -> dict[str, float]:
+    made = (tables.accuracy(part), tables.progression(part), comparisons.comparisons(part))
+    return {name: float(n.value) for table in made if table is not None for name, n in table.numbers().items()}
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _claims_table(steps: tuple[Step, ...]) -> Table:
+    rows = [
+        {
+            "claim": step.name,
+            "reference": step.reference,
+            "reproduced": step.found,
+            "rung": step.rung,
+            "p": step.test.p if step.test else None,
+            "power (%)": 100 * step.test.power if step.test and step.test.power is not None else None,
+        }
+        for step in steps
+    ]
+    notes = (
+        f"Within tolerance: no further apart than {MULTIPLE} times the largest difference between repeats of the "
+        "reference. Equivalent: two one-sided tests at 5 % with the margin of the claim; power is that of showing it "
+        "if there were no difference. Costs of another machine are not compared.",
+    )
+    formats = {"": Format(6, significant=True), "p": Format(3), "power (%)": Format(0, "%")}
+    return Table("certificate", "What was reproduced.", table_frame(rows), notes, formats, ("claim",))
+
+
+def _cells_table(steps: tuple[Step, ...]) -> Table:
+    counted = Counter((step.name.partition(".")[0], step.rung) for step in steps)
+    names = dict.fromkeys(table for table, _ in counted)
+    rows = [{"table": name, **{rung: counted[name, rung] for rung in RUNGS}} for name in names]
+    caption = "Numbers of the tables, by how they were reproduced."
+    return Table("certificate-cells", caption, table_frame(rows), (), {"": Format(0)}, ("table",))

@@ -1,0 +1,316 @@
+"""The certificate: what stands on which rung and why, what is caught, and what a reference keeps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts import claims, results
+from artifacts.ladder import ROUNDING, climb
+from artifacts.plans import compare
+from artifacts.reference import SPREAD, is_cost, make, read_spread, values
+from artifacts.reproduce import CERTIFICATE, PAGE, certify, reproduce, write
+from artifacts.results import Results
+from artifacts.slices import of_seeds, without_case
+from spinn.errors import InputError, RecordError
+from spinn.record import CLAIMS, HISTORY, PLAN, PREDICTIONS, RECORD, Record, read_model
+from spinn.storage import PACKED, digest_file, packed, read_stored
+from verify.audit import audit
+
+NONE = {"folders": 1, "machines": [], "claims": {}, "numbers": {}}
+
+
+@pytest.fixture(scope="session")
+def reference(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The honest folder and a repeat of it as a reference; not to be changed."""
+    out = tmp_path_factory.mktemp("made") / "reference"
+    make(honest, out, [honest])
+    return out
+
+
+def shifted(found: Results, by: float) -> Results:
+    """The results with each held-out prediction of a network off by a random `by`."""
+    noise = np.random.default_rng(1).normal(size=len(found.predictions)) * by
+    frame = found.predictions.assign(prediction=found.predictions["prediction"] + noise)
+    records = [one.model_copy(update={"files": {**one.files, PREDICTIONS: "0" * 64}}) for one in found.records]
+    return replace(found, predictions=frame, records=tuple(records))
+
+
+def elsewhere(found: Results, **changed: object) -> Results:
+    """The results as if another machine had made them."""
+    return replace(
+        found,
+        records=tuple(
+            one.model_copy(update={"environment": one.environment.model_copy(update=changed)}) for one in found.records
+        ),
+    )
+
+
+def rungs(steps) -> set[str]:
+    """The rungs that occur."""
+    return {step.rung for step in steps}
+
+
+def step(certificate, name):
+    """The claim or cell of that name."""
+    return next(one for one in (*certificate.claims, *certificate.cells) if one.name == name)
+
+
+# --- the ladder ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_runs_are_bitwise(runs: Path, reference: Path, tmp_path: Path):
+    """Every run, claim and cell but costs; and the certificate is written."""
+    found = reproduce(runs, reference)
+    assert found.exit_status == 0
+    assert all(found.runs.values())
+    assert rungs((*found.claims, *found.cells)) == {"bitwise", "incomparable"}
+    assert all("cost" in one.reason for one in found.cells if one.rung == "incomparable")
+    write(found, tmp_path)
+    assert json.loads((tmp_path / CERTIFICATE).read_text())["holds"] is True
+    assert (tmp_path / PAGE).read_text().startswith("reproduced\n")
+    assert [table.name for table in found.tables()] == ["certificate", "certificate-cells"]
+
+
+def test_what_repeats_differed_by_is_allowed_three_times(found: Results):
+    """Within, and one hair beyond; where repeats agreed, rounding alone."""
+    near = {"reasons": "other thread count", "elsewhere": False}
+    assert climb("a", 1.0, 1.3, 0.1, **near).rung == "within tolerance"
+    assert climb("a", 1.0, 1.3001, 0.1, **near).rung == "different"
+    assert climb("a", 1.0, 1.0 + ROUNDING / 2, 0.0, **near).rung == "within tolerance"
+    assert climb("a", 1.0, 1.0 + ROUNDING * 2, 0.0, **near).rung == "different"
+
+
+def test_a_step_down_says_why(found: Results):
+    """Other threads, another processor, another library: each is named in the reason of each step below bitwise."""
+    changed = {"threads": 7, "processor": "another", "packages": {"torch": "9.9"}}
+    theirs = elsewhere(found, packages={"torch": "1.0"})
+    moved = certify(elsewhere(shifted(found, 1e-13), **changed), theirs, NONE)
+    below = [one for one in moved.claims if one.rung == "within tolerance"]
+    assert below
+    for one in below:
+        assert "other thread count: threads" in one.reason
+        assert "other hardware: processor" in one.reason
+        assert "other library version: package torch 1.0 in the reference, 9.9 here" in one.reason
+
+
+def test_seeds_decide_whether_a_claim_is_equivalent(found: Results):
+    """A shift far below the margin is shown equivalent over cases; a large one is different, on any machine."""
+    small = certify(elsewhere(shifted(found, 1e-6), threads=7), found, NONE)
+    one = step(small, "wear-r2")
+    assert one.rung == "equivalent"
+    assert one.test is not None
+    assert one.test.of == "cases"
+    assert one.test.power is not None
+    assert "power" in one.reason
+    large = certify(elsewhere(shifted(found, 0.2), threads=7), found, NONE)
+    assert step(large, "wear-r2").rung == "different"
+    assert large.exit_status == 1
+
+
+def test_costs_of_another_machine_are_not_compared(found: Results):
+    """Neither the claim about time nor any cell in seconds, and it is said."""
+    made = certify(elsewhere(found, processor="another"), found, NONE)
+    costs = [name for name, number in values(found).items() if is_cost(number)]
+    assert costs
+    for name in ("inference-time", *costs):
+        assert step(made, name).rung == "incomparable"
+        assert "another kind of machine" in step(made, name).reason
+
+
+def test_cells_without_a_margin_are_judged_where_nothing_else_differs(found: Results):
+    """On the same machine a cell beyond its tolerance is different; elsewhere it is not compared, which is said."""
+    here, there = (
+        certify(one, found, NONE) for one in (shifted(found, 1e-3), elsewhere(shifted(found, 1e-3), cores=99))
+    )
+    name = next(one.name for one in here.cells if one.rung == "different" and one.name.startswith("wear-levels"))
+    assert "no margin is fixed" in step(there, name).reason
+    assert step(there, name).rung == "incomparable"
+
+
+# --- other plans, and what was changed ------------------------------------------------------------------------------
+
+
+def planned(found: Results, **changed: object) -> Results:
+    """The results as if the experiment had said so."""
+    asked = found.plan.experiment.model_copy(update=changed)
+    return replace(found, plan=found.plan.model_copy(update={"experiment": asked}))
+
+
+def test_another_schedule_is_different(found: Results):
+    """The plan says so by name, and the status is 1 even if every number agreed."""
+    first, *others = found.plan.experiment.variants
+    other = first.model_copy(update={"stages": first.stages[:1]})
+    made = certify(planned(found, variants=(other, *others)), found, NONE)
+    assert made.differences.plan == (f"variant {first.name}: another stages",)
+    assert made.exit_status == 1
+    assert "the plan differs" in made.text()
+
+
+def test_another_physics_weight_or_variant_is_different(found: Results):
+    """Whatever the experiment states, but for the names of files, the stack and the data, which are reasons."""
+    assert compare(planned(found, layers=(18, 2)), found).plan
+    assert compare(planned(found, variants=found.plan.experiment.variants[:1]), found).plan
+    assert compare(planned(found, stack=99), found).reasons[0].startswith("other stack: ")
+    data = found.plan.dataset.model_copy(update={"fingerprint": "0", "source": "mine"})
+    assert (
+        "other data" in compare(replace(found, plan=found.plan.model_copy(update={"dataset": data})), found).reasons[0]
+    )
+
+
+def test_one_seed_is_compared_with_that_seed(found: Results):
+    """The reference is cut to it; the other seeds are listed as not asked for."""
+    one = of_seeds(found, (1,))
+    made = certify(one, found, NONE)
+    assert made.exit_status == 0
+    assert made.differences.left_out == ("seed 0 of the reference",)
+    assert rungs(made.claims) <= {"bitwise", "incomparable"}
+
+
+def test_a_claim_changed_after_the_reference_is_different(found: Results):
+    """Even where its value is the same: the threshold was moved."""
+    moved = tuple({**claim, "threshold": 0.1} if claim["name"] == "wear-r2" else claim for claim in found.claims)
+    one = step(certify(replace(found, claims=moved), found, NONE), "wear-r2")
+    assert one.rung == "different"
+    assert "threshold = 0.7 in the reference, 0.1 here" in one.reason
+
+
+def test_a_claim_that_was_dropped_is_not_run(found: Results):
+    """A missing claim fails the certificate."""
+    made = certify(replace(found, claims=found.claims[1:]), found, NONE)
+    assert step(made, str(found.claims[0]["name"])).rung == "not run"
+    assert made.exit_status == 1
+
+
+def test_a_seed_removed_from_the_records_is_caught(runs: Path, reference: Path):
+    """The audit misses the run; no number is compared."""
+    shutil.rmtree(next(path for path in (runs / "runs").iterdir() if path.name.endswith("-s1")))
+    found = reproduce(runs, reference)
+    assert found.exit_status == 1
+    assert "planned-runs-present" in {finding.check for finding in audit(runs, replay=True).findings}
+    assert found.refused[0].startswith("the reproduction: ")
+    assert rungs(found.claims) == {"not run"}
+
+
+def test_an_edited_metric_is_caught(runs: Path, reference: Path):
+    """One digit of a metric in a record."""
+    path = next((runs / "runs").glob(f"*/{RECORD}"))
+    content = json.loads(path.read_text())
+    content["metrics"][0]["mae"] *= 0.5
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    assert reproduce(runs, reference).exit_status == 1
+
+
+def test_a_threshold_edited_after_the_plan_is_caught(runs: Path, reference: Path):
+    """claims.json is not what the plan was made with."""
+    content = json.loads((runs / CLAIMS).read_text())
+    content[0]["threshold"] = [0, 1]
+    (runs / CLAIMS).write_text(json.dumps(content, indent=1) + "\n")
+    found = reproduce(runs, reference)
+    assert found.exit_status == 1
+    assert "plan-unchanged" in found.refused[0]
+
+
+def test_a_reference_that_was_edited_proves_nothing(runs: Path, reference: Path, tmp_path: Path):
+    """Its audit comes first as well."""
+    copy = Path(shutil.copytree(reference, tmp_path / "reference"))
+    victim = next((copy / "runs").glob(f"*/{PREDICTIONS}{PACKED}"))
+    victim.write_bytes(victim.read_bytes()[:-20])
+    found = reproduce(runs, copy)
+    assert found.exit_status == 1
+    assert found.refused[0].startswith("the reference: ")
+
+
+def test_a_folder_without_a_plan_is_a_bad_call(runs: Path, tmp_path: Path):
+    """Status 2, by name."""
+    with pytest.raises(RecordError, match="no such file"):
+        reproduce(runs, tmp_path)
+
+
+# --- the reference --------------------------------------------------------------------------------------------------
+
+
+def test_a_reference_keeps_what_it_can_check_and_says_what_it_cannot(honest: Path, reference: Path):
+    """No weights, histories of the first seed, digests as recorded; the audit holds and calls the rest unchecked."""
+    assert not list(reference.rglob("*.safetensors"))
+    kept = {path.parent.name for path in reference.rglob(f"{HISTORY}{PACKED}")}
+    assert kept == {path.name for path in (honest / "runs").iterdir() if path.name.endswith("-s0")}
+    for path in (honest / "runs").rglob(PREDICTIONS):
+        assert digest_file(reference / path.relative_to(honest)) == digest_file(path)
+    verdict = audit(reference, replay=True)
+    assert verdict.holds
+    unchecked = {finding.message for finding in verdict.findings if finding.severity == "unchecked"}
+    assert {"weights withheld", "history withheld: kept for one seed"} <= unchecked
+
+
+@pytest.mark.parametrize("seed", ["s0", "s1"])
+def test_a_history_may_be_left_out_with_its_seed_alone(reference: Path, tmp_path: Path, seed: str):
+    """A single history of the first seed that is missing is a lost file; so is another seed's beside some of them."""
+    copy = Path(shutil.copytree(reference, tmp_path / "reference"))
+    first, *_ = sorted((copy / "runs").glob(f"*-{seed}"))
+    if seed == "s0":
+        packed(first / HISTORY).unlink()
+    else:
+        shutil.copy(packed(sorted((copy / "runs").glob("*-s0"))[0] / HISTORY), packed(first / HISTORY))
+    assert not audit(copy).holds
+
+
+def test_a_changed_byte_of_a_compressed_file_is_found(reference: Path, tmp_path: Path):
+    """A digest is of the content; a file beside its compressed form is one too many."""
+    copy = Path(shutil.copytree(reference, tmp_path / "reference"))
+    path = next((copy / "runs").glob(f"*/{PREDICTIONS}{PACKED}"))
+    path.with_name(PREDICTIONS).write_bytes(read_stored(path.with_name(PREDICTIONS)))
+    (fault,) = [finding for finding in audit(copy).findings if finding.severity == "error"]
+    assert "not a file of a run" in fault.message
+    path.unlink()
+    assert audit(copy).holds
+
+
+def test_spread_is_of_every_claim_and_number_but_costs(found: Results, reference: Path):
+    """Two equal folders: all differences are 0, and no time is among them."""
+    spread = read_spread(reference)
+    assert spread["folders"] == 2
+    assert set(spread["numbers"]) == {name for name, number in values(found).items() if not is_cost(number)}
+    assert set(spread["numbers"].values()) == {0.0}
+
+
+def test_a_spread_that_is_none_is_refused(reference: Path, tmp_path: Path):
+    """By the file's name."""
+    copy = Path(shutil.copytree(reference, tmp_path / "reference"))
+    (copy / SPREAD).write_text("{}")
+    with pytest.raises(RecordError, match=f"{SPREAD}: not the spread of repeats"):
+        read_spread(copy)
+
+
+def test_a_reference_is_not_written_over(honest: Path, reference: Path):
+    """Nor made of runs of two plans."""
+    with pytest.raises(InputError, match="is there already"):
+        make(honest, reference)
+
+
+def test_slices_are_what_the_runs_alone_would_be(found: Results):
+    """R² of seed 1 alone; without a case, none of its cuts."""
+    both = claims.measure(found, "r2.VB").value
+    each = [claims.measure(of_seeds(found, (seed,)), "r2.VB").value for seed in found.plan.experiment.seeds]
+    assert both == pytest.approx(np.mean([one for one in each if one is not None]), abs=1e-12)
+    case = found.plan.dataset.cases[0]
+    assert case not in set(without_case(found, case).predictions.query("split == 'test'")["case"])
+
+
+def test_a_compressed_record_reads_as_it_was_written(honest: Path, reference: Path):
+    """Its seal among the rest."""
+    path = next((honest / "runs").rglob(RECORD))
+    assert read_model(path, Record) == read_model(reference / path.relative_to(honest), Record)
+    assert results.read(reference, audit(reference, replay=True)).plan == read_model_of(honest)
+
+
+def read_model_of(folder: Path):
+    """The plan of a folder."""
+    from spinn.record import Plan
+
+    return read_model(folder / PLAN, Plan)
