@@ -1,7 +1,7 @@
 """Whether a built folder still says what was built: digests first, then every cell against numbers.json.
 
 Two independent looks: a changed file no longer has its digest in build.json; and should that have been changed too,
-what reads differently in two places gives it away: cells, sources, the summary, the figures in the report. Rebuilds
+what reads differently in two places gives it away: cells, sources, the summary, the figures in the report, the numbers in the paper. Rebuilds
 nothing, reads no records.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
 from artifacts.numbers import Number, decode_json, encode_tex, latex_escape, latex_number
+from artifacts.paper import MARKED
 from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
 from spinn.errors import RecordError
 from spinn.storage import digest_file, digest_of
@@ -64,6 +65,7 @@ def check(out: Path) -> tuple[Problem, ...]:
             _sources(out, manifest),
             _brief(out, outputs, broken),
             _shown(out, outputs, broken),
+            _paper(out, outputs),
         )
         problems += [problem for look in looks for problem in look if problem.file not in broken]
     return tuple(problems)
@@ -78,8 +80,8 @@ def _digests(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
 
 
 def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
-    """Files beside the tables and figures that the build did not write."""
-    for folder in ("tables", "figures"):
+    """Files beside the tables, the figures and the paper that the build did not write."""
+    for folder in ("tables", "figures", "paper"):
         for path in sorted((out / folder).rglob("*")):
             name = path.relative_to(out).as_posix()
             if path.is_file() and name not in outputs:
@@ -140,6 +142,18 @@ def _shown(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Pro
             yield Problem(name, f"it is not the figure that {REPORT} shows")
     if shown - set(there.values()) and broken.isdisjoint(names):
         yield Problem(REPORT, "it shows a figure that does not lie in figures/")
+
+
+def _paper(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
+    """Every number in the LaTeX of the paper reads as the entry of numbers.json that it names."""
+    numbers = decode_json((out / NUMBERS).read_bytes(), str(out / NUMBERS))
+    for file in (name for name in outputs if name.startswith("paper/") and name.endswith(".tex")):
+        for name, text in MARKED.findall(_read(out / file)):
+            number = numbers.get(name)
+            if number is None:
+                yield Problem(file, f"{name}: it is not in {NUMBERS}")
+            elif text != latex_number(number.text):
+                yield Problem(file, f"{name}: {text}, but {NUMBERS} says {latex_number(number.text)}")
 
 
 def _cells(out: Path, outputs: dict[str, str], broken: set[str]) -> Iterator[Problem]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifacts import prose
+from artifacts import prose, typeset
 from artifacts.numbers import Number, latex_escape, latex_number, slug
 from artifacts.render import HIGH, LOW, Table, clean, displayed
+from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
 from spinn.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,20 +25,12 @@ if TYPE_CHECKING:
     from artifacts.results import Results
 
 FOLDER = Path(__file__).parent.parent / "paper"
-TEMPLATES, BIBLIOGRAPHY, CONSTANTS = ("paper.tex.j2", "supplement.tex.j2"), "references.bib", "constants.toml"
-PDFS = ("paper.pdf", "supplement.pdf")
-PAGES = {"paper": 10, "supplement": None}
 MARKED = re.compile(r"\\val\{([^{}]*)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
 """A number in paper.tex: its name, and its text as LaTeX."""
 
 
 class Tex(str):
     """A text that is LaTeX already."""
-
-
-def sources() -> list[Path]:
-    """The files that the paper is made of beside the records."""
-    return [FOLDER / name for name in (*TEMPLATES, BIBLIOGRAPHY, CONSTANTS)]
 
 
 def outputs(
@@ -60,8 +53,6 @@ def outputs(
         InputError: a template has a number of its own, looks up what is not there, or drops a claim.
         TypesetError: LaTeX stopped, or a page is not as it should be.
     """
-    from artifacts import typeset
-
     constants = prose.Constants.read(FOLDER / CONSTANTS)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
     made[BIBLIOGRAPHY] = (FOLDER / BIBLIOGRAPHY).read_bytes()
@@ -137,7 +128,7 @@ class Content:
         functions: tuple[Callable[..., Any], ...] = (self.n, self.ci, self.q, self.has, self.tabular, self.verdict)
         return {
             **{function.__name__: function for function in functions},
-            "source": found.plan.dataset.source,
+            "source": found.plan.dataset.source.partition(" ")[0],
             "simulated": found.plan.dataset.source == "simulator",
             "experiment": experiment.name,
             "targets": [(target_name(target), target_label(target)) for target in found.targets],
@@ -191,11 +182,7 @@ class Content:
     def ci(self, *parts: str) -> Tex:
         """A value with its interval, where it has one."""
         ends = [".".join([parts[0], *(slug(part) for part in parts[1:-1]), slug(parts[-1] + end)]) for end in (LOW, HIGH)]
-        value = self.n(*parts)
-        if not all(end in self.known for end in ends):
-            return value
-        low, high = (_mark(self.known[end]) for end in ends)
-        return Tex(f"{value} [{low}, {high}]")
+        return _folded(self.number(*parts), *(self.known.get(end) for end in ends))
 
     def has(self, *parts: str) -> bool:
         """Whether there is such a value."""
@@ -230,12 +217,14 @@ class Content:
         rows = [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
         marks = {(one.cells[0][1], one.cells[0][2]): one for one in table.numbers().values()}
         left = dict(zip(displayed(list(table.frame)), table.left_aligned(), strict=True))
-        form = "".join(f"p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
+        broken = ">{\\raggedright\\arraybackslash}"
+        form = "".join(f"{broken}p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
         lines = [" & ".join(_cell(table, row, column, marks, intervals) for column in columns) for row in rows]
-        head = " & ".join(latex_escape(heading) for heading in columns.values())
+        head = " & ".join(latex_escape(heading) for heading in columns.values()) + " \\\\\n\\midrule\n"
+        head = head if any(columns.values()) else ""
         body = " \\\\\n".join(lines) + " \\\\" if lines else ""
         return Tex(
-            f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}"
+            f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head}{body}\n\\bottomrule\n\\end{{tabular}}"
         )
 
 
@@ -255,10 +244,15 @@ def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], N
         text = latex_escape(" ".join(value.split()))
         claimed = table.name == "claims" and column == "verdict"
         return f"\\verdict{{{table.frame.iat[row, 0]}}}{{{text}}}" if claimed else text
-    one, low, high = marks[row, column], marks.get((row, column + LOW)), marks.get((row, column + HIGH))
-    if not intervals or low is None or high is None or low.text == one.text == high.text:
+    ends = [marks.get((row, column + end)) if intervals else None for end in (LOW, HIGH)]
+    return _folded(marks[row, column], *ends)
+
+
+def _folded(one: Number, low: Number | None, high: Number | None) -> Tex:
+    """A value with its interval, which is left out where it has no width as printed."""
+    if low is None or high is None or low.text == one.text == high.text:
         return _mark(one)
-    return f"{_mark(one)} [{_mark(low)}, {_mark(high)}]"
+    return Tex(f"{_mark(one)} [{_mark(low)}, {_mark(high)}]")
 
 
 def _mark(number: Number) -> Tex:

@@ -45,6 +45,7 @@ _WORD = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
 _ALLOWED = (
     re.compile(r"(?<=[\w.~])[ ~]\((?:19|20)\d\d\)"),  # Archard (1953)
     re.compile(r"\b(?:Section|Sec\.|Appendix)[ ~]\d+(?:\.\d+)*"),
+    re.compile(r"\\renewcommand\{\\\w+fraction\}\{[\d.]+\}"),  # how much of a page floats may fill
     re.compile(r"#\d"),  # the argument of a macro
     re.compile(r"(?<=\})\[\d\](?=\{)"),  # \newcommand{\val}[2]{…}
 )

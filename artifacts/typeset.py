@@ -17,6 +17,10 @@ from pathlib import Path
 
 from spinn.errors import SpinnError
 
+TEMPLATES, BIBLIOGRAPHY, CONSTANTS = ("paper.tex.j2", "supplement.tex.j2"), "references.bib", "constants.toml"
+SOURCES = (*TEMPLATES, BIBLIOGRAPHY, CONSTANTS)
+PAGES = {"paper": 10, "supplement": None}
+OUTPUTS = (*(f"{name}.pdf" for name in PAGES), *(f"paper/{name}.tex" for name in PAGES), f"paper/{BIBLIOGRAPHY}")
 TOOLS = ("latexmk", "pdflatex", "kpsewhich", "pdfinfo", "pdffonts")
 CLASS = "asmeconf.cls"
 PACKAGES = "latexmk texlive-publishers texlive-latex-extra texlive-fonts-extra poppler-utils"
