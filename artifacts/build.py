@@ -138,7 +138,11 @@ def _inputs(runs: Path, benchmarks: Path | None) -> dict[str, Any]:
             for path in sorted(folder.glob("*.safetensors"))
         },
         "code": {path.relative_to(_ROOT).as_posix(): digest_file(path) for path in code if path.is_file()},
-        "versions": {"python": sys.version.split()[0], "latex": typeset.version(), **{name: metadata.version(name) for name in _LIBRARIES}},
+        "versions": {
+            "python": sys.version.split()[0],
+            "latex": typeset.version(),
+            **{name: metadata.version(name) for name in _LIBRARIES},
+        },
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts import prose, typeset
-from artifacts.numbers import Number, latex_escape, latex_number, slug
+from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 from artifacts.render import HIGH, LOW, Table, clean, displayed
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
 from spinn.errors import InputError
@@ -144,6 +144,8 @@ class Content:
             "split": experiment.split.kind,
             "widths": Tex("-".join(self.n("config", "layers", str(i)) for i in range(len(experiment.layers)))),
             "served": self._served(),
+            "footnotes": found.footnotes,
+            "remarks": self.tables["data"].notes,
             "tables": frozenset(self.tables),
             "figures": self.figures,
         }
@@ -181,7 +183,9 @@ class Content:
 
     def ci(self, *parts: str) -> Tex:
         """A value with its interval, where it has one."""
-        ends = [".".join([parts[0], *(slug(part) for part in parts[1:-1]), slug(parts[-1] + end)]) for end in (LOW, HIGH)]
+        ends = [
+            ".".join([parts[0], *(slug(part) for part in parts[1:-1]), slug(parts[-1] + end)]) for end in (LOW, HIGH)
+        ]
         return _folded(self.number(*parts), *(self.known.get(end) for end in ends))
 
     def has(self, *parts: str) -> bool:
@@ -223,9 +227,7 @@ class Content:
         head = " & ".join(latex_escape(heading) for heading in columns.values()) + " \\\\\n\\midrule\n"
         head = head if any(columns.values()) else ""
         body = " \\\\\n".join(lines) + " \\\\" if lines else ""
-        return Tex(
-            f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head}{body}\n\\bottomrule\n\\end{{tabular}}"
-        )
+        return Tex(f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head}{body}\n\\bottomrule\n\\end{{tabular}}")
 
 
 def _chosen(table: Table, row: int, where: Mapping[str, Any]) -> bool:
@@ -239,7 +241,7 @@ def _chosen(table: Table, row: int, where: Mapping[str, Any]) -> bool:
 def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], Number], intervals: bool) -> str:
     value = clean(table.frame.iat[row, table.frame.columns.get_loc(column)])
     if value is None:
-        return latex_escape("–")
+        return latex_escape(table.pick(table.formats, row, column, Format()).missing)
     if isinstance(value, str):
         text = latex_escape(" ".join(value.split()))
         claimed = table.name == "claims" and column == "verdict"

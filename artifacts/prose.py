@@ -32,6 +32,7 @@ STRUCTURE = {
     **dict.fromkeys(("documentclass", "usepackage", "usetikzlibrary", "tikzset", "hypersetup", "graphicspath"), 1),
     **dict.fromkeys(("includegraphics", "bibliography", "bibliographystyle", "vspace", "hspace", "cmidrule"), 1),
     **dict.fromkeys(("vspace*", "hspace*", "affil", "pdftrailerid", "enlargethispage"), 1),
+    "parbox": 1,
     **dict.fromkeys(("setlength", "addtolength", "setcounter"), 2),
 }
 BODIES = {"tabular": 1, "tabular*": 2, "minipage": 1, "tabularx": 2}  # arguments of \begin{…} after its name
@@ -95,7 +96,9 @@ class Constants:
         for number, entry in enumerate(entries, 1):
             for key in ("value", "meaning", "source"):
                 if not str(entry.get(key, "")).strip():
-                    raise InputError(f"{path}: constant {number}: {key} is missing; say what it is and where it is from")
+                    raise InputError(
+                        f"{path}: constant {number}: {key} is missing; say what it is and where it is from"
+                    )
             for label in entry.get("equations", ()):
                 equations.setdefault(label, set()).add(str(entry["value"]))
             inline |= set(entry.get("inline", ()))
@@ -230,4 +233,3 @@ def _without_mathematics(text: str, constants: Constants) -> str:
     for formula in sorted(constants.inline, key=len, reverse=True):
         text = text.replace(f"${formula}$", _blank(f"${formula}$"))
     return text
-

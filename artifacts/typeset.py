@@ -101,7 +101,9 @@ def of_log(log: str) -> list[str]:
     """What a log says against the pages: lines that stand out, references and citations that lead nowhere."""
     wide = re.findall(r"Overfull \\[hv]box \(([\d.]+)pt too (?:wide|high)\)([^\n]*)", log)
     problems = [f"{size} pt too wide{where.rstrip()}" for size, where in wide if float(size) > OVERFULL]
-    problems += [f"a float is {size} pt higher than a page" for size in re.findall(r"Float too large[^\n]* by ([\d.]+)pt", log)]
+    problems += [
+        f"a float is {size} pt higher than a page" for size in re.findall(r"Float too large[^\n]* by ([\d.]+)pt", log)
+    ]
     undefined = re.findall(r"LaTeX Warning: (?:Reference|Citation) [`']([^']*)'[^\n]*undefined", log)
     undefined += re.findall(r"Package natbib Warning: Citation `([^']*)'[^\n]*undefined", log)
     return problems + [f"{key} is referred to and not defined" for key in dict.fromkeys(undefined)]
