@@ -20,7 +20,7 @@ TOX := .venv-tox/bin/tox
 .PHONY: help paper-artifacts verify verify-long mutation bench campaigns clean
 
 help:
-	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
+	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures, numbers, paper"
 	@echo "                      EXPERIMENT=quick  a file in paper/experiments without its .toml"
 	@echo "                      DATA=simulator    or nasa, or the path of a mill.mat or a tidy CSV file"
 	@echo "                      DEVICE=auto       or cpu, or cuda"
@@ -38,7 +38,7 @@ paper-artifacts: .venv/installed
 	$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE)
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
 	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS))
-	@echo "open $(PAPER)/report.html"
+	@echo "open $(PAPER)/report.html$(if $(shell command -v latexmk), and $(PAPER)/paper.pdf)"
 
 verify: .venv-tox/installed
 	$(TOX) run

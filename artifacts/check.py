@@ -1,8 +1,8 @@
 """Whether a built folder still says what was built: digests first, then every cell against numbers.json.
 
 Two independent looks: a changed file no longer has its digest in build.json; and should that have been changed too,
-what reads differently in two places gives it away: cells, sources, the summary, the figures in the report, the numbers in the paper. Rebuilds
-nothing, reads no records.
+what reads differently in two places gives it away: cells, sources, the summary, the figures in the report, the numbers
+in the paper. Rebuilds nothing, reads no records.
 """
 
 from __future__ import annotations

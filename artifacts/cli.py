@@ -22,7 +22,10 @@ def cli() -> None:
 @click.option("--benchmarks", type=click.Path(path_type=Path), help="A history.jsonl of benchmarks, to print as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def build(runs: Path, out: Path, benchmarks: Path | None, as_json: bool) -> int:
-    """Build tables, figures, numbers, report.html and the paper from RUNS. Status 0: built; 1: the audit refused the records."""
+    """Build tables, figures, numbers, report.html and the paper from RUNS.
+
+    Status 0: built; 1: the audit refused the records.
+    """
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
 

@@ -158,7 +158,7 @@ class Content:
         return tuple(term for term in enabled if term in history and history[term].notna().any())
 
     def _served(self) -> tuple[str, ...]:
-        """The rows of the training cost that the primary variant needed: its own phases, and the dense one it shares."""
+        """Which rows of the training cost are the primary variant's: its own phases, and the dense one it shares."""
         rows = self.tables["training-cost"].frame["variants"] if "training-cost" in self.tables else ()
         primary = self.results.label(self.results.primary)
         return tuple(dict.fromkeys(row for row in rows if primary in row.split(", ")))

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from artifacts.numbers import Number
 from spinn.errors import InputError
 
-DELIMITERS = {
+DELIMITERS: dict[str, Any] = {
     "block_start_string": r"\BLOCK{",
     "block_end_string": "}",
     "variable_start_string": r"\VAR{",
@@ -37,10 +38,40 @@ STRUCTURE = {
 }
 BODIES = {"tabular": 1, "tabular*": 2, "minipage": 1, "tabularx": 2}  # arguments of \begin{…} after its name
 DISPLAYS = ("equation", "equation*", "align", "align*")
-WORDS = (
-    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen half twice"
-).split()
+WORDS = [
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+    "hundred",
+    "thousand",
+    "million",
+    "dozen",
+    "half",
+    "twice",
+]
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
 _ALLOWED = (
@@ -68,8 +99,8 @@ class Literal:
             known = f"{self.names[0]} retyped, perhaps rounded"
             return f'{self.file}:{self.line}: {self.text}: {known}; write \\VAR{{n("{self.names[0]}")}} in its place'
         return (
-            f"{self.file}:{self.line}: {self.text}: a number typed by hand; print a named value in its place, or declare "
-            "a constant of an equation in paper/constants.toml"
+            f"{self.file}:{self.line}: {self.text}: a number typed by hand; print a named value in its place, or "
+            "declare a constant of an equation in paper/constants.toml"
         )
 
 
@@ -146,7 +177,7 @@ def _in_expressions(source: str) -> Iterator[tuple[int, str]]:
     from jinja2 import nodes
 
     try:
-        tree = jinja2.Environment(**DELIMITERS, autoescape=False).parse(source)  # noqa: S701 - LaTeX, no HTML
+        tree = jinja2.Environment(**DELIMITERS, autoescape=False).parse(source)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"template, line {error.lineno}: {error.message}") from None
     looked_up: set[int] = set()
@@ -155,10 +186,13 @@ def _in_expressions(source: str) -> Iterator[tuple[int, str]]:
     for node in tree.find_all(nodes.Const):
         if isinstance(node.value, bool) or node.value is None:
             continue
-        if isinstance(node.value, int | float):  # the position in a list, too: a list has its first and its last
+        number = isinstance(node.value, int | float)  # the position in a list, too: a list has its first and its last
+        if number or (id(node) not in looked_up and _has_number(str(node.value))):
             yield node.lineno, str(node.value)
-        elif id(node) not in looked_up and (_NUMERAL.search(str(node.value)) or _WORD.search(str(node.value))):
-            yield node.lineno, str(node.value)
+
+
+def _has_number(text: str) -> bool:
+    return bool(_NUMERAL.search(text) or _WORD.search(text))
 
 
 # --- what LaTeX prints ----------------------------------------------------------------------------------------------

@@ -23,7 +23,10 @@ PAGES = {"paper": 10, "supplement": None}
 OUTPUTS = (*(f"{name}.pdf" for name in PAGES), *(f"paper/{name}.tex" for name in PAGES), f"paper/{BIBLIOGRAPHY}")
 TOOLS = ("latexmk", "pdflatex", "kpsewhich", "pdfinfo", "pdffonts")
 CLASS = "asmeconf.cls"
-PACKAGES = "latexmk texlive-publishers texlive-latex-extra texlive-fonts-extra poppler-utils"
+PACKAGES = (
+    "latexmk texlive-publishers texlive-latex-extra texlive-fonts-recommended texlive-fonts-extra tex-gyre "
+    "texlive-plain-generic poppler-utils"
+)
 OVERFULL = 5.0  # points that a line may stand out; less is not seen
 _TIMEOUT = 600  # seconds for one document, on a busy machine
 _EPOCH = "1167609600"  # what a PDF says of its own date: 2007, the year of the data; no build has a date

@@ -199,5 +199,5 @@ def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
 def test_latex_that_stops_says_where(latex: None):
     """The first error, in one line."""
     source = rb"\documentclass{article}\begin{document}\nosuch\end{document}"
-    with pytest.raises(typeset.TypesetError, match="x.tex: LaTeX stopped: ! Undefined control sequence"):
+    with pytest.raises(typeset.TypesetError, match=r"x\.tex: LaTeX stopped: ! Undefined control sequence"):
         typeset.typeset("x", {"x.tex": source})

@@ -101,8 +101,8 @@ def test_a_refusal_names_file_line_value_and_what_is_retyped():
         prose.refuse(source, "paper/paper.tex.j2", NONE, KNOWN)
     lines = str(caught.value).splitlines()
     assert lines[0] == (
-        "paper/paper.tex.j2:2: 0.123: a number typed by hand; print a named value in its place, or declare a constant of "
-        "an equation in paper/constants.toml"
+        "paper/paper.tex.j2:2: 0.123: a number typed by hand; print a named value in its place, or declare a constant "
+        "of an equation in paper/constants.toml"
     )
     assert lines[1].startswith("paper/paper.tex.j2:2: 0.91: accuracy.sparse.r2 retyped, perhaps rounded")
     assert lines[2].startswith("paper/paper.tex.j2:2: 190,030: progression.sparse.parameters retyped")
