@@ -23,7 +23,7 @@ TOX := .venv-tox/bin/tox
 .PHONY: help paper-artifacts reproduce verify verify-long mutation mutants bench campaigns clean
 
 help:
-	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures and numbers"
+	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures, numbers, paper"
 	@echo "                      EXPERIMENT=quick  a file in paper/experiments without its .toml"
 	@echo "                      DATA=simulator    or nasa, or the path of a mill.mat or a tidy CSV file"
 	@echo "                      DEVICE=auto       or cpu, or cuda"
@@ -44,7 +44,7 @@ paper-artifacts: .venv/installed
 	$(if $(REFERENCE),,$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE))
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
 	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS)) $(addprefix --mutants ,$(MUTANTS))
-	@echo "open $(PAPER)/report.html"
+	@echo "open $(PAPER)/report.html$(if $(shell command -v latexmk), and $(PAPER)/paper.pdf)"
 
 # What each tier runs, on which data, and what it is compared with; one seed is compared with that seed of all.
 TIER ?= minutes

@@ -1,4 +1,4 @@
-"""What depends on what, and the build: audited records in, tables, figures, numbers and the report out.
+"""What depends on what, and the build: audited records in, tables, figures, numbers, report and paper out.
 
 `build.json` in the output folder holds the digest of every input and output. When no input changed and every output is
 as it was written, nothing is done, and nothing heavy is imported. Checkpoints are the audit's to read: here only their
@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifacts import typeset
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from artifacts.mutants import MUTANTS, Mutants
 from spinn.errors import RecordError
@@ -48,7 +49,8 @@ _LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pydantic", "scipy")
 class BuildReport:
     """What a build did: paths (relative to `out`) that it wrote and removed; none where nothing had changed.
 
-    `holds` is the audit's verdict; `summary` the main tables, or the findings that stood in the way, as text.
+    `holds` is the audit's verdict; `summary` the main tables, or the findings that stood in the way, as text; `notice`
+    what could not be made here, and how it can be, in one line.
     """
 
     out: Path
@@ -56,6 +58,7 @@ class BuildReport:
     written: tuple[str, ...]
     removed: tuple[str, ...]
     summary: str
+    notice: str = ""
 
     @property
     def exit_status(self) -> int:
@@ -90,8 +93,9 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None, mutants: Path |
         raise RecordError(f"{mutants}: no such file; the outcome of all mutants is what `make mutants` wrote")
     inputs = _inputs(runs, {BENCHMARKS: benchmarks, MUTANTS: mutants})
     previous = _manifest(out)
+    notice = typeset.missing()
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
-        return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"))
+        return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"), notice)
     measured = Benchmarks.read(benchmarks) if benchmarks else None
     planted = Mutants.read(mutants) if mutants else None
     out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
@@ -115,7 +119,7 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None, mutants: Path |
         "sources": sources,
     }
     write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-    return BuildReport(out, verdict.holds, written, removed, outputs[SUMMARY].decode())
+    return BuildReport(out, verdict.holds, written, removed, outputs[SUMMARY].decode(), notice)
 
 
 # --- what everything depends on -------------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
         "paper/report.html.j2",
         "paper/report.js",
     )
-    code += [_ROOT / name for name in beyond]
+    code += [_ROOT / name for name in beyond] + [_ROOT / "paper" / name for name in typeset.SOURCES]
     records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if is_stored(path)}
     return {
         "records": records | {name: digest_file(path) for name, path in beside.items() if path},
@@ -145,7 +149,11 @@ def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
             for path in sorted(folder.glob("*.safetensors"))
         },
         "code": {path.relative_to(_ROOT).as_posix(): digest_file(path) for path in code if path.is_file()},
-        "versions": {"python": sys.version.split()[0], **{name: metadata.version(name) for name in _LIBRARIES}},
+        "versions": {
+            "python": sys.version.split()[0],
+            "latex": typeset.version(),
+            **{name: metadata.version(name) for name in _LIBRARIES},
+        },
     }
 
 
@@ -175,7 +183,7 @@ def _outputs(
     runs: Path, verdict: Verdict, measured: Benchmarks | None, planted: Mutants | None
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
-    from artifacts import claims, figures, numbers, provenance, report, results, tables
+    from artifacts import claims, executed, figures, numbers, paper, provenance, report, results, tables
 
     found = results.read(runs, verdict)
     made = tables.all_tables(found)
@@ -189,6 +197,7 @@ def _outputs(
     known: dict[str, Number] = {}
     for table in made:
         known |= table.numbers()
+    known |= executed.executed(found)
     sources = found.sources() | (measured.sources() if measured else {}) | (planted.sources() if planted else {})
     outputs = {
         NUMBERS: numbers.encode_json(known),
@@ -201,6 +210,7 @@ def _outputs(
         outputs |= {f"tables/{table.name}.{end}": c for end, c in zip(TABLE_FORMATS, contents, strict=True)}
     for name, files in drawn.items():
         outputs |= {f"figures/{name}.{ending}": content for ending, content in files.items()}
+    outputs |= paper.outputs(found, made, outcomes, known, drawn)
     return outputs, sources
 
 
@@ -248,6 +258,7 @@ def _remove(out: Path, keep: dict[str, bytes]) -> tuple[str, ...]:
     ours = [NUMBERS, MACROS, SUMMARY, REPORT]
     ours += [f"tables/{name}.{ending}" for name in NAMES for ending in TABLE_FORMATS]
     ours += [f"figures/{name}.{ending}" for name in CAPTIONS for ending in FIGURE_FORMATS]
+    ours += [*typeset.OUTPUTS, *(f"paper/figures/{name}.pdf" for name in CAPTIONS)]
     stale = [name for name in ours if name not in keep and (out / name).is_file()]
     for name in stale:
         (out / name).unlink()

@@ -2,7 +2,8 @@
 
 Two independent looks: a changed file no longer has its digest in build.json; and should that have been changed too,
 what reads differently in two places gives it away: cells, macros, provenance, sources, the summary, the figures in the
-report. The second look also says what in a changed file is not as it was. Rebuilds nothing, reads no records.
+report, the numbers in the paper. The second look also says what in a changed file is not as it was. Rebuilds nothing,
+reads no records.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any
 from artifacts import provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
 from artifacts.cells import Places, Problem, by_table, differences, markdown_rows
-from artifacts.numbers import Number, decode_json, encode_json, encode_tex
+from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_number
+from artifacts.paper import MARKED
 from spinn.errors import InputError, RecordError
 from spinn.storage import canonical_json, digest_of
 
@@ -94,6 +96,7 @@ def _differences(files: Files, manifest: Mapping[str, Any], changed: Set[str]) -
     yield from _sources(files[NUMBERS], manifest)
     yield from _brief(files, changed)
     yield from _shown(files, changed)
+    yield from _paper(files, numbers, changed)
     if REPORT in files and isinstance(manifest.get("sources"), dict):
         yield from _provenance(files, manifest["sources"], changed)
 
@@ -224,8 +227,8 @@ def _member(block: str, at: int) -> str:
 
 
 def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
-    """Files beside the tables and figures that the build did not write."""
-    for folder in ("tables", "figures"):
+    """Files beside the tables, the figures and the paper that the build did not write."""
+    for folder in ("tables", "figures", "paper"):
         for path in sorted((out / folder).rglob("*")):
             name = path.relative_to(out).as_posix()
             if path.is_file() and name not in outputs:
@@ -307,6 +310,25 @@ def _shown(files: Files, changed: Set[str]) -> Iterator[Problem]:
     if SUMMARY in files and verdict != _text(files[SUMMARY]).partition("\n")[0]:
         blamed = SUMMARY if SUMMARY in changed else REPORT
         yield Problem(blamed, f"the verdict in {REPORT} is not the one with which {SUMMARY} begins")
+
+
+def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> Iterator[Problem]:
+    """Every number in the LaTeX of the paper reads as the entry of numbers.json that it names."""
+    for file, content in files.items():
+        if not re.fullmatch(r"paper/.*\.tex", file):
+            continue
+        blamed = NUMBERS if NUMBERS in changed and file not in changed else file
+        for name, text in _marked(content):
+            number = numbers.get(name)
+            if number is None:
+                yield Problem(blamed, f"{name}: {file} prints it, and it is not in {NUMBERS}")
+            elif text != latex_number(number.text):
+                yield Problem(blamed, f"{name}: {text} in {file}, but {NUMBERS} says {latex_number(number.text)}")
+
+
+@lru_cache(8)
+def _marked(content: bytes) -> tuple[tuple[str, str], ...]:
+    return tuple(MARKED.findall(_text(content)))
 
 
 @lru_cache(8)

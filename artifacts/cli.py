@@ -26,11 +26,16 @@ def cli() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def build(runs: Path, out: Path, benchmarks: Path | None, mutants: Path | None, as_json: bool) -> int:
-    """Build tables, figures, numbers and report.html from RUNS. Status 0: built; 1: the audit refused the records."""
+    """Build tables, figures, numbers, report.html and the paper from RUNS.
+
+    Status 0: built; 1: the audit refused the records.
+    """
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
 
     report = build_all(runs, out, benchmarks, mutants)
+    if report.notice:
+        click.echo(report.notice, err=True)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=1))
         return report.exit_status

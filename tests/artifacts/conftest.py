@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 
-from artifacts import results
+from artifacts import results, typeset
 from spinn import adaptation, attribution, baselines, checkpoint, experiment, record, storage, task
 from spinn.bench import history as benchmark_history
 from spinn.bench.report import Report, Row, Target, machine
@@ -40,6 +40,18 @@ RATIOS = {"sparse": ("0.30", "0.24"), "first-version": ("0.20", "0.15")}
 DECLARED = ("ledger-achieved", "masks-monotone", "resurrection")
 CASES = ("1", "50% & more_$", "<b>7</b>", "c#4\\x")  # a stranger's names: LaTeX, HTML and Markdown all have to survive
 COEFFICIENTS = {"a": -5.0, "b": 0.6, "c": 0.4, "d": 1.0, "g": 0.1}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_latex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Builds of these tests make no PDF: each would take seconds, and `test_paper.py` makes its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path_factory.mktemp("no-latex")))
+        typeset.missing.cache_clear()
+        typeset.version.cache_clear()
+        yield
+    typeset.missing.cache_clear()
+    typeset.version.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,97 @@
+"""What was executed, as named values: hyperparameters from the plan, counts of data and runs, how statistics are made.
+
+So a text that states a learning rate states the one that the runs had. Knows names, not what a text does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from artifacts.comparisons import WEAR_EDGES
+from artifacts.numbers import Number, slug
+from artifacts.results import Results
+from artifacts.significance import SIGN_PATTERNS
+from artifacts.stats import LEVEL, RESAMPLES
+from spinn.record import CLAIMS, DATASET, PLAN
+from verify.laws import DOC_REFERENCE, FEED_REFERENCE
+
+
+def executed(results: Results) -> dict[str, Number]:
+    """Every value by its name: `config.…` from the plan, `count.…` of data and runs, `method.…` of this code."""
+    made = {}
+    for name, value, unit, expression in (*_config(results), *_counts(results), *_method(results)):
+        source = results.source(CLAIMS) if name.startswith("config.claims.") else results.source(PLAN)
+        if name.startswith("method."):
+            source = ()
+        elif name.startswith("count.") and "cut" in name:
+            source = results.source(DATASET)
+        text = str(value) if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.12g}"
+        number = float(value) if isinstance(value, str) else value
+        digits = len(text.partition(".")[2]) if "e" not in text else 0
+        made[name] = Number(name, number, text, unit, digits, source, expression)
+    return made
+
+
+def _config(results: Results) -> Iterator[tuple[str, Any, str, str]]:
+    """The experiment, as it was resolved and run."""
+    experiment = results.plan.experiment
+    primary = results.plan.variant(results.primary)
+    yield "config.seeds", len(experiment.seeds), "", "number of seeds"
+    yield "config.hidden-layers", len(experiment.layers) - 2, "", "layers between input and output"
+    for position, width in enumerate(experiment.layers):
+        yield f"config.layers.{position}", width, "", f"layers[{position}]"
+    yield "config.validation-cases", experiment.split.validation_cases, "", "split.validation_cases"
+    if experiment.split.folds is not None:
+        yield "config.folds", experiment.split.folds, "", "split.folds"
+    for key, value in experiment.dense_of(primary).model_dump(exclude_none=True).items():
+        yield f"config.dense.{slug(key)}", value, "", f"dense.{key}"
+    physics = experiment.physics_of(primary)
+    for term in physics.enabled():
+        yield f"config.physics.{slug(term)}", getattr(physics, term), "", f"physics.{term}"
+    if (correction := experiment.correction_of(primary)) is not None:
+        yield "config.correction", correction, "", "correction"
+        yield "config.correction-percent", float(f"{100 * correction:.12g}"), "%", "100 correction"
+    if experiment.adaptation is not None:
+        for key, value in experiment.adaptation.model_dump().items():
+            yield f"config.adaptation.{slug(key)}", value, "", f"adaptation.{key}"
+    for variant in experiment.variants:
+        name = results.label(variant.name)
+        yield f"config.variants.{slug(name)}.stages", len(variant.stages), "", f"stages of {variant.name}"
+        for number, stage in enumerate(variant.stages, 1):
+            for key, value in stage.model_dump().items():
+                yield f"config.variants.{slug(name)}.{number}.{slug(key)}", value, "", f"{variant.name}, {key}"
+    for claim in results.claims:
+        bound = claim["threshold"]
+        for part, value in zip(("from", "to"), bound, strict=True) if isinstance(bound, list) else (("", bound),):
+            name = ".".join(["config.claims", slug(claim["name"]), *([part] if part else ["threshold"])])
+            yield name, value, claim["unit"], f"threshold of {claim['name']}"
+
+
+def _counts(results: Results) -> Iterator[tuple[str, Any, str, str]]:
+    experiment = results.plan.experiment
+    cuts = len(results.data.cases) if results.data is not None else 0
+    yield "count.cases", len(results.plan.dataset.cases), "", "tools in the data"
+    yield "count.cuts", cuts, "", "cuts in the data"
+    yield "count.features", experiment.layers[0], "", "inputs of the network"
+    yield "count.runs", len(results.records), "", "runs of all variants"
+    yield "count.variants", len(results.variants), "", "variants"
+    yield "count.baselines", len(results.baselines), "", "baselines"
+    yield "count.parameters", results.total_parameters(), "", "weights and biases of the dense network"
+    yield "count.weights", results.total_weights(), "", "entries of its weight matrices"
+    yield "count.biases", results.total_parameters() - results.total_weights(), "", "its biases"
+    yield "count.claims", len(results.claims), "", "claims in the plan"
+
+
+def _method(results: Results) -> Iterator[tuple[str, Any, str, str]]:
+    yield "method.level", round(100 * LEVEL), "%", "100 artifacts.stats.LEVEL"
+    yield "method.resamples", RESAMPLES, "", "artifacts.stats.RESAMPLES"
+    yield "method.sign-patterns", SIGN_PATTERNS, "", "artifacts.significance.SIGN_PATTERNS"
+    yield "method.doc-reference", DOC_REFERENCE, "mm", "verify.laws.DOC_REFERENCE"
+    yield "method.feed-reference", FEED_REFERENCE, "mm/rev", "verify.laws.FEED_REFERENCE"
+    for position, edge in enumerate(WEAR_EDGES, 1):
+        yield f"method.wear-edge.{position}", edge, "mm", f"artifacts.comparisons.WEAR_EDGES[{position - 1}]"
+    if results.adaptation is not None:
+        from artifacts.adaptation import LATE
+
+        yield "method.late", LATE, "", "artifacts.adaptation.LATE"

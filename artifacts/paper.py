@@ -1,0 +1,265 @@
+r"""The paper: its LaTeX from templates and named values, with every number traceable in the source that it prints.
+
+A template looks numbers up by name and prints nothing else: each becomes `\val{name}{text}`, so that paper.tex says of
+every number which entry of numbers.json it is. Hyperparameters are values too, read from the executed plan. Knows how
+a template is filled; what it says is in `paper/*.tex.j2`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artifacts import prose, typeset
+from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
+from artifacts.render import HIGH, LOW, Table, clean, displayed
+from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
+from spinn.errors import InputError
+
+if TYPE_CHECKING:
+    from artifacts.claims import Outcome
+    from artifacts.results import Results
+
+FOLDER = Path(__file__).parent.parent / "paper"
+MARKED = re.compile(r"\\val\{([^{}]*)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
+"""A number in paper.tex: its name, and its text as LaTeX."""
+
+
+class Tex(str):
+    """A text that is LaTeX already."""
+
+
+def outputs(
+    results: Results,
+    tables: Sequence[Table],
+    outcomes: Sequence[Outcome],
+    known: Mapping[str, Number],
+    figures: Mapping[str, Mapping[str, bytes]],
+) -> dict[str, bytes]:
+    """The files of the paper by their path: sources and figures, and the PDFs where there is a LaTeX.
+
+    Args:
+        results: for what was run: data, targets, variants.
+        tables: whose columns the templates choose from.
+        outcomes: the claims, each of which has to be printed.
+        known: every named value, those of `executed` among them.
+        figures: name → ending → bytes.
+
+    Raises:
+        InputError: a template has a number of its own, looks up what is not there, or drops a claim.
+        TypesetError: LaTeX stopped, or a page is not as it should be.
+    """
+    constants = prose.Constants.read(FOLDER / CONSTANTS)
+    made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
+    made[BIBLIOGRAPHY] = (FOLDER / BIBLIOGRAPHY).read_bytes()
+    content = Content(results, {table.name: table for table in tables}, outcomes, known, frozenset(figures))
+    texts = []
+    for name in TEMPLATES:
+        source = (FOLDER / name).read_text(encoding="utf-8")
+        prose.refuse(source, f"paper/{name}", constants, known)
+        texts.append(fill(source, content, name))
+        made[name.removesuffix(".j2")] = texts[-1].encode()
+    dropped = [one.claim["name"] for one in outcomes if not any(_verdict_mark(one) in text for text in texts)]
+    if dropped:
+        raise InputError(f"claim {dropped[0]}: the paper does not print its verdict; a claim is never dropped")
+    out = {f"paper/{path}": data for path, data in made.items()}
+    if not typeset.missing():
+        out |= {f"{name}.pdf": typeset.typeset(name, made, pages) for name, pages in PAGES.items()}
+    return out
+
+
+def fill(source: str, content: Content, name: str) -> str:
+    """A template with its values in place.
+
+    Raises:
+        InputError: it is no template, or asks for what is not there.
+    """
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(
+        **prose.DELIMITERS,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_printed,
+    )
+    try:
+        return environment.from_string(source).render(content.names())
+    except jinja2.UndefinedError as error:
+        raise InputError(f"paper/{name}: {error.message}; ask `has` or `shows` first where it can be absent") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(f"paper/{name}:{error.lineno}: {error.message}") from None
+
+
+def _printed(value: Any) -> Any:
+    """What an expression prints: LaTeX as it is, other text escaped, no bare number."""
+    if isinstance(value, Tex):
+        return value
+    if isinstance(value, str):
+        return latex_escape(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise InputError(f"a template prints {value}: a number is printed by its name, with n(…)")
+    return value
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a template can name; see `names`."""
+
+    results: Results
+    tables: Mapping[str, Table]
+    outcomes: Sequence[Outcome]
+    known: Mapping[str, Number]
+    figures: frozenset[str] = field(default_factory=frozenset)
+
+    def names(self) -> dict[str, Any]:
+        """The variables and functions of a template."""
+        from artifacts.results import target_label, target_name
+
+        found, experiment = self.results, self.results.plan.experiment
+        variant = found.plan.variant(found.primary)
+        functions: tuple[Callable[..., Any], ...] = (self.n, self.ci, self.q, self.has, self.tabular, self.verdict)
+        return {
+            **{function.__name__: function for function in functions},
+            "source": found.plan.dataset.source.partition(" ")[0],
+            "simulated": found.plan.dataset.source == "simulator",
+            "experiment": experiment.name,
+            "targets": [(target_name(target), target_label(target)) for target in found.targets],
+            "primary": found.label(found.primary),
+            "pruner": variant.pruner,
+            "stages": [str(stage) for stage in range(1, found.last_stage(found.primary) + 1)],
+            "last": str(found.last_stage(found.primary)),
+            "variants": {name: found.label(name) for name in found.variants},
+            "baselines": tuple(baseline.name for baseline in found.baselines),
+            "terms": self._terms(),
+            "corrects": experiment.correction_of(variant) is not None,
+            "relative": experiment.sensors == "relative",
+            "split": experiment.split.kind,
+            "widths": Tex("-".join(self.n("config", "layers", str(i)) for i in range(len(experiment.layers)))),
+            "served": self._served(),
+            "footnotes": found.footnotes,
+            "remarks": self.tables["data"].notes,
+            "tables": frozenset(self.tables),
+            "figures": self.figures,
+        }
+
+    def _terms(self) -> tuple[str, ...]:
+        """The physics terms that the networks were trained with, as their histories have them."""
+        found = self.results
+        history = found.history[found.history["variant"] == found.primary]
+        enabled = found.plan.experiment.physics_of(found.plan.variant(found.primary)).enabled()
+        return tuple(term for term in enabled if term in history and history[term].notna().any())
+
+    def _served(self) -> tuple[str, ...]:
+        """Which rows of the training cost are the primary variant's: its own phases, and the dense one it shares."""
+        rows = self.tables["training-cost"].frame["variants"] if "training-cost" in self.tables else ()
+        primary = self.results.label(self.results.primary)
+        return tuple(dict.fromkeys(row for row in rows if primary in row.split(", ")))
+
+    def number(self, *parts: str) -> Number:
+        """The value that is called so; each part but the first is spelled as a table has it."""
+        name = ".".join([parts[0], *(slug(part) for part in parts[1:])])
+        if name not in self.known:
+            near = difflib.get_close_matches(name, self.known, n=1)
+            hint = f"; perhaps {near[0]}" if near else ""
+            raise InputError(f"the paper asks for {name}: no such value in numbers.json{hint}")
+        return self.known[name]
+
+    def n(self, *parts: str) -> Tex:
+        """A value as it is printed everywhere."""
+        return _mark(self.number(*parts))
+
+    def q(self, *parts: str) -> Tex:
+        """A value with its unit."""
+        one = self.number(*parts)
+        return Tex(f"{_mark(one)}\\,{latex_escape(one.unit)}" if one.unit else _mark(one))
+
+    def ci(self, *parts: str) -> Tex:
+        """A value with its interval, where it has one."""
+        ends = [
+            ".".join([parts[0], *(slug(part) for part in parts[1:-1]), slug(parts[-1] + end)]) for end in (LOW, HIGH)
+        ]
+        return _folded(self.number(*parts), *(self.known.get(end) for end in ends))
+
+    def has(self, *parts: str) -> bool:
+        """Whether there is such a value."""
+        return ".".join([parts[0], *(slug(part) for part in parts[1:])]) in self.known
+
+    def verdict(self, name: str) -> str:
+        """Whether a claim holds: holds, fails, not decidable, not evaluated; or absent, where the plan has none."""
+        return next((one.verdict for one in self.outcomes if one.claim["name"] == name), "absent")
+
+    def tabular(
+        self,
+        name: str,
+        columns: Mapping[str, str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        intervals: bool = True,
+        wrap: Mapping[str, str] | None = None,
+    ) -> Tex:
+        r"""Chosen columns and rows of a table, as a `tabular`.
+
+        Args:
+            name: of the table.
+            columns: those to print, each with the heading it gets; all of them if left out.
+            where: the values (one, or several) that a column has in the rows to print.
+            intervals: whether cells have theirs.
+            wrap: columns of text that break their lines, with their width as LaTeX has it.
+        """
+        table, wrap = self.tables[name], wrap or {}
+        columns = columns or {column: column for column in displayed(list(table.frame))}
+        missing = [column for column in (*columns, *(where or {})) if column not in table.frame]
+        if missing:
+            raise InputError(f"the paper asks for column {missing[0]!r} of table {name}; it has {list(table.frame)}")
+        rows = [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
+        marks = {(one.cells[0][1], one.cells[0][2]): one for one in table.numbers().values()}
+        left = dict(zip(displayed(list(table.frame)), table.left_aligned(), strict=True))
+        broken = ">{\\raggedright\\arraybackslash}"
+        form = "".join(f"{broken}p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
+        lines = [" & ".join(_cell(table, row, column, marks, intervals) for column in columns) for row in rows]
+        head = " & ".join(latex_escape(heading) for heading in columns.values()) + " \\\\\n\\midrule\n"
+        head = head if any(columns.values()) else ""
+        body = " \\\\\n".join(lines) + " \\\\" if lines else ""
+        return Tex(f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head}{body}\n\\bottomrule\n\\end{{tabular}}")
+
+
+def _chosen(table: Table, row: int, where: Mapping[str, Any]) -> bool:
+    for column, wanted in where.items():
+        value = clean(table.frame.iat[row, table.frame.columns.get_loc(column)])
+        if value not in ([wanted] if isinstance(wanted, str) else list(wanted)):
+            return False
+    return True
+
+
+def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], Number], intervals: bool) -> str:
+    value = clean(table.frame.iat[row, table.frame.columns.get_loc(column)])
+    if value is None:
+        return latex_escape(table.pick(table.formats, row, column, Format()).missing)
+    if isinstance(value, str):
+        text = latex_escape(" ".join(value.split()))
+        claimed = table.name == "claims" and column == "verdict"
+        return f"\\verdict{{{table.frame.iat[row, 0]}}}{{{text}}}" if claimed else text
+    ends = [marks.get((row, column + end)) if intervals else None for end in (LOW, HIGH)]
+    return _folded(marks[row, column], *ends)
+
+
+def _folded(one: Number, low: Number | None, high: Number | None) -> Tex:
+    """A value with its interval, which is left out where it has no width as printed."""
+    if low is None or high is None or low.text == one.text == high.text:
+        return _mark(one)
+    return Tex(f"{_mark(one)} [{_mark(low)}, {_mark(high)}]")
+
+
+def _mark(number: Number) -> Tex:
+    return Tex(f"\\val{{{number.name}}}{{{latex_number(number.text)}}}")
+
+
+def _verdict_mark(outcome: Outcome) -> str:
+    return f"\\verdict{{{outcome.claim['name']}}}{{{latex_escape(outcome.verdict)}"

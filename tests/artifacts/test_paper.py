@@ -1,0 +1,203 @@
+"""The paper: filled with named values, its verdicts printed, its pages looked at, the same bytes each time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from artifacts import claims, executed, paper, tables, typeset
+from artifacts.build import build
+from artifacts.check import check
+from artifacts.claims import Outcome
+from artifacts.numbers import Number, decode_json, latex_number
+from artifacts.render import Table
+from artifacts.results import Results
+from spinn.errors import InputError
+
+WITH_LATEX = pytest.mark.skipif(bool(typeset.missing()), reason="LaTeX is not installed")
+
+
+@pytest.fixture(scope="session")
+def content(found: Results) -> paper.Content:
+    """What a template can name, of the honest folder."""
+    outcomes = claims.evaluate(found)
+    made = [*tables.all_tables(found), claims.table(found, outcomes)]
+    return filled(found, made, outcomes)
+
+
+def filled(found: Results, made: list[Table], outcomes: tuple[Outcome, ...]) -> paper.Content:
+    """The content with all that the tables number."""
+    known: dict[str, Number] = {}
+    for table in made:
+        known |= table.numbers()
+    return paper.Content(found, {one.name: one for one in made}, outcomes, known | executed.executed(found))
+
+
+def test_every_number_of_the_text_is_a_named_value(built: Path):
+    """Each `val` of paper.tex has the text of its entry in numbers.json; there are many, some from the plan."""
+    numbers = decode_json((built / "numbers.json").read_bytes(), "numbers.json")
+    for name in ("paper", "supplement"):
+        marked = paper.MARKED.findall((built / "paper" / f"{name}.tex").read_text(encoding="utf-8"))
+        assert len(marked) > 100
+        assert all(text == latex_number(numbers[key].text) for key, text in marked)
+    assert numbers["config.dense.epochs"].source[0].startswith("plan.json sha256:")
+
+
+def test_what_reads_no_value_has_no_digit(built: Path):
+    """What is left of the abstract without its named values has no digit beside the square of R."""
+    source = (built / "paper" / "paper.tex").read_text(encoding="utf-8")
+    abstract = source.partition(r"\begin{abstract}")[2].partition(r"\end{abstract}")[0]
+    assert len(paper.MARKED.findall(abstract)) > 8
+    assert not re.search(r"\d", paper.MARKED.sub("", abstract).replace("$R^2$", ""))
+
+
+def test_hyperparameters_are_those_that_were_executed(content: paper.Content):
+    """Another plan gives another text."""
+    plan = content.results.plan
+    dense = plan.experiment.dense.model_copy(update={"epochs": 77})
+    other = plan.model_copy(update={"experiment": plan.experiment.model_copy(update={"dense": dense})})
+    values = executed.executed(replace(content.results, plan=other))
+    assert values["config.dense.epochs"].text == "77"
+    assert executed.executed(content.results)["config.dense.epochs"].value == plan.experiment.dense.epochs
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (r'\VAR{n("accuracy", "nothing")}', "asks for accuracy.nothing: no such value in numbers.json"),
+        (r"\VAR{unknown}", "'unknown' is undefined"),
+        (r"\VAR{targets|length}", "a number is printed by its name"),
+        (r'\VAR{tabular("accuracy", {"nothing": "x"})}', "asks for column 'nothing' of table accuracy"),
+        (r"\BLOCK{if x}", "paper/t:1: Unexpected end of template"),
+    ],
+)
+def test_a_template_that_asks_for_what_is_not_there_is_refused(source: str, message: str, content: paper.Content):
+    """Each refusal names what was asked for."""
+    with pytest.raises(InputError, match=re.escape(message)):
+        paper.fill(source, content, "t")
+
+
+def test_text_is_escaped_and_values_are_not(content: paper.Content):
+    """A stranger's name does no harm; a value keeps its mark."""
+    made = paper.fill(r'\VAR{"50% & $x$"} \VAR{n("count.cases")}', content, "t")
+    assert made == r"50\% \& \$x\$ \val{count.cases}{4}"
+
+
+@pytest.mark.parametrize(("verdict", "said"), [("holds", "is above the"), ("fails", "misses the")])
+def test_the_text_adapts_to_the_verdict(verdict: str, said: str, content: paper.Content):
+    """A claim that fails is told as failed, in the text and in the table of all claims."""
+    outcomes = tuple(replace(one, verdict=verdict) for one in content.outcomes)
+    made = [one for one in content.tables.values() if one.name != "claims"]
+    other = filled(content.results, [*made, claims.table(content.results, outcomes)], outcomes)
+    text = " ".join(paper.fill((paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8"), other, "t").split())
+    assert f"$R^2$ of tool wear {said}" in text
+    assert text.count(f"}}{{{verdict}") == len(outcomes)
+
+
+def test_a_dropped_claim_stops_the_build(content: paper.Content, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A template that prints no table of claims is refused, with the first claim's name."""
+    folder = Path(shutil.copytree(paper.FOLDER, tmp_path / "paper", ignore=shutil.ignore_patterns("reference")))
+    source = (folder / "paper.tex.j2").read_text(encoding="utf-8")
+    assert 'if "claims" in tables' in source
+    (folder / "paper.tex.j2").write_text(source.replace('if "claims" in tables', 'if "none" in tables'))
+    monkeypatch.setattr(paper, "FOLDER", folder)
+    with pytest.raises(InputError, match="claim final-parameters: the paper does not print its verdict"):
+        paper.outputs(content.results, list(content.tables.values()), content.outcomes, content.known, {})
+
+
+def test_simulated_data_is_marked_on_every_page(content: paper.Content):
+    """The mark is there where the data is the simulator's, and only there."""
+    dataset = content.results.plan.dataset
+    for name in typeset.TEMPLATES:
+        source = (paper.FOLDER / name).read_text(encoding="utf-8")
+        for where in ("simulator", "nasa (mill.mat)"):
+            plan = content.results.plan.model_copy(update={"dataset": dataset.model_copy(update={"source": where})})
+            made = paper.fill(source, replace(content, results=replace(content.results, plan=plan)), name)
+            assert (r"\AddToHook{shipout/foreground}" in made) == (where == "simulator")
+
+
+def test_a_changed_number_in_the_paper_is_found(out: Path):
+    """The check names the file and the value, even where the manifest was made to agree."""
+    path = out / "paper" / "paper.tex"
+    path.write_text(path.read_text().replace(r"\val{count.cases}{4}", r"\val{count.cases}{5}", 1))
+    assert [problem.file for problem in check(out)] == ["paper/paper.tex"]
+    manifest = (out / "build.json").read_text()
+    old = re.findall(r'"paper/paper.tex": "([0-9a-f]{64})"', manifest)[-1]
+    from spinn.storage import digest_file
+
+    (out / "build.json").write_text(manifest.replace(old, digest_file(path)))
+    assert "count.cases: 5, but numbers.json says 4" in [problem.message for problem in check(out)]
+
+
+def test_without_latex_all_else_is_written_and_one_line_says_so(honest: Path, out: Path, built: Path):
+    """No PDF, status 0, and how to get it; the sources of the paper are there."""
+    report = build(honest, out)
+    assert report.exit_status == 0
+    assert report.notice.startswith("no PDF of the paper: latexmk, pdflatex")
+    assert "apt-get install" in report.notice
+    assert "\n" not in report.notice
+    assert (built / "paper" / "paper.tex").is_file()
+    assert not list(built.glob("*.pdf"))
+
+
+def test_what_a_log_says_against_the_pages_is_told():
+    """A line that stands out too far, and references that lead nowhere; a little is let through."""
+    log = (
+        "Overfull \\hbox (7.2pt too wide) in paragraph at lines 3--4\n"
+        "Overfull \\hbox (1.4pt too wide) in paragraph at lines 8--9\n"
+        "LaTeX Warning: Reference `tab:x' on page 1 undefined on input line 5.\n"
+        "Package natbib Warning: Citation `who' on page 1 undefined on input line 6.\n"
+        "LaTeX Warning: Float too large for page by 12.0pt on input line 9.\n"
+    )
+    assert typeset.of_log(log) == [
+        "7.2 pt too wide in paragraph at lines 3--4",
+        "a float is 12.0 pt higher than a page",
+        "tab:x is referred to and not defined",
+        "who is referred to and not defined",
+    ]
+    assert typeset.of_log("Overfull \\hbox (4.9pt too wide) in paragraph") == []
+
+
+def test_fonts_that_are_not_embedded_or_of_type_3_are_told():
+    """As `pdffonts` lists them."""
+    listed = (
+        "name                type         encoding   emb sub uni object ID\n"
+        "------------------- ------------ ---------- --- --- --- ---------\n"
+        "ABCDEF+Fine         Type 1       Custom     yes yes yes     17  0\n"
+        "Helvetica           Type 1       Standard   no  no  no      18  0\n"
+        "Bitmap              Type 3       Custom     yes no  no      19  0\n"
+    )
+    assert typeset.of_fonts(listed) == ["font Helvetica is not embedded", "font Bitmap is of Type 3"]
+
+
+@pytest.fixture
+def latex(monkeypatch: pytest.MonkeyPatch):
+    """The PATH with LaTeX, which other tests here do without."""
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    typeset.missing.cache_clear()
+    yield
+    typeset.missing.cache_clear()
+
+
+@WITH_LATEX
+def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
+    """From the records of a stranger, too: names that LaTeX would run, sizes that none of ours has."""
+    folder = built / "paper"
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    once = typeset.typeset("paper", files, typeset.PAGES["paper"])
+    assert once.startswith(b"%PDF")
+    assert typeset.typeset("paper", files, typeset.PAGES["paper"]) == once
+    with pytest.raises(typeset.TypesetError, match="pages, and 1 at most are allowed"):
+        typeset.typeset("paper", files, 1)
+
+
+@WITH_LATEX
+def test_latex_that_stops_says_where(latex: None):
+    """The first error, in one line."""
+    source = rb"\documentclass{article}\begin{document}\nosuch\end{document}"
+    with pytest.raises(typeset.TypesetError, match=r"x\.tex: LaTeX stopped: ! Undefined control sequence"):
+        typeset.typeset("x", {"x.tex": source})

@@ -1,0 +1,125 @@
+"""A number typed into a template is found wherever it stands, and what is no number of the work is let through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from artifacts import prose
+from artifacts.numbers import Number
+from artifacts.paper import FOLDER
+from artifacts.typeset import CONSTANTS, TEMPLATES
+from spinn.errors import InputError
+
+NONE = prose.Constants({}, frozenset())
+KNOWN = {
+    "accuracy.sparse.r2": Number("accuracy.sparse.r2", 0.90871, "0.909", "", 3, (), ""),
+    "progression.sparse.parameters": Number("progression.sparse.parameters", 190030, "190,030", "", 0, (), ""),
+}
+
+
+def texts(source: str, constants: prose.Constants = NONE) -> list[str]:
+    """The literals of a template, as they stand in it."""
+    return [one.text for one in prose.literals(source, "t", constants, KNOWN)]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("The network reaches 0.91 at last.", ["0.91"]),
+        ("It keeps 190{,}030 of them.", ["190{,}030"]),
+        (r"\caption{The 16 tools}", ["16"]),
+        (r"\begin{tabular}{@{}p{2cm}r@{}} sparse & 0.909 \\[2pt] dense & .9 \end{tabular}", [".9", "0.909"]),
+        (r"\section{Pruned by 71.5\,\%}", ["71.5"]),
+        ("It is pruned in four stages.", ["four"]),
+        (r"\footnote{On Seven of them.}", ["Seven"]),
+        (r"$V = 0.25$", ["0.25"]),
+        (r"\begin{equation} y = 3 x \label{eq:a} \end{equation}", ["3"]),
+        (r"\newcommand{\score}{0.909}", ["0.909"]),
+        (r"\VAR{0.909}", ["0.909"]),
+        (r'\VAR{"0.909"}', ["0.909"]),
+        (r'\BLOCK{set score = "0.909"}\VAR{score}', ["0.909"]),
+        (r'\VAR{"0.909"|upper}', ["0.909"]),
+    ],
+)
+def test_a_number_typed_by_hand_is_found(source: str, found: list[str]):
+    """In prose, captions, cells, headings, words, mathematics, macros, and what an expression prints by itself."""
+    assert texts(source) == found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r'\VAR{n("accuracy", vb, "dense", "R2")} and \BLOCK{if "neurons-160" in variants}more\BLOCK{endif}',
+        "% 0.909 in a comment",
+        r"\COMMENT{of 0.909}",
+        r"\documentclass[10pt]{asmeconf}\vspace{2pt}\setlength{\tabcolsep}{3pt}",
+        r"\cite{han2015learning} and Table~\ref{tab:2}, Eq.~(\ref{eq:1})",
+        "as Archard (1953) has it, in Section 3.2",
+        r"\begin{tabular}{@{}p{2.5in}l@{}}a \\[3pt] b\end{tabular}",
+        r"\includegraphics[width=0.5\linewidth]{figure2}",
+        r"\newcommand{\val}[2]{#2}",
+        "one of them, at first, in no case",
+    ],
+)
+def test_what_is_no_number_of_the_work_is_let_through(source: str):
+    """Names, comments, lengths, citations, years of a citation, section numbers, arguments of macros."""
+    assert texts(source) == []
+
+
+def test_a_year_is_allowed_as_a_citation_only():
+    """A count that looks like a year is a literal."""
+    assert texts("after 2000 epochs") == ["2000"]
+    assert texts("(2000 of them)") == ["2000"]
+
+
+def test_constants_of_an_equation_are_those_declared_for_it(tmp_path: Path):
+    """A numeral is let through in the equation that declares it, and nowhere else."""
+    path = tmp_path / "constants.toml"
+    path.write_text('[[constant]]\nvalue = "1"\nequations = ["eq:a"]\ninline = ["R^1"]\nmeaning = "m"\nsource = "s"\n')
+    constants = prose.Constants.read(path)
+    assert texts(r"\begin{equation} y = 1 + x \label{eq:a} \end{equation} $R^1$", constants) == []
+    assert texts(r"\begin{equation} y = 1 + 2x \label{eq:a} \end{equation}", constants) == ["2"]
+    assert texts(r"\begin{equation} y = 1 + x \label{eq:b} \end{equation} $1$", constants) == ["1"]
+
+
+@pytest.mark.parametrize("key", ["value", "meaning", "source"])
+def test_a_constant_without_its_source_is_refused(key: str, tmp_path: Path):
+    """Each constant says what it is and where it is from."""
+    lines = {"value": '"1"', "meaning": '"m"', "source": '"s"'}
+    path = tmp_path / "constants.toml"
+    path.write_text("[[constant]]\n" + "".join(f"{name} = {lines[name]}\n" for name in lines if name != key))
+    with pytest.raises(InputError, match=f"constant 1: {key} is missing"):
+        prose.Constants.read(path)
+
+
+def test_a_refusal_names_file_line_value_and_what_is_retyped():
+    """A rounding of a known value is called by that value's name."""
+    source = "First line.\nIt reaches 0.91 with 190,030 parameters and 0.123.\n"
+    with pytest.raises(InputError) as caught:
+        prose.refuse(source, "paper/paper.tex.j2", NONE, KNOWN)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (
+        "paper/paper.tex.j2:2: 0.123: a number typed by hand; print a named value in its place, or declare a constant "
+        "of an equation in paper/constants.toml"
+    )
+    assert lines[1].startswith("paper/paper.tex.j2:2: 0.91: accuracy.sparse.r2 retyped, perhaps rounded")
+    assert lines[2].startswith("paper/paper.tex.j2:2: 190,030: progression.sparse.parameters retyped")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_templates_have_no_number_of_their_own(name: str):
+    """What is in the repository passes its own checker, and stops passing with a number in prose, caption or table."""
+    source = (FOLDER / name).read_text(encoding="utf-8")
+    constants = prose.Constants.read(FOLDER / CONSTANTS)
+    assert prose.literals(source, name, constants, {}) == []
+    for place, text in (
+        (r"\maketitle", r"\maketitle Accuracy is 0.909."),
+        (r"\caption{", r"\caption{With 0.909, "),
+        (r"\VAR{tabular(", r"\begin{tabular}{l}0.909\end{tabular}\VAR{tabular("),
+    ):
+        typed = source.replace(place, text, 1)
+        found = prose.literals(typed, name, constants, KNOWN)
+        assert [(one.text, one.names) for one in found] == [("0.909", ("accuracy.sparse.r2",))]
+        assert found[0].line == source[: source.index(place)].count("\n") + 1
