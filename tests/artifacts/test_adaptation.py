@@ -13,6 +13,7 @@ import pytest
 
 from artifacts import adaptation, claims, figures, results, tables
 from artifacts.build import build
+from artifacts.plots import lives
 from artifacts.results import Results
 from spinn.metrics import r_squared
 from spinn.record import ADAPTATION
@@ -132,7 +133,7 @@ def test_without_adaptation_there_is_no_table_figure_or_verdict(found: Results):
     without = replace(found, adaptation=None, adaptation_frames={})
     assert adaptation.adaptation(without) is None
     assert "adaptation" not in {table.name for table in tables.all_tables(without)}
-    assert "adaptation" not in figures.all_figures(without, tables.progression(without), tables.accuracy(without))
+    assert "adaptation" not in figures.all_figures(without, {table.name: table for table in tables.all_tables(without)})
     assert "adaptation/record" not in without.sources()
     for name in ("adaptation-cost", "adaptation-gain"):
         outcome = _outcomes(without)[name]
@@ -153,7 +154,9 @@ def test_numbers_name_the_files_that_they_come_from(found: Results):
 
 def test_the_figure_has_a_line_for_each_method(found: Results):
     """With the values of `error_by_labels`, as far as a third of the tools lives."""
-    (axes,) = figures.adaptation(found).axes
+    figure = lives.adaptation(found, {})
+    assert figure is not None
+    (axes,) = figure.axes
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     assert list(lines) == METHODS
     for method, line in lines.items():
