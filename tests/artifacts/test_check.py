@@ -204,6 +204,7 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path):
 # --- one digit at a time --------------------------------------------------------------------------------------------
 
 DIGIT = re.compile(r"\d")
+PRINTED = r"report\.html|tables/.*\.(md|tex)"
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,8 @@ def test_every_digit_counts(small: Path):
     random, tried, missed = Random(20260728), Counter[str](), []
     texts = {name: content.decode() for name, content in files.items() if not name.startswith("figures/")}
     for change in changes(files, numbers):
+        if re.fullmatch(PRINTED, change.file) and random.random() > 1 / 3:
+            continue  # a cell stands in three printed forms and is changed in one of them, more or less
         text = texts[change.file]
         digits = [found.start() for found in DIGIT.finditer(text, change.start, change.end)]
         if not digits:
