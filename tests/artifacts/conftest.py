@@ -43,10 +43,11 @@ COEFFICIENTS = {"a": -5.0, "b": 0.6, "c": 0.4, "d": 1.0, "g": 0.1}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def without_latex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def without_latex() -> Iterator[None]:
     """Builds of these tests make no PDF: each would take seconds, and `test_paper.py` makes its own."""
+    which = shutil.which
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(tmp_path_factory.mktemp("no-latex")))
+        patch.setattr(shutil, "which", lambda name, *more: None if name in typeset.TOOLS else which(name, *more))
         typeset.missing.cache_clear()
         typeset.version.cache_clear()
         yield

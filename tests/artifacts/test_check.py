@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -204,6 +204,7 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path):
 # --- one digit at a time --------------------------------------------------------------------------------------------
 
 DIGIT = re.compile(r"\d")
+PRINTED = r"report\.html|tables/.*\.(md|tex)"
 
 
 @dataclass(frozen=True)
@@ -265,15 +266,27 @@ def in_csv(file: str, text: str) -> Iterator[Change]:
             start += len(cell) + 1
 
 
-def test_every_digit_counts(built_with_benchmarks: Path):
+@pytest.fixture(scope="module")
+def small(fabricator: Callable[..., None], history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build makes of one seed's wear and of benchmarks: few numbers, so that each can be changed."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "runs").mkdir()
+    fabricator(folder / "runs", thermal=False, seeds=(0,))
+    assert build(folder / "runs", folder / "paper", history).holds
+    return folder / "paper"
+
+
+def test_every_digit_counts(small: Path):
     """One random digit of each number, macro and cell changed in turn is named; of each tenth also without a digest."""
-    manifest = read_manifest(built_with_benchmarks)
-    files = {name: (built_with_benchmarks / name).read_bytes() for name in manifest["outputs"]}
+    manifest = read_manifest(small)
+    files = {name: (small / name).read_bytes() for name in manifest["outputs"]}
     assert problems(files, manifest) == ()
     numbers = json.loads(files["numbers.json"])
     random, tried, missed = Random(20260728), Counter[str](), []
-    texts = {name: content.decode() for name, content in files.items() if not name.startswith("figures/")}
+    texts = {name: content.decode() for name, content in files.items() if not name.endswith((".pdf", ".png"))}
     for change in changes(files, numbers):
+        if re.fullmatch(PRINTED, change.file) and random.random() > 1 / 3:
+            continue  # a cell stands in three printed forms and is changed in one of them, more or less
         text = texts[change.file]
         digits = [found.start() for found in DIGIT.finditer(text, change.start, change.end)]
         if not digits:
@@ -292,7 +305,7 @@ def test_every_digit_counts(built_with_benchmarks: Path):
         if not names(unhelped, change):
             missed.append(("without", change, text[change.start : change.end], other, unhelped))
     assert missed == []
-    assert min(tried.values()) > 400
+    assert min(tried.values()) > 100
     assert set(tried) == {"json", "tex", "html", "csv", "md"}
 
 

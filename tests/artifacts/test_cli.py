@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from artifacts.cli import main
+from spinn.storage import digest_file
 
 
 def call(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
@@ -127,3 +129,23 @@ def test_a_reference_is_made_and_reproduced(honest: Path, tmp_path: Path, monkey
     status, _, text = call(["reproduce", str(honest), "--reference", str(tmp_path / "none")], monkeypatch, capsys)
     assert status == 2
     assert "no such file" in text
+
+
+def test_bundle_prints_what_it_wrote(honest: Path, built: Path, tmp_path: Path, monkeypatch, capsys):
+    """Status 0, the archive and its digest; 2 and one line for a date that is none; 1 for a changed paper."""
+    archive = tmp_path / "spinn.zip"
+    words = ["bundle", str(honest), str(built), "--out", str(archive), "--date", "2026-11-27"]
+    status, text, _ = call([*words, "--json"], monkeypatch, capsys)
+    assert status == 0
+    assert json.loads(text)["sha256"] == digest_file(archive)
+    status, text, _ = call(words, monkeypatch, capsys)
+    assert text.startswith(f"{archive}: ")
+    assert text.strip().endswith(digest_file(archive))
+    status, _, errors = call([*words[:-1], "tomorrow"], monkeypatch, capsys)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "tomorrow" in errors
+    changed = Path(shutil.copytree(built, tmp_path / "changed"))
+    (changed / "summary.txt").write_text("R² 0.99")
+    status, _, errors = call([words[0], words[1], str(changed), *words[3:]], monkeypatch, capsys)
+    assert status == 1
+    assert "summary.txt: it was changed after the build" in errors

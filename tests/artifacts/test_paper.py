@@ -18,6 +18,7 @@ from artifacts.render import Table
 from artifacts.results import Results
 from spinn.errors import InputError
 
+WHICH = shutil.which
 WITH_LATEX = pytest.mark.skipif(bool(typeset.missing()), reason="LaTeX is not installed")
 
 
@@ -130,7 +131,7 @@ def test_a_changed_number_in_the_paper_is_found(out: Path):
     from spinn.storage import digest_file
 
     (out / "build.json").write_text(manifest.replace(old, digest_file(path)))
-    assert "count.cases: 5, but numbers.json says 4" in [problem.message for problem in check(out)]
+    assert "count.cases: 5 in paper/paper.tex, but numbers.json says 4" in [problem.message for problem in check(out)]
 
 
 def test_without_latex_all_else_is_written_and_one_line_says_so(honest: Path, out: Path, built: Path):
@@ -176,8 +177,8 @@ def test_fonts_that_are_not_embedded_or_of_type_3_are_told():
 
 @pytest.fixture
 def latex(monkeypatch: pytest.MonkeyPatch):
-    """The PATH with LaTeX, which other tests here do without."""
-    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    """LaTeX, which other tests here do without."""
+    monkeypatch.setattr(shutil, "which", WHICH)
     typeset.missing.cache_clear()
     yield
     typeset.missing.cache_clear()
