@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from artifacts.numbers import Format
-from artifacts.render import Table, spread, spread_columns, table_frame
+from artifacts.render import Table, spread_columns, table_frame
 from artifacts.results import Results
 from artifacts.stats import Estimate, bootstrap_mean
 
@@ -60,15 +60,15 @@ def table(results: Results) -> Table | None:
     )
 
 
-def gain(results: Results, score: str) -> Estimate:
-    """The area of `score` for the choice of the pruner this work stands for, less that of a random choice.
+def gain(results: Results, score: str, variant: str) -> Estimate:
+    """The area of `score` for the choice of a variant's pruner, less that of a random choice of as many weights.
 
     Mean over its runs and stages, with the interval over the held-out cases of the runs.
     """
     found = [
         (stage.attribution[f"{score}_pruner"] - stage.attribution[f"{score}_random"], planned.test)
         for record, planned in zip(results.records, results.plan.runs, strict=True)
-        if record.variant == results.primary
+        if record.variant == variant
         for stage in record.stages
         if stage.attribution is not None and f"{score}_pruner" in stage.attribution
     ]
@@ -88,23 +88,18 @@ def _claim() -> str:
 
 
 def _said(results: Results, variant: str) -> str:
-    """What the signed values of all runs and stages of a variant are, beside those of the random choice."""
-    records = [record for record in results.records if record.variant == variant]
-    found = [stage.attribution for record in records for stage in record.stages if stage.attribution is not None]
-    if not found:
+    """What the signed values of a variant are, beside those of the random choice in the same run and stage."""
+    change = gain(results, "physics_signed", variant)
+    if change.value is None:
         return ""
-    (mean, low, high), (_, least, most) = (
-        spread(areas[f"physics_signed_{choice}"] for areas in found) for choice in ("pruner", "random")
-    )
-    assert low is not None
-    assert high is not None
-    assert least is not None
-    assert most is not None
-    if low > max(most, 0.5):
-        verdict = "above all of the random choices', as the claim has it"
-    elif high < min(least, 0.5):
-        verdict = "below all of the random choices': against the claim"
+    low, high = (change.value if end is None else end for end in (change.low, change.high))
+    if low > 0:
+        verdict = "above, as the claim has it"
+    elif high < 0:
+        verdict = "below: against the claim"
     else:
-        verdict = "not all on one side of the random choices': these numbers do not show the claim"
-    values = f"{mean:.3f} on average ({low:.3f} to {high:.3f}; at random {least:.3f} to {most:.3f})"
-    return f"{results.label(variant)}: the signed values of all runs and stages are {values}, {verdict}."
+        verdict = "on both sides of zero: these numbers do not show the claim"
+    return (
+        f"{results.label(variant)}: its signed values less those of the random choice in the same run and stage are "
+        f"{change.value:+.3f} on average (95 % over cases {low:+.3f} to {high:+.3f}), {verdict}."
+    )

@@ -150,7 +150,9 @@ def measure(results: Results, value: str) -> Measured:
     if kind in ("adaptation-compute", "adaptation-gain"):
         return _adaptation(results, kind)
     if kind == "attribution-gain":
-        return _measured(attribution.gain(results, target), 1.0, "no physics term was on, or no run lost a weight")
+        return _measured(
+            attribution.gain(results, target, results.primary), 1.0, "no physics term was on, or no run lost a weight"
+        )
     if not target or bool(other) != (kind == "r2-difference"):
         return Measured(None, reason="no record of these runs measures it")
     chosen = results.targets if target == "overall" else (target,)
@@ -281,7 +283,8 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
         "measured value is compared, and the brackets give its 95 % interval by case bootstrap; for the compute of "
         "adaptation, a mean over tools, the smallest and the largest tool. A loss is a share of "
         "the dense network's R². Where the claim's test is 'interval', the interval decides: a claim that only a part "
-        f"of it meets is not decidable. {TIMED}",
+        "of it meets is not decidable. No claim is corrected for how many there are; table comparisons has p values "
+        f"that are, for its comparisons. {TIMED}",
         "Margin: how far the value of a reproduction may lie from this one and still count as equal. Where the "
         f"interval decides: '{EFFECT}' is the effect beyond the threshold that is decided with {100 * power.GOAL:.0f} "
         "% probability, (z + z_goal)·s, and "

@@ -22,6 +22,7 @@ from artifacts.stats import Held, bias, bootstrap_mae, paired_r2, root_mean_squa
 COUNT, PERCENT, P_VALUE = Format(0), Format(1, "%"), Format(4, tiny=True)
 WEAR_EDGES = (0.2, 0.4, 0.6)  # mm of flank wear
 THIRDS = ("lowest third", "middle third", "highest third")
+SEEING, BLIND = "small-network", "small-network-no-sensors"
 LAW_CHOICE = "The wear law is the one with the largest held-out R², where there are several."
 
 
@@ -67,6 +68,38 @@ def comparisons(results: Results) -> Table:
     caption = f"Paired comparisons of {name} with every other predictor."
     labels = ("target", "compared with")
     return Table("comparisons", caption, table_frame(rows), notes, formats, labels, expressions, sources)
+
+
+def sensors(results: Results) -> Table | None:
+    """What the sensors are worth: the small dense network less itself with all sensor features 0; None without both."""
+    known = {one.label: one for one in predictors(results)}
+    if not {SEEING, BLIND} <= known.keys():
+        return None
+    seeing, blind = known[SEEING], known[BLIND]
+    rows = []
+    for target in (target for target in results.targets if target in seeing.held):
+        pair = seeing.held[target], blind.held[target]
+        difference = significance.case_differences(*pair)
+        row: dict[str, Any] = {"target": target_label(target)}
+        row |= estimate_columns("R² difference", paired_r2([pair[0]], [pair[1]]))
+        row |= {"cases better": int((difference > 0).sum()), "cases": len(difference)}
+        rows.append(row | {"p": float(significance.sign_flip_p(difference[None])[0])})
+    notes = (
+        f"R² of {SEEING} minus that of {BLIND}, the same network with every sensor feature 0, over the same held-out "
+        f"cuts: above 0, sensors help. {INTERVAL} An interval with 0 in it does not show that they do. p: two-sided "
+        "sign-flip test over cases.",
+        *results.footnotes,
+    )
+    expressions = {
+        "R² difference": f"R² of {SEEING} - R² of {BLIND}, pooled over the same cuts, mean over seeds",
+        "cases better": f"cases in which {SEEING} has the smaller sum of squared errors, mean over seeds",
+        "cases": "cases with a labelled held-out cut",
+        "p": "share of sign patterns of the per-case differences whose sum is at least as far from 0",
+    }
+    formats = {"": COUNT, "R² difference": Format(3), "p": P_VALUE}
+    sources = {"": tuple(dict.fromkeys((*seeing.source, *blind.source)))}
+    caption = "What the sensors are worth on held-out cases."
+    return Table("sensors", caption, table_frame(rows), notes, formats, ("target",), expressions, sources)
 
 
 def _labelled(known: list[Predictor], label: str) -> Predictor:

@@ -58,8 +58,10 @@ def search(results: Results) -> Table | None:
     seeds = len(results.plan.experiment.seeds)
     notes = (
         "Validation loss: mean square error of the standardised targets on the inner validation cases after the dense "
-        f"phase's last epoch, mean over {seeds} seeds and all folds; in brackets the smallest and largest fold. No "
-        "held-out case has a part in it.",
+        f"phase's last epoch, mean over {seeds} seeds and all folds; in brackets the smallest and largest fold. In "
+        "each run its own held-out case has no part; pooled over folds, a case that one fold holds out validates in "
+        "others: this is cross-validation on the cases of the headline, and blind to them only where settings are "
+        "chosen in folds.",
         f"The difference is over pairs of runs with the same cases and seed. {INTERVAL} The cases drawn are the inner "
         "validation cases, each with the runs that it validates. An interval with 0 in it does not tell a setting from "
         "the best one, which is the least of as many as there are rows: by chance alone it looks better than it is.",

@@ -30,6 +30,7 @@ NAMES = (
     "search",
     "settings",
     "comparisons",
+    "sensors",
     "split-luck",
     "by-case",
     "wear-levels",
@@ -312,7 +313,10 @@ def _about_baselines(results: Results) -> list[str]:
             "small-network-no-sensors: the same, every sensor feature 0: it knows time, depth, feed and material."
         )
     if "gru" in sizes:
-        notes.append(f"gru: recurrent over the cuts of a tool so far, {sizes['gru']:,} parameters, without physics.")
+        notes.append(
+            f"gru: recurrent over the cuts of a tool so far, {sizes['gru']:,} parameters, without physics, on "
+            "statistics of each cut's signals, not on the signals; with the dense phase's epochs and rate, not tuned."
+        )
     return notes
 
 
@@ -403,6 +407,7 @@ def all_tables(results: Results) -> list[Table]:
         search.search(results),
         search.by_settings(results),
         comparisons.comparisons(results),
+        comparisons.sensors(results),
         luck.table(results),
         by_case(results),
         comparisons.wear_levels(results),

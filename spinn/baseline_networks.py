@@ -84,7 +84,10 @@ def small(
 def gru(
     plan: Plan, dataset: Dataset, runs: Sequence[PlannedRun], device: str, say: Callable[[str], object]
 ) -> Iterator[Predicted]:
-    """Train the recurrent network of every run, for at most 300 epochs, and predict every cut from those up to it."""
+    """Train the recurrent network of every run, and predict every cut from those up to it.
+
+    It runs as many epochs as the dense phase has, at most `recurrent.MOST_EPOCHS`.
+    """
     scalers = task.build(dataset, runs, PhysicsConfig(), device, planned=plan.runs).scalers
     dense = plan.experiment.dense_of(plan.variant(runs[0].variant))
     network = Recurrent(len(dataset.features), [run.seed for run in runs], device)

@@ -44,31 +44,28 @@ def test_the_gain_is_the_mean_over_runs_and_stages_of_the_pruner_less_chance(fou
     stages = [stage for record in found.records if record.variant == "sparse" for stage in record.stages]
     areas = [stage.attribution for stage in stages if stage.attribution]
     gains = [area["physics_signed_pruner"] - area["physics_signed_random"] for area in areas]
-    gain = attribution.gain(found, "physics_signed")
+    gain = attribution.gain(found, "physics_signed", "sparse")
     assert gain.value == pytest.approx(sum(gains) / len(gains))
     assert gain.value is not None
     assert gain.low is not None
     assert gain.high is not None
     assert gain.low < gain.value < gain.high
     steady = {"physics_signed_pruner": 0.75, "physics_signed_random": 0.5}
-    told_so = attribution.gain(told(found, lambda attributed: {**attributed, **steady}), "physics_signed")
+    told_so = attribution.gain(told(found, lambda attributed: {**attributed, **steady}), "physics_signed", "sparse")
     assert (told_so.value, told_so.low, told_so.high) == (0.25, 0.25, 0.25)
-    assert attribution.gain(told(found, lambda attributed: None), "physics_signed").value is None
+    assert attribution.gain(told(found, lambda attributed: None), "physics_signed", "sparse").value is None
 
 
 @pytest.mark.parametrize(
     ("own", "at_random", "said"),
     [
-        (0.7, 0.5, "0.700 on average (0.700 to 0.700; at random 0.500 to 0.500), above all of the random choices', as"),
-        (0.3, 0.5, "(0.300 to 0.300; at random 0.500 to 0.500), below all of the random choices': against the claim"),
-        (0.5, 0.5, "not all on one side of the random choices': these numbers do not show the claim"),
-        (0.55, 0.6, "not all on one side of the random choices': these numbers do not show the claim"),
-        (0.45, 0.4, "not all on one side of the random choices': these numbers do not show the claim"),
-        (0.45, 0.6, "below all of the random choices': against the claim"),
+        (0.7, 0.5, "are +0.200 on average (95 % over cases +0.200 to +0.200), above, as the claim has it"),
+        (0.3, 0.5, "are -0.200 on average (95 % over cases -0.200 to -0.200), below: against the claim"),
+        (0.5, 0.5, "are +0.000 on average (95 % over cases +0.000 to +0.000), on both sides of zero"),
     ],
 )
 def test_what_the_numbers_say_of_the_claim(found: Results, own: float, at_random: float, said: str):
-    """It is shown where every run and stage lies above one half and above every random choice, and not else."""
+    """The pruner is compared with the random choice of the same run and stage; the interval over cases decides."""
     areas = {"physics_signed_pruner": own, "physics_signed_random": at_random}
     table = attribution.table(told(found, lambda attributed: {**attributed, **areas}))
     assert table is not None

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from artifacts import comparisons, results, significance, tables
 from artifacts.render import Table
 from artifacts.results import Results
+from artifacts.stats import seed_r2
 from verify.audit import audit
 
 WEAR, HEAT = "flank wear VB (mm)", "thermal displacement (µm)"
@@ -178,3 +179,31 @@ def test_tables_need_no_baseline_and_no_second_target(tmp_path: Path, fabricator
     assert list(made["comparisons"].frame["compared with"]) == ["dense", "first-version †"]
     assert set(made["wear-levels"].frame["predictor"]) == {"dense", "sparse"}
     assert set(made["intervals"].frame["interval"]) == {"conformal by case"}
+
+
+def test_the_sensors_are_worth_the_difference_of_the_two_small_networks(found: Results):
+    """Paired over the same cuts, of either sign; without the pair there is no table."""
+    assert comparisons.sensors(found) is None
+    first = found.baselines[0]
+    frame = found.baseline_frames[first.name]
+    worse = frame.assign(prediction=frame["prediction"] + 0.05)
+    pair = {comparisons.SEEING: frame, comparisons.BLIND: worse}
+    for turned in (False, True):
+        frames = dict(zip(pair, reversed(pair.values()), strict=True)) if turned else pair
+        both = replace(
+            found,
+            baselines=tuple(first.model_copy(update={"name": name}) for name in pair),
+            baseline_frames=frames,
+        )
+        table = comparisons.sensors(both)
+        assert table is not None
+        row = table.frame.iloc[0]
+        values = []
+        for name in pair:
+            held = both.held_baseline(name, "VB")
+            assert held is not None
+            r2 = seed_r2(held)
+            assert r2 is not None
+            values.append(r2.mean())
+        assert row["R² difference"] == pytest.approx(values[0] - values[1])
+        assert (row["R² difference"] > 0) != turned
