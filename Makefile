@@ -10,7 +10,7 @@ DEVICE ?= auto
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 
 NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
-RUNS := build/runs/$(NAME)
+RUNS ?= build/runs/$(NAME)
 PAPER := build/paper/$(notdir $(RUNS))
 BENCHMARKS := $(wildcard build/bench/history.jsonl)
 MUTANTS := $(wildcard build/mutants.json)
