@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,8 +105,10 @@ def start(root: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def popen(command: str, *words: object) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
+        line = arguments(command, *words)
+        own = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts beside itself ignores Ctrl-C
         return subprocess.Popen(
-            arguments(command, *words), cwd=root, stdout=pipe, stderr=pipe, text=True, stdin=subprocess.DEVNULL
+            line, cwd=root, stdout=pipe, stderr=pipe, text=True, stdin=subprocess.DEVNULL, preexec_fn=own
         )
 
     return popen

@@ -143,13 +143,9 @@ def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(
     call: Call, start: Call, runs: Path, tiny: Path, digests: Call, tmp_path: Path, what: signal.Signals
 ) -> None:
     """After a signal in the middle the same command finishes the work, with the digests of an undisturbed run."""
-    for attempt in range(5):  # a run this small may be over before a busy machine sends the signal
-        out = tmp_path / f"runs-{attempt}"
-        status, err = interrupted(start, tiny, out, what, "dense.safetensors")
-        if finished(out) < RUNS:
-            break
-    else:
-        pytest.fail("five times the signal came too late to prove anything")
+    out = tmp_path / "runs"
+    status, err = interrupted(start, tiny, out, what, "dense.safetensors")
+    assert finished(out) < RUNS, "the signal came too late to prove anything"
     if what is signal.SIGINT:
         assert status == 130
         assert "Traceback" not in err
