@@ -9,6 +9,7 @@ from artifacts.results import Results
 from spinn.record import Plan
 
 _HARDWARE = ("platform", "processor", "cores", "memory bytes", "device", "tf32")
+_KINDS = {"threads": "other thread count"}
 _APART = ("claims", "seeds", "stack", "data", "name")  # looked at on their own, or a name and no more
 
 
@@ -49,12 +50,10 @@ def _plan(ours: Plan, theirs: Plan) -> tuple[str, ...]:
             found.append(f"experiment.{name} = {there} in the reference, {here} here")
     if not set(ours.experiment.seeds) & set(theirs.experiment.seeds):
         found.append(f"experiment.seeds = {theirs.experiment.seeds}, and none of them here")
-    splits = {run.run_id: (run.train, run.validation, run.test) for run in theirs.runs}
-    other = [
-        run.run_id for run in ours.runs if splits.get(run.run_id, (run.train, run.validation, run.test))[2] != run.test
-    ]
+    splits = [{run.run_id: (run.train, run.validation, run.test) for run in plan.runs} for plan in (theirs, ours)]
+    other = [name for name in splits[0].keys() & splits[1].keys() if splits[0][name] != splits[1][name]]
     if other:
-        found.append(f"runs: {len(other)} hold out other cases, the first {other[0]}")
+        found.append(f"runs: {len(other)} have other training, validation or test cases, the first {min(other)}")
     return tuple(found)
 
 
@@ -78,13 +77,7 @@ def _reasons(ours: Results, theirs: Results) -> tuple[str, ...]:
     for key in dict.fromkeys((*there, *here)):
         if here.get(key) == there.get(key):
             continue
-        kind = (
-            "other hardware"
-            if key in _HARDWARE
-            else "other thread count"
-            if key == "threads"
-            else "other library version"
-        )
+        kind = "other hardware" if key in _HARDWARE else _KINDS.get(key, "other library version")
         found.append(f"{kind}: {key} {there.get(key, 'none')} in the reference, {here.get(key, 'none')} here")
     if ours.plan.spinn_version != theirs.plan.spinn_version and here.get("spinn") == there.get("spinn"):
         found.append(f"other library version: spinn {theirs.plan.spinn_version}, {ours.plan.spinn_version} here")

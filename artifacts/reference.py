@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from artifacts import claims, tables
+from artifacts import claims, costs, tables
 from artifacts.numbers import Number
 from artifacts.results import Results, read
 from spinn.errors import InputError, RecordError
@@ -97,7 +97,7 @@ def values(results: Results) -> dict[str, Number]:
 
 def machine(results: Results) -> dict[str, str]:
     """Machine and libraries of the runs, as the table `environment` has them."""
-    frame = tables.costs.environment(results).frame
+    frame = costs.environment(results).frame
     return dict(zip(frame[""], frame["value"], strict=True))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +169,6 @@ class _Pair:
         self.differences = differences
         self.why = "; ".join(differences.reasons + differences.plan) or "machine, libraries, data and plan are the same"
         self.by_seed = all(len(side.plan.experiment.seeds) >= FEWEST_SEEDS for side in self.sides)
-        self.parts = cache(self._parts)
-        self.tested_cells = cache(self._tested_cells)
 
     def claims(self, spread: dict[str, float]) -> tuple[Step, ...]:
         """A step for each claim of the reference."""
@@ -197,7 +195,7 @@ class _Pair:
             return Step(name, "incomparable", f"a time: {self._machines()}", reference, found)
 
         def test() -> Equivalence:
-            measured = [self._measured(part, claim["value"]) for part in self.parts()]
+            measured = [self._measured(part, claim["value"]) for part in self.parts]
             return self._test(margin, reference, found, *measured)
 
         # A margin of 0 is for counts and sizes: there is nothing to test, and no machine may change them.
@@ -218,7 +216,7 @@ class _Pair:
         margin = self._margin(number)
 
         def test() -> Equivalence:
-            parts = [np.array([part.get(name, np.nan) for part in side], float) for side in self.tested_cells()]
+            parts = [np.array([part.get(name, np.nan) for part in side], float) for side in self.tested_cells]
             return self._test(margin or 0.0, number.value, found.value, *parts)
 
         elsewhere, tested = self.differences.elsewhere, test if margin else None
@@ -238,7 +236,8 @@ class _Pair:
         fixed = [claim["margin"] for claim in self.sides[0].claims if str(claim["value"]).startswith(kind)]
         return min((float(margin) for margin in fixed if margin != "none"), default=None)
 
-    def _parts(self) -> tuple[list[Results], list[Results]]:
+    @cached_property
+    def parts(self) -> tuple[list[Results], list[Results]]:
         """Of each side its single seeds, or itself without each case."""
         theirs, ours = self.sides
         if self.by_seed:
@@ -248,9 +247,10 @@ class _Pair:
         cases = sorted(held[0] & held[1])
         return [without_case(theirs, case) for case in cases], [without_case(ours, case) for case in cases]
 
-    def _tested_cells(self) -> tuple[list[dict[str, float]], ...]:
+    @cached_property
+    def tested_cells(self) -> tuple[list[dict[str, float]], ...]:
         """The numbers for which a claim fixes a margin, of each part of each side."""
-        return tuple([_tested(part) for part in side] for side in self.parts())
+        return tuple([_tested(part) for part in side] for side in self.parts)
 
     def _measured(self, parts: list[Results], value: str) -> np.ndarray:
         found = [claims.measure(part, value).value for part in parts]
