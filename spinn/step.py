@@ -81,6 +81,7 @@ class Steps:
         # Decided by the whole data set, so that a run takes as many steps whatever runs it is stacked with.
         self._batches = math.ceil(task.cuts / settings.batch)
         self._passes = Passes(network, flat.gradients)
+        self._held_out = Passes(network, flat.gradients)  # whose rows are others, and so its memory
         self._step = Replayed(task.device, recorded=settings.recorded)
 
     def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
@@ -90,6 +91,12 @@ class Steps:
         for number in range(self._batches):
             seen.append(self._step(self._take, *(tensor[number] for tensor in inputs)).clone())
         return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+
+    @torch.no_grad()
+    def validation(self) -> Float[Tensor, " runs"]:
+        """The data loss on the validation cases, by the weights as they are."""
+        rows = self.task.validation
+        return data_loss(self.task, self._held_out(rows.x), rows)
 
     def release(self) -> None:
         """Give the network its own memory back, and let go of all gradients; there is no step after it.

@@ -23,7 +23,7 @@ from spinn.masks import Masks
 from spinn.model import Network
 from spinn.physics import Coefficients
 from spinn.record import history_columns
-from spinn.step import FitSettings, Steps, data_loss, with_physics
+from spinn.step import FitSettings, Steps, with_physics
 from spinn.task import Task
 
 OnEpoch = Callable[[int, int, np.ndarray], object]
@@ -92,7 +92,7 @@ def fit(
         for epoch in range(1, settings.epochs + 1):
             losses = steps.epoch(draws)
             if task.selects:
-                losses = torch.vstack([losses, _validation(network, task)])
+                losses = torch.vstack([losses, steps.validation()])
             improved = book.enter(epoch, losses)
             if task.selects:
                 best.keep(improved)
@@ -103,15 +103,10 @@ def fit(
         if settings.epochs and task.selects:
             best.restore()
         elif task.selects:
-            book.best = _validation(network, task).to("cpu", torch.float64).numpy()
+            book.best = steps.validation().to("cpu", torch.float64).numpy()
     finally:
         steps.release()
     return book.result(residuals(network, coefficients, task))
-
-
-@torch.no_grad()
-def _validation(network: Network, task: Task) -> Float[Tensor, " runs"]:
-    return data_loss(task, network(task.validation.x), task.validation)
 
 
 @torch.no_grad()
