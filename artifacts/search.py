@@ -156,10 +156,15 @@ def _settings(results: Results, names: list[str]) -> dict[str, dict[str, str]]:
         variant = results.plan.variant(name)
         values = {f"physics.{term}": weight for term, weight in experiment.physics_of(variant).model_dump().items()}
         values["correction"] = experiment.correction_of(variant)
+        values["sensors"] = experiment.sensors_of(variant)
         values |= {f"dense.{key}": value for key, value in experiment.dense_of(variant).model_dump().items()}
-        stated[name] = {key: NONE if value is None else f"{value:g}" for key, value in values.items()}
+        stated[name] = {key: _shown(value) for key, value in values.items()}
     differing = [key for key in stated[names[0]] if len({values[key] for values in stated.values()}) > 1]
     return {name: {key: values[key] for key in differing} for name, values in stated.items()}
+
+
+def _shown(value: float | str | None) -> str:
+    return NONE if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def _seconds(results: Results, names: list[str]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from spinn import (
 )
 from spinn.config import Experiment, Variant
 from spinn.data.dataset import TARGETS, Dataset
+from spinn.data.sensors import seen
 from spinn.journal import Journal, is_finished, stages_done
 from spinn.model import Network, from_checkpoints, neurons_of, to_checkpoint
 from spinn.physics import Coefficients
@@ -300,8 +301,9 @@ class Cohort:
 
     def _write(self, journals: Sequence[Journal], runs: Sequence[PlannedRun], state: _State, phase: _Phase) -> None:
         stack, layers = state.stack, self.plan.experiment.layers
-        built = self._task(self.plan.variant(runs[0].variant))
-        predicted = task.predict(stack.network, self.dataset, built.scalers)
+        variant = self.plan.variant(runs[0].variant)
+        built = self._task(variant)
+        predicted = task.predict(stack.network, seen(self.dataset, self.plan.experiment, variant), built.scalers)
         learned, kept = state.coefficients.as_dicts(), stack.masks.kept()
         masks = None if phase.stage == 0 or stack.neurons is not None else stack.masks
         for index, (journal, run) in enumerate(zip(journals, runs, strict=True)):

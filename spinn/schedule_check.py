@@ -54,7 +54,9 @@ EXPERIMENT_KEYS = frozenset(
 )
 EXPERIMENT_KEYS |= {"variants", "baselines", "adaptation"}
 TARGET_KEYS = frozenset(("reduction", "parameter_range", "size_bytes"))
-VARIANT_KEYS = frozenset(("name", "pruner", "stages", "expected_findings", "target", "physics", "dense", "correction"))
+VARIANT_KEYS = frozenset(
+    ("name", "pruner", "stages", "expected_findings", "target", "physics", "dense", "correction", "sensors")
+)
 OWN_DENSE_KEYS = frozenset(("epochs", "learning_rate"))
 STAGE_KEYS = frozenset(("ratio", "epochs", "learning_rate"))
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from spinn.config import PhysicsConfig, PhysicsTerm
 from spinn.data.dataset import Dataset
+from spinn.data.sensors import seen
 from spinn.errors import InputError
 from spinn.model import Network
 from spinn.passes import Passes
@@ -303,8 +304,9 @@ def build(
 
 
 def of_plan(dataset: Dataset, runs: Sequence[PlannedRun], plan: Plan, device: torch.device | str = "cpu") -> Task:
-    """`build`, as `plan` has it for these runs of one variant."""
+    """`build`, as `plan` has it for these runs of one variant, of the data as that variant sees it."""
     experiment, variant = plan.experiment, plan.variant(runs[0].variant)
+    dataset = seen(dataset, experiment, variant)
     physics, correction = experiment.physics_of(variant), experiment.correction_of(variant)
     return build(dataset, runs, physics, device, planned=plan.runs, correction=correction)
 

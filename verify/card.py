@@ -14,9 +14,8 @@ import numpy as np
 
 from spinn.data import relative, simulator
 from spinn.record import DATACARD, DATASET
-from verify.folder import Data, Fault, Folder, UnavailableError, read_json
+from verify.folder import PROCESS, Data, Fault, Folder, UnavailableError, read_json
 
-PROCESS = ("time", "DOC", "feed", "steel")  # features that are settings, not signals
 REPORTED = {"nasa": ("label", "signals"), "tidy": ("label",)}  # what the readers exclude cut by cut
 LABELLED = {"labelled: flank wear VB": "VB", "labelled: thermal displacement": "thermal"}
 

@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +19,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from spinn.config import Sensors
 from spinn.data.dataset import TARGETS, read_canonical
 from spinn.errors import DataError, InputError, RecordError
 from spinn.record import (
@@ -51,6 +52,7 @@ from spinn.record import (
 from spinn.storage import PACKED, digest_file, read_stored
 from verify.network import Network, decode
 
+PROCESS = ("time", "DOC", "feed", "steel")  # features that are settings, not signals
 WITHHELD = "weights withheld"
 HISTORY_WITHHELD = "history withheld: kept for one seed"
 HOLDS_MASKS = ("global-magnitude", "layerwise-magnitude", "random")  # pruners of weights whose masks are held
@@ -91,6 +93,22 @@ class Data:
     def measured(self) -> tuple[str, ...]:
         """Targets with a label somewhere."""
         return tuple(target for target in TARGETS if not np.isnan(self.columns[target]).all())
+
+    def seen(self, features: Sequence[str], reading: Sensors) -> Data:
+        """The data with every signal among `features` read so.
+
+        `none`: 0. `relative`: ln(x / x₀), where x₀ is the case's first value above 0; NaN where x is not above 0.
+        """
+        columns = dict(self.columns)
+        for name in features:
+            if name in PROCESS:
+                continue
+            signal = columns[name]
+            columns[name] = np.zeros(len(signal)) if reading == "none" else np.full(len(signal), np.nan)
+            for case in dict.fromkeys(self.cases.tolist() if reading == "relative" else ()):
+                known = np.flatnonzero((self.cases == case) & (signal > 0))
+                columns[name][known] = np.log(signal[known] / signal[known[:1]])
+        return replace(self, columns=columns)
 
 
 class Run:
@@ -207,6 +225,7 @@ class Folder:
     runs: tuple[Run, ...]
     data: Data | DataError
     memory: dict[str, bool] = field(default_factory=dict)  # facts about the whole folder, found once
+    readings: dict[str, Data] = field(default_factory=dict)  # of the sensors, by variants that have their own
 
     @property
     def dataset(self) -> Data:
@@ -214,6 +233,16 @@ class Folder:
         if isinstance(self.data, DataError):
             raise UnavailableError(str(self.data))
         return self.data
+
+    def seen_by(self, run: Run) -> Data:
+        """dataset.csv as networks of the run's variant see it; raises `UnavailableError`."""
+        experiment, variant = self.plan.experiment, self.plan.variant(run.planned.variant)
+        reading = experiment.sensors_of(variant)
+        if reading == experiment.sensors:
+            return self.dataset
+        if reading not in self.readings:
+            self.readings[reading] = self.dataset.seen(self.plan.dataset.features, reading)
+        return self.readings[reading]
 
     def folders(self) -> tuple[str, ...]:
         """Names of the folders below runs/."""

@@ -133,7 +133,7 @@ def fits(folder: Folder, run: Run) -> bool:
 
 def scaled_inputs(folder: Folder, run: Run) -> np.ndarray:
     """Scaled features `[cuts, features]`."""
-    columns = [folder.dataset.columns[name] for name in run.checked.features]
+    columns = [folder.seen_by(run).columns[name] for name in run.checked.features]
     return scale(np.stack(columns, axis=1), run.checked.scaler)
 
 

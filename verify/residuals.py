@@ -68,7 +68,7 @@ def trajectories(folder: Folder, run: Run) -> Trajectories:
 
     A signal known at one end of a way only is held there: a gap is no movement.
     """
-    data, names = folder.dataset, run.checked.features
+    data, names = folder.seen_by(run), run.checked.features
     if "time" not in names or not set(run.planned.train) <= set(data.cases.tolist()):
         raise UnavailableError("the data has not the cutting time of every training case")
     every, law = np.arange(len(data.cases)), run.checked.scaler.law

@@ -202,7 +202,7 @@ def scaler(folder: Folder, run: Run) -> Iterator[Fault]:
     if sorted(stated.fitted_on) != sorted(run.planned.train):
         cases = list(run.planned.train)
         yield Fault(f"the scaler is fitted on cases {list(stated.fitted_on)}, training cases are {cases}")
-    data = folder.dataset
+    data = folder.seen_by(run)
     rows = data.of(run.planned.train)
     features = ("feature", folder.plan.dataset.features, stated.feature_mean, stated.feature_scale)
     for kind, names, means, scales in (features, ("target", TARGETS, stated.target_mean, stated.target_scale)):

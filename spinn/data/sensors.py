@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spinn.config import Experiment, Variant
 from spinn.data.dataset import Dataset
 from spinn.data.features import PROCESS
 
@@ -33,3 +34,11 @@ def without(dataset: Dataset) -> Dataset:
     """Every feature but the process parameters as 0: a network of the same inputs learns nothing from a sensor."""
     sensors = [name for name in dataset.features if name not in PROCESS]
     return replace(dataset, frame=dataset.frame.assign(**dict.fromkeys(sensors, 0.0)))
+
+
+def seen(dataset: Dataset, experiment: Experiment, variant: Variant) -> Dataset:
+    """The data as networks of `variant` see it; `dataset` is as the experiment has it."""
+    reading = experiment.sensors_of(variant)
+    if reading == experiment.sensors:
+        return dataset
+    return relative(dataset) if reading == "relative" else without(dataset)

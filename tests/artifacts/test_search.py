@@ -13,7 +13,7 @@ from artifacts.search import by_settings, search
 from artifacts.stats import bootstrap_r2, paired_r2
 from spinn.config import OwnDense, PhysicsConfig
 
-OWN = {"physics": PhysicsConfig(wear_rate=7.0), "dense": OwnDense(learning_rate=5e-4)}
+OWN = {"physics": PhysicsConfig(wear_rate=7.0), "dense": OwnDense(learning_rate=5e-4), "sensors": "none"}
 
 
 @pytest.fixture
@@ -62,7 +62,11 @@ def test_settings_are_those_that_differ_under_their_names_in_the_file(searched: 
     assert table is not None
     between = slice(table.frame.columns.get_loc("variant") + 1, table.frame.columns.get_loc("validation loss"))
     stated = {column: table.frame[column].tolist() for column in table.frame.columns[between]}
-    assert stated == {"physics.wear_rate": ["0.1", "7"], "dense.learning_rate": ["0.001", "0.0005"]}
+    assert stated == {
+        "physics.wear_rate": ["0.1", "7"],
+        "sensors": ["absolute", "none"],
+        "dense.learning_rate": ["0.001", "0.0005"],
+    }
 
 
 def test_the_difference_is_paired_and_its_interval_draws_validation_cases(searched: Results) -> None:

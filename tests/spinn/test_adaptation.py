@@ -367,6 +367,9 @@ def test_adaptation_needs_masks_to_hold(pruner):
     }
     with pytest.raises(ValueError, match=f"adaptation holds the masks of the first variant, and {pruner} leaves none"):
         Experiment.model_validate(content)
+    content["variants"] = [{"name": "v", "pruner": "random", "stages": stages, "sensors": "none"}]
+    with pytest.raises(ValueError, match="sensors = none: adaptation reads sensors as the experiment does"):
+        Experiment.model_validate(content)
 
 
 def test_a_tool_adapts_alike_alone_and_beside_others(finished):
