@@ -56,8 +56,12 @@ reproduce: RUN_full = paper/experiments/paper.toml --data "$(MEASURED)"
 reproduce: .venv/installed
 	$(if $(filter $(TIER),$(TIERS)),,$(error TIER = $(TIER): one of $(TIERS)))
 	$(BIN)/spinn run $(RUN_$(TIER)) --out build/runs/reproduce-$(TIER) --device $(DEVICE)
+	@status=0; \
 	$(BIN)/spinn-artifacts reproduce build/runs/reproduce-$(TIER) \
-		--reference paper/reference/$(patsubst seed,full,$(TIER)) --out build/reproduce/$(TIER)
+		--reference paper/reference/$(patsubst seed,full,$(TIER)) --out build/reproduce/$(TIER) || status=$$?; \
+	$(BIN)/spinn-artifacts build build/runs/reproduce-$(TIER) --out build/paper/reproduce-$(TIER) \
+		--certificate build/reproduce/$(TIER)/certificate.json > /dev/null || status=1; \
+	echo "open build/paper/reproduce-$(TIER)/report.html"; exit $$status
 
 verify: .venv-tox/installed
 	$(TOX) run

@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from artifacts import typeset
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
+from artifacts.certified import CERTIFICATE, Certified
 from artifacts.mutants import MUTANTS, Mutants
 from spinn.errors import RecordError
-from spinn.record import ADAPTATION, BASELINES, CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, RECORD, RUNS
+from spinn.record import (
+    ADAPTATION,
+    BASELINES,
+    CLAIMS,
+    DATACARD,
+    DATASET,
+    HISTORY,
+    PLAN,
+    PREDICTIONS,
+    RECORD,
+    RUNS,
+    Plan,
+    read_model,
+)
 from spinn.storage import digest_file, is_stored, write_atomic
 
 if TYPE_CHECKING:
@@ -75,15 +90,33 @@ class BuildReport:
         }
 
 
-def build(runs: Path, out: Path, benchmarks: Path | None = None, mutants: Path | None = None) -> BuildReport:
+class Stored(Protocol):
+    """What was measured elsewhere and stored in a file, to be printed with the runs."""
+
+    def tables(self) -> list[Table]:
+        """Its tables."""
+        ...
+
+    def sources(self) -> dict[str, dict[str, str]]:
+        """The groups that its numbers name, each with its files' digests."""
+        ...
+
+
+def build(
+    runs: Path,
+    out: Path,
+    benchmarks: Path | None = None,
+    mutants: Path | None = None,
+    certificate: Path | None = None,
+) -> BuildReport:
     """Bring `out` up to date with the folder of runs; a second call with nothing changed does nothing.
 
-    `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too, and `mutants`
-    what `spinn-verify mutants --json` printed.
+    `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too, `mutants`
+    what `spinn-verify mutants --json` printed, and `certificate` that of a reproduction of these runs, or by them.
 
     Raises:
         InputError: `runs` is not a folder of runs.
-        RecordError: a file in it cannot be read as what it should be.
+        RecordError: a file in it, or one beside it, cannot be read as what it should be.
     """
     if not (runs / PLAN).is_file():
         raise RecordError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
@@ -91,13 +124,16 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None, mutants: Path |
         raise RecordError(f"{benchmarks}: no such file; a history of benchmarks is what `make bench` wrote")
     if mutants and not mutants.is_file():
         raise RecordError(f"{mutants}: no such file; the outcome of all mutants is what `make mutants` wrote")
-    inputs = _inputs(runs, {BENCHMARKS: benchmarks, MUTANTS: mutants})
+    if certificate and not certificate.is_file():
+        raise RecordError(f"{certificate}: no such file; a certificate is what `make reproduce` wrote")
+    inputs = _inputs(runs, {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate})
     previous = _manifest(out)
     notice = typeset.missing()
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"), notice)
-    measured = Benchmarks.read(benchmarks) if benchmarks else None
-    planted = Mutants.read(mutants) if mutants else None
+    beside: list[Stored] = [Benchmarks.read(benchmarks)] if benchmarks else []
+    beside += [Mutants.read(mutants)] if mutants else []
+    beside += [Certified.read(certificate, read_model(runs / PLAN, Plan))] if certificate else []
     out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
 
     from threadpoolctl import threadpool_limits
@@ -107,7 +143,7 @@ def build(runs: Path, out: Path, benchmarks: Path | None = None, mutants: Path |
     verdict = audit(runs, replay=True)  # forged predictions are found by making them again; no torch in it
     if verdict.holds:
         with threadpool_limits(1, user_api="blas"):  # its matrix products are small: see `verify.audit`
-            outputs, sources = _outputs(runs, verdict, measured, planted)
+            outputs, sources = _outputs(runs, verdict, beside)
     else:
         outputs, sources = _refused(runs, verdict), {}
     removed = _remove(out, keep=outputs)
@@ -180,7 +216,7 @@ def _intact(out: Path, outputs: dict[str, str]) -> bool:
 
 
 def _outputs(
-    runs: Path, verdict: Verdict, measured: Benchmarks | None, planted: Mutants | None
+    runs: Path, verdict: Verdict, beside: Sequence[Stored]
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
     from artifacts import claims, executed, figures, numbers, paper, provenance, report, results, tables
@@ -190,15 +226,16 @@ def _outputs(
     outcomes = claims.evaluate(found)
     if outcomes:
         made.insert(0, claims.table(found, outcomes))
-    made += measured.tables() if measured else []
-    made += [planted.table()] if planted else []
+    made += [table for one in beside for table in one.tables()]
     by_name = {table.name: table for table in made}
     drawn = figures.all_figures(found, by_name)
     known: dict[str, Number] = {}
     for table in made:
         known |= table.numbers()
     known |= executed.executed(found)
-    sources = found.sources() | (measured.sources() if measured else {}) | (planted.sources() if planted else {})
+    sources = found.sources()
+    for one in beside:
+        sources |= one.sources()
     outputs = {
         NUMBERS: numbers.encode_json(known),
         MACROS: numbers.encode_tex({name: number.text for name, number in known.items()}),
@@ -217,7 +254,6 @@ def _outputs(
 def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:
     """The report of an audit that failed, and nothing that could be mistaken for a result."""
     from artifacts import report
-    from spinn.record import Plan, read_model
 
     plan = read_model(runs / PLAN, Plan)
     errors = [finding for finding in verdict.findings if finding.severity == "error"]

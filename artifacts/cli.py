@@ -24,8 +24,11 @@ def cli() -> None:
 @click.option(
     "--mutants", type=click.Path(path_type=Path), help="What `spinn-verify mutants --json` printed, likewise."
 )
+@click.option("--certificate", type=click.Path(path_type=Path), help="A certificate.json of these runs, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def build(runs: Path, out: Path, benchmarks: Path | None, mutants: Path | None, as_json: bool) -> int:
+def build(
+    runs: Path, out: Path, benchmarks: Path | None, mutants: Path | None, certificate: Path | None, as_json: bool
+) -> int:
     """Build tables, figures, numbers, report.html and the paper from RUNS.
 
     Status 0: built; 1: the audit refused the records.
@@ -33,7 +36,7 @@ def build(runs: Path, out: Path, benchmarks: Path | None, mutants: Path | None, 
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
 
-    report = build_all(runs, out, benchmarks, mutants)
+    report = build_all(runs, out, benchmarks, mutants, certificate)
     if report.notice:
         click.echo(report.notice, err=True)
     if as_json:

@@ -29,13 +29,13 @@ class Step:
     rung: Rung
     reason: str = ""
     reference: Value = None
-    found: Value = None
+    reproduced: Value = None
     tolerance: float | None = None
     test: Equivalence | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What certificate.json says about it."""
-        stated = {"name": self.name, "rung": self.rung, "reference": self.reference, "reproduced": self.found}
+        stated = {"name": self.name, "rung": self.rung, "reference": self.reference, "reproduced": self.reproduced}
         stated |= {"reason": self.reason, "tolerance": self.tolerance}
         return stated | ({} if self.test is None else {"test": self.test.as_json()})
 

@@ -77,8 +77,8 @@ class Mutants:
         """The group that every number here names, with its file's digest."""
         return {MUTANTS: {MUTANTS: self.digest}}
 
-    def table(self) -> Table:
-        """A row a fault: the check it is made for, whether that caught it, and every other check that did."""
+    def tables(self) -> list[Table]:
+        """One, with a row a fault: the check it is made for, whether that caught it, and every other check that did."""
         rows = [
             {
                 "fault": mutant.name,
@@ -102,4 +102,4 @@ class Mutants:
         expressions = {"checks": "checks that found an error in the records of the fault"}
         caption = "Named faults, and the checks that catch them."
         formats = {"": Format(0)}
-        return Table("mutants", caption, table_frame(rows), notes, formats, ("fault",), expressions, sources)
+        return [Table("mutants", caption, table_frame(rows), notes, formats, ("fault",), expressions, sources)]

@@ -7,7 +7,6 @@ tests of equivalence are over seeds where both sides have three or more, else ov
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from artifacts import claims, comparisons, tables
+from artifacts import certified, claims, comparisons, tables
+from artifacts.certified import CERTIFICATE
 from artifacts.equivalence import Equivalence, paired, pseudo_values, welch
-from artifacts.ladder import FAILS, MULTIPLE, RUNGS, Step, climb
-from artifacts.numbers import Format, Number
+from artifacts.ladder import FAILS, MULTIPLE, Step, climb
+from artifacts.numbers import Number
 from artifacts.plans import Differences, compare
 from artifacts.reference import audited, is_cost, machine, read_spread, values
-from artifacts.render import Table, table_frame
+from artifacts.render import Table
 from artifacts.results import RefusedError, Results
 from artifacts.slices import of_seeds, without_case
 from spinn.record import HISTORY, PLAN, PREDICTIONS, Plan, plan_digest, read_model
 from spinn.storage import write_atomic
 
-CERTIFICATE, PAGE = "certificate.json", "certificate.txt"
+PAGE = "certificate.txt"
 FEWEST_SEEDS = 3
 # Which claims fix the margin of a column: those about the same quantity.
 _MARGINS = {
@@ -82,8 +82,8 @@ class Certificate:
         }
 
     def tables(self) -> list[Table]:
-        """The claims, each on its rung, and how many cells of each table stand on which; for the report."""
-        return [_claims_table(self.claims), _cells_table(self.cells)]
+        """The claims, each on its rung, and how many cells of each table stand on which."""
+        return certified.tables(self.claims, self.cells)
 
     def text(self) -> str:
         """The certificate for a terminal: the verdict first."""
@@ -94,7 +94,7 @@ class Certificate:
         lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
         lines += [f"not asked for: {part}" for part in self.differences.left_out]
         lines += [f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
-        shown = [table.text() for table in self.tables() if len(table.frame)]
+        shown = [table.text() for table in self.tables()]
         steps = [*self.claims, *(step for step in self.cells if step.rung in FAILS)]
         why = [f"{step.name}: {step.rung}: {step.reason}" for step in steps if step.reason]
         return "\n\n".join(["\n".join(lines), *shown, *(["\n".join(why)] if why else [])]) + "\n"
@@ -269,35 +269,3 @@ class _Pair:
 def _tested(part: Results) -> dict[str, float]:
     made = (tables.accuracy(part), tables.progression(part), comparisons.comparisons(part))
     return {name: float(n.value) for table in made if table is not None for name, n in table.numbers().items()}
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------
-
-
-def _claims_table(steps: tuple[Step, ...]) -> Table:
-    rows = [
-        {
-            "claim": step.name,
-            "reference": step.reference,
-            "reproduced": step.found,
-            "rung": step.rung,
-            "p": step.test.p if step.test else None,
-            "power (%)": 100 * step.test.power if step.test and step.test.power is not None else None,
-        }
-        for step in steps
-    ]
-    notes = (
-        f"Within tolerance: no further apart than {MULTIPLE} times the largest difference between repeats of the "
-        "reference. Equivalent: two one-sided tests at 5 % with the margin of the claim; power is that of showing it "
-        "if there were no difference. Costs of another machine are not compared.",
-    )
-    formats = {"": Format(6, significant=True), "p": Format(3), "power (%)": Format(0, "%")}
-    return Table("certificate", "What was reproduced.", table_frame(rows), notes, formats, ("claim",))
-
-
-def _cells_table(steps: tuple[Step, ...]) -> Table:
-    counted = Counter((step.name.partition(".")[0], step.rung) for step in steps)
-    names = dict.fromkeys(table for table, _ in counted)
-    rows = [{"table": name, **{rung: counted[name, rung] for rung in RUNGS}} for name in names]
-    caption = "Numbers of the tables, by how they were reproduced."
-    return Table("certificate-cells", caption, table_frame(rows), (), {"": Format(0)}, ("table",))

@@ -45,6 +45,8 @@ NAMES = (
     "benchmarks",
     "benchmark-targets",
     "mutants",
+    "certificate",
+    "certificate-cells",
     "environment",
 )
 COUNT = Format(0)

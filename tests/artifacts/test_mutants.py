@@ -35,7 +35,7 @@ def write(path: Path, mutants: Any) -> Path:
 
 def test_each_fault_has_a_row_with_what_caught_it(stored: Path):
     """The control is clean; a fault that another check alone caught is missed, and the note counts it so."""
-    table = Mutants.read(stored).table()
+    (table,) = Mutants.read(stored).tables()
     assert table.shown()[1:] == [
         ["none", "none: the control", "clean", "–", "0"],
         ["float-rounding", "ledger-arithmetic", "caught", "ledger-achieved", "2"],
@@ -49,7 +49,7 @@ def test_each_fault_has_a_row_with_what_caught_it(stored: Path):
 def test_a_control_in_which_something_is_found_is_missed(tmp_path: Path):
     """A check that finds faults where there are none is no better than one that misses them."""
     dirty = write(tmp_path / "dirty.json", [{"name": "none", "expected": None, "caught_by": ["digests"]}])
-    assert Mutants.read(dirty).table().shown()[1][2] == "MISSED"
+    assert Mutants.read(dirty).tables()[0].shown()[1][2] == "MISSED"
 
 
 BAD: dict[str, tuple[str, str]] = {

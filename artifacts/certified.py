@@ -1,0 +1,146 @@
+"""The certificate as tables, and read again where it was stored: what was reproduced, in the report of the runs.
+
+Knows the form of certificate.json; which rung a number stands on was decided by `artifacts.reproduce`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from artifacts.ladder import MULTIPLE, RUNGS, Rung, Value
+from artifacts.numbers import Format
+from artifacts.render import Table, table_frame
+from spinn.errors import RecordError
+from spinn.record import Plan, first_problem, plan_digest
+from spinn.storage import digest_file, digest_of
+
+CERTIFICATE = "certificate.json"
+
+
+class _Part(BaseModel):
+    """Of what is stored, what is printed; the rest is for whoever reads the file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Test(_Part):
+    """Two one-sided tests of equivalence; None: not defined."""
+
+    p: float | None
+    power: float | None
+
+
+class Entry(_Part):
+    """A claim or a table cell, and the rung it stands on."""
+
+    name: str
+    rung: Rung
+    reference: Value
+    reproduced: Value
+    test: Test | None = None
+
+
+class _Side(_Part):
+    plan: str
+
+
+class Stored(_Part):
+    """What certificate.json says."""
+
+    holds: bool
+    reference: _Side
+    reproduction: _Side
+    claims: tuple[Entry, ...]
+    cells: tuple[Entry, ...] = Field(default=())
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A stored certificate; `digest` is its file's."""
+
+    stored: Stored
+    digest: str
+
+    @classmethod
+    def read(cls, path: Path, plan: Plan) -> Certified:
+        """Read the certificate of a reproduction of runs that `plan` planned, or of what they reproduce.
+
+        Raises:
+            RecordError: it is none, or one of other runs; says what is wrong with it.
+        """
+        mend = "write it again with `make reproduce`"
+        try:
+            found = Stored.model_validate_json(json.dumps(json.loads(path.read_bytes())), strict=True)
+        except ValidationError as error:
+            problem = first_problem(error)
+            raise RecordError(f"{path}: not what `spinn-artifacts reproduce` wrote: {problem}; {mend}") from None
+        except ValueError:
+            raise RecordError(f"{path}: not JSON; {mend}") from None
+        own, plans = plan_digest(plan), [side.plan for side in (found.reference, found.reproduction)]
+        if own not in plans:
+            told = f"a certificate of the plans {plans[0]:.12} and {plans[1]:.12}"
+            raise RecordError(f"{path}: {told}, and these runs are of {own:.12}; give the one of these runs")
+        return cls(found, digest_file(path))
+
+    def sources(self) -> dict[str, dict[str, str]]:
+        """The group that every number here names, with its file's digest."""
+        return {CERTIFICATE: {CERTIFICATE: self.digest}}
+
+    def tables(self) -> list[Table]:
+        """As `tables`, each number traced to the file."""
+        source = tuple(f"{group} sha256:{digest_of(files)}" for group, files in self.sources().items())
+        verdict = "Reproduced." if self.stored.holds else "NOT reproduced."
+        return tables(self.stored.claims, self.stored.cells, source, verdict)
+
+
+def tables(claims: Sequence[Any], cells: Sequence[Any], source: tuple[str, ...] = (), verdict: str = "") -> list[Table]:
+    """The claims, each on its rung, and how many cells of each table stand on which; those that have no row left out.
+
+    Args:
+        claims: with name, rung, reference, reproduced and test, as `Entry` has them.
+        cells: likewise.
+        source: what the numbers are traced to.
+        verdict: the first note.
+    """
+    return [made for made in (_claims(claims, source, verdict), _cells(cells, source)) if len(made.frame)]
+
+
+def _claims(entries: Sequence[Entry], source: tuple[str, ...], verdict: str) -> Table:
+    rows = [
+        {
+            "claim": entry.name,
+            "reference": entry.reference,
+            "reproduced": entry.reproduced,
+            "rung": entry.rung,
+            "p": entry.test.p if entry.test else None,
+            "power (%)": 100 * entry.test.power if entry.test and entry.test.power is not None else None,
+        }
+        for entry in entries
+    ]
+    notes = (
+        *([verdict] if verdict else []),
+        f"Within tolerance: no further apart than {MULTIPLE} times the largest difference between repeats of the "
+        "reference. Equivalent: two one-sided tests at 5 % with the margin of the claim; power is that of showing it "
+        "if there were no difference. Costs of another machine are not compared.",
+    )
+    formats = {"": Format(6, significant=True), "p": Format(3), "power (%)": Format(0, "%")}
+    expressions = {"": f"the claim's value, as {CERTIFICATE} has it", "p": "the larger p of two one-sided tests"}
+    caption = "What was reproduced."
+    return Table("certificate", caption, table_frame(rows), notes, formats, ("claim",), expressions, {"": source})
+
+
+def _cells(entries: Sequence[Entry], source: tuple[str, ...]) -> Table:
+    counted = Counter((entry.name.partition(".")[0], entry.rung) for entry in entries)
+    names = dict.fromkeys(table for table, _ in counted)
+    rows = [{"table": name, **{rung: counted[name, rung] for rung in RUNGS}} for name in names]
+    caption = "Numbers of the tables, by how they were reproduced."
+    expressions = {"": "cells of the table on this rung"}
+    formats = {"": Format(0)}
+    return Table("certificate-cells", caption, table_frame(rows), (), formats, ("table",), expressions, {"": source})

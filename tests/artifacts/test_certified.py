@@ -1,0 +1,103 @@
+"""The certificate in a report: its rungs as they were stored, traced to the file; those of other runs are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.build import build
+from artifacts.certified import CERTIFICATE, Certified
+from artifacts.check import check
+from artifacts.ladder import RUNGS
+from artifacts.reproduce import Certificate, reproduce, write
+from spinn.errors import RecordError
+from spinn.record import PLAN, Plan, read_model
+from spinn.storage import digest_file
+
+
+@pytest.fixture(scope="module")
+def certificate(honest: Path) -> Certificate:
+    """Of runs compared with themselves."""
+    return reproduce(honest, honest)
+
+
+@pytest.fixture
+def stored(certificate: Certificate, tmp_path: Path) -> Path:
+    """The same as a file."""
+    write(certificate, tmp_path)
+    return tmp_path / CERTIFICATE
+
+
+def edited(stored: Path, **changes: Any) -> Path:
+    """The file with other values at the top."""
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | changes))
+    return stored
+
+
+def test_tables_are_those_of_the_terminal(honest: Path, certificate: Certificate, stored: Path):
+    """Row for row and rung for rung, with the verdict in words and the file's digest at each number."""
+    read = Certified.read(stored, read_model(honest / PLAN, Plan))
+    made, direct = read.tables(), certificate.tables()
+    assert [table.name for table in made] == ["certificate", "certificate-cells"]
+    assert [table.shown() for table in made] == [table.shown() for table in direct]
+    assert made[0].notes[0] == "Reproduced."
+    counted = made[1].frame[list(RUNGS)].to_numpy().sum()
+    assert counted == len(certificate.cells)
+    assert all(f"{CERTIFICATE} sha256:" in number.source[0] for table in made for number in table.numbers().values())
+
+
+def test_what_was_not_reproduced_is_printed_so(honest: Path, stored: Path):
+    """The verdict and the rung are what the file says, whatever one wishes."""
+    content = json.loads(stored.read_text())
+    content["claims"][0]["rung"] = "different"
+    read = Certified.read(edited(stored, holds=False, claims=content["claims"]), read_model(honest / PLAN, Plan))
+    table = read.tables()[0]
+    assert table.notes[0] == "NOT reproduced."
+    assert table.frame["rung"].tolist()[0] == "different"
+
+
+def test_the_build_prints_it_and_the_check_holds_it(honest: Path, out: Path, stored: Path):
+    """Its tables are in the page; a number of them with another digit is named; without it all is as before."""
+    before = (out / "numbers.json").read_bytes()
+    build(honest, out, certificate=stored)
+    assert 'data-table="certificate-cells"' in (out / "report.html").read_text()
+    manifest = json.loads((out / "build.json").read_bytes())
+    assert manifest["sources"][CERTIFICATE] == {CERTIFICATE: digest_file(stored)}
+    assert check(out) == ()
+    table = out / "tables" / "certificate.csv"
+    table.write_text(re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), table.read_text(), count=1))
+    assert any("certificate" in str(problem) for problem in check(out))
+    build(honest, out)
+    assert (out / "numbers.json").read_bytes() == before
+    with pytest.raises(RecordError, match=r"nowhere\.json: no such file; .* `make reproduce`"):
+        build(honest, out, certificate=Path("nowhere.json"))
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "no-json": ("{", "not JSON"),
+    "list": ("[]", "not what `spinn-artifacts reproduce` wrote"),
+    "no-claims": ('{"holds": true, "reference": {"plan": "a"}, "reproduction": {"plan": "a"}}', "claims"),
+    "no-rung": (
+        '{"holds": true, "reference": {"plan": "a"}, "reproduction": {"plan": "a"}, "claims": '
+        '[{"name": "a", "rung": "nearly", "reference": 1, "reproduced": 1}]}',
+        "claims.0.rung",
+    ),
+    "others": (
+        '{"holds": true, "reference": {"plan": "0123456789abcdef"}, "reproduction": {"plan": "fedcba9876543210"}, '
+        '"claims": []}',
+        "a certificate of the plans 0123456789ab and fedcba987654, and these runs are of",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
+def test_what_is_no_certificate_of_these_runs_is_refused(honest: Path, tmp_path: Path, content: str, message: str):
+    """With what is wrong."""
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(RecordError, match=f"bad.json: .*{re.escape(message)}"):
+        Certified.read(path, read_model(honest / PLAN, Plan))
