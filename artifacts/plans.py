@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from artifacts.reference import machine
 from artifacts.results import Results
@@ -47,7 +50,7 @@ def _plan(ours: Plan, theirs: Plan) -> tuple[str, ...]:
         if name == "variants":
             found += _variants(ours, theirs)
         else:
-            found.append(f"experiment.{name} = {there} in the reference, {here} here")
+            found += _settings(f"experiment.{name}", _plain(there), _plain(here))
     if not set(ours.experiment.seeds) & set(theirs.experiment.seeds):
         found.append(f"experiment.seeds = {theirs.experiment.seeds}, and none of them here")
     splits = [{run.run_id: (run.train, run.validation, run.test) for run in plan.runs} for plan in (theirs, ours)]
@@ -63,12 +66,26 @@ def _variants(ours: Plan, theirs: Plan) -> list[str]:
     found = [f"variant {name}: not run" for name in there if name not in here]
     found += [f"variant {name}: not in the reference" for name in here if name not in there]
     for name in there:
-        if name in here and here[name] != there[name]:
-            keys = [
-                key for key in type(there[name]).model_fields if getattr(here[name], key) != getattr(there[name], key)
-            ]
-            found.append(f"variant {name}: another {' and another '.join(keys)}")
+        if name in here:
+            found += _settings(f"variant {name}", _plain(there[name]), _plain(here[name]))
     return found
+
+
+def _plain(setting: Any) -> Any:
+    return setting.model_dump(mode="json") if isinstance(setting, BaseModel) else setting
+
+
+def _settings(name: str, there: Any, here: Any) -> list[str]:
+    """Each single setting that differs, by its place in the experiment file."""
+    if there == here:
+        return []
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = dict.fromkeys((*there, *here))
+        return [line for key in keys for line in _settings(f"{name}.{key}", there.get(key), here.get(key))]
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True))
+        return [line for index, pair in pairs for line in _settings(f"{name}.{index}", *pair)]
+    return [f"{name} = {there} in the reference, {here} here"]
 
 
 def _reasons(ours: Results, theirs: Results) -> tuple[str, ...]:

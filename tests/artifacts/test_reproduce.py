@@ -145,9 +145,11 @@ def planned(found: Results, **changed: object) -> Results:
 def test_another_schedule_is_different(found: Results):
     """The plan says so by name, and the status is 1 even if every number agreed."""
     first, *others = found.plan.experiment.variants
-    other = first.model_copy(update={"stages": first.stages[:1]})
+    changed = first.stages[1].model_copy(update={"ratio": "0.25"})
+    other = first.model_copy(update={"stages": (first.stages[0], changed)})
     made = certify(planned(found, variants=(other, *others)), found, NONE)
-    assert made.differences.plan == (f"variant {first.name}: another stages",)
+    told = f"variant {first.name}.stages.1.ratio = {first.stages[1].ratio} in the reference, 0.25 here"
+    assert made.differences.plan == (told,)
     assert made.exit_status == 1
     assert "the plan differs" in made.text()
 
@@ -155,6 +157,10 @@ def test_another_schedule_is_different(found: Results):
 def test_another_physics_weight_or_variant_is_different(found: Results):
     """Whatever the experiment states, but for the names of files, the stack and the data, which are reasons."""
     assert compare(planned(found, layers=(18, 2)), found).plan
+    shorter = found.plan.experiment.variants[0].model_copy(
+        update={"stages": found.plan.experiment.variants[0].stages[:1]}
+    )
+    assert ".stages = [{" in compare(planned(found, variants=(shorter,)), found).plan[-1]
     assert compare(planned(found, variants=found.plan.experiment.variants[:1]), found).plan
     assert compare(planned(found, stack=99), found).reasons[0].startswith("other stack: ")
     data = found.plan.dataset.model_copy(update={"fingerprint": "0", "source": "mine"})
