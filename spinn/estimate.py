@@ -1,6 +1,7 @@
 """What training will cost, before it starts: FLOPs from the plan alone, seconds from a few epochs that are thrown away.
 
-An upper bound: all epochs that the plan allows. Early stopping ends sooner, and the record says when.
+FLOPs are an upper bound: all epochs that the plan allows. Early stopping ends sooner, and the record says when. Seconds
+are no bound: they are these FLOPs at the rate of the moment, and a busy machine is slower later, or was slower then.
 """
 
 from __future__ import annotations

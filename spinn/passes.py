@@ -75,6 +75,9 @@ class Passes:
         given = self._outputs.grad
         assert given is not None
         weights, values = self._network.weights, self._values
+        if not self._slopes:  # two gradients and a product in turns, which so stay in the cache
+            widest = max(kept.numel() for kept in self._kept)
+            self._slopes = tuple(given.new_empty(widest) for _ in range(3))
         still = 2 * values - given.shape[1]
         for layer in reversed(range(len(weights))):
             kept = self._kept[layer]
@@ -96,13 +99,12 @@ class Passes:
             parameter.grad = gradient
 
     def _make_room(self, rows: int) -> None:
-        """For what every layer gives, and for two gradients and a product in turns, which so stay in the cache."""
+        """For what every layer gives; `backward` makes its own."""
         if self._kept and self._kept[0].shape[1] == rows:
             return
         weights = self._network.weights
         self._kept = [weight.new_empty((weight.shape[0], rows, weight.shape[1])) for weight in weights]
-        widest = max(kept.numel() for kept in self._kept)
-        self._slopes = tuple(weights[0].new_empty(widest) for _ in range(3))
+        self._slopes = ()
 
 
 def _activate(tensor: Float[Tensor, "runs rows out"], bias: Float[Tensor, "runs 1 out"]) -> None:

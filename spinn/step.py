@@ -82,6 +82,7 @@ class Steps:
         self._batches = math.ceil(task.cuts / settings.batch)
         self._passes = Passes(network, flat.gradients)
         self._held_out = Passes(network, flat.gradients)  # whose rows are others, and so its memory
+        self._held_out_shares = shares(task.validation.measured)
         self._step = Replayed(task.device, recorded=settings.recorded)
 
     def epoch(self, draws: Sequence[torch.Generator]) -> Float[Tensor, "losses runs"]:
@@ -96,7 +97,7 @@ class Steps:
     def validation(self) -> Float[Tensor, " runs"]:
         """The data loss on the validation cases, by the weights as they are."""
         rows = self.task.validation
-        return data_loss(self.task, self._held_out(rows.x), rows)
+        return data_loss_and_slope(self.task, self._held_out(rows.x), rows, self._held_out_shares)[0]
 
     def release(self) -> None:
         """Give the network its own memory back, and let go of all gradients; there is no step after it.

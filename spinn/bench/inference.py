@@ -203,7 +203,10 @@ def _timed(
 
 
 def _limits(layers: Sequence[int], batch: int, threads: int) -> dict[str, tuple[Call, int]]:
-    """What a prediction cannot be faster than, by who does it, and how many predictions' worth a call does."""
+    """The same products alone, or reads of the weights, by who does it, and how many predictions' worth a call does.
+
+    All rows at once: what keeps a block of rows in the cache through all layers, as the C file does, can be faster.
+    """
     if batch > 1:
         x, chain = np.zeros((batch, layers[0]), np.float32), by_onnxruntime(limits.onnx_products(layers), threads)
         return {"torch": (limits.forward_products(layers, batch), 1), "onnxruntime": (lambda: chain(x), 1)}

@@ -11,15 +11,14 @@ Times = dict[str, list[float]]
 """Seconds of each call, by name."""
 
 _LONG, _VERY_LONG, _FEW = 0.01, 0.5, 3
-"""Seconds: a longer call is not repeated within one turn, nor warmed up for it; a very long one has but a few turns."""
+"""Seconds: a longer call is not repeated within one turn; a very long one has but a few turns."""
 
 
 def in_turns(calls: Mapping[str, Call], rounds: int, seconds: float = 0.0) -> Times:
     """Seconds of every call, in turns: a short one is repeated for so many `seconds` in all, a long one once a round.
 
-    All are called twice before. In a turn a short call is repeated, after one that is not counted: else it would be
-    timed with the caches as its neighbour left them. Of long calls there are so few that their 95th percentile is the
-    longest of them.
+    All are called twice before, and each once more in its turn before it is timed, so that none is timed with the
+    caches as its neighbour left them. Of long calls there are so few that their 95th percentile is the longest of them.
     """
     once = {name: _once(call) for name, call in calls.items()}
     blocks = {name: 1 if s > _LONG else max(1, int(seconds / rounds / s)) for name, s in once.items()}
@@ -28,8 +27,7 @@ def in_turns(calls: Mapping[str, Call], rounds: int, seconds: float = 0.0) -> Ti
         for name, call in calls.items():
             if number >= _FEW and once[name] > _VERY_LONG:
                 continue
-            if blocks[name] > 1:
-                call()
+            call()
             for _ in range(blocks[name]):
                 start = time.perf_counter()
                 call()

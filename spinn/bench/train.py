@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mean
 
 import torch
 from torch.utils.data import TensorDataset
@@ -32,7 +33,12 @@ PHYSICS = PhysicsConfig(wear_rate=0.1, heat=0.1, initial=0.1, monotone=0.1, nonn
 COEFFICIENTS = {"a": -3.0, "b": 1.0, "c": 0.75, "d": 0.0, "g": 0.5, "k": 0.1, "tau": 2.0}
 CASES = 16
 
-PLAIN, MULTIPLIED, PRUNE = "plain loop", "plain loop, masks multiplied", "torch.nn.utils.prune in the loop"
+PLAIN, BESIDE, MULTIPLIED, PRUNE = (
+    "plain loop",
+    "plain loop, beside the stack",
+    "plain loop, masks multiplied",
+    "torch.nn.utils.prune in the loop",
+)
 ONE, PHYSICAL, DENSE, SMALL = "one run", "one run, physics", "one run, dense", "one run, neurons removed"
 
 EPOCHS = 2
@@ -41,8 +47,8 @@ EPOCHS = 2
 _NOTES = (
     "of the limit: FLOPs of the epoch's matrix products (as spinn.cost counts them, less the gradient of the data) "
     "over the rate of such products, same shapes, alone. of the peer: the plain loop, which enforces no masks.",
-    "The paper experiment's minutes are not measured here, but by its own run on a CUDA device: its records have them.",
-    "64 runs on a CUDA device one after another are eager: their step is not recorded, as that of the stack is.",
+    "The paper experiment's minutes are not measured here: they are those of its own command on a CUDA device.",
+    "64 runs on a CUDA device, no masks: one after another they are eager, as a recorded step is the stack's.",
     f"The masks of `{ONE}` hold as DESIGN asks: gradients, weights and optimizer state of pruned weights are zero.",
 )
 
@@ -80,12 +86,17 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     epochs: dict[str, list[float]] = {name: [] for name in (*ways, stack)}
     products: dict[str, list[float]] = {ONE: [], PHYSICAL: [], SMALL: [], stack: []}
     stacked = ours(*networks.masked(networks.dense(sizes.layers, sizes.stack), sizes.ratios), sizes)
+    # A stack's epoch takes seconds, and a quiet moment is no help to it as it is to a plain loop's shorter of two. So it
+    # is compared with a plain loop of as many epochs, right before or after it, means with means.
+    epochs[BESIDE] = []
+    long = {stack: lambda: mean(stacked(EPOCHS)) / sizes.stack, BESIDE: lambda: mean(ways[PLAIN](EPOCHS * sizes.stack))}
     for number in range(sizes.rounds):
         for name, way in ways.items():
             progress(f"round {number + 1} of {sizes.rounds}: {name}")
             epochs[name].append(min(way(EPOCHS)))
-        progress(f"round {number + 1} of {sizes.rounds}: {stack}")
-        epochs[stack].append(min(stacked(EPOCHS)) / sizes.stack)
+        for name in list(long) if number % 2 else reversed(long):
+            progress(f"round {number + 1} of {sizes.rounds}: {name}")
+            epochs[name].append(long[name]())
         for name, rate in _products(sizes).items():
             products[stack if name == "stack" else name].append(rate)
     rates = {name: max(seen) for name, seen in products.items()}
@@ -179,7 +190,8 @@ def _columns(sizes: Sizes, *, physics: bool = False) -> int:
 
 def _row(name: str, epochs: Mapping[str, list[float]], flops: int, rate: float) -> Row:
     seconds = median(epochs[name])
-    return Row(f"{name}: speed", 1 / seconds, "epochs/s", flops / seconds / rate, times_faster(epochs, PLAIN, name))
+    peer = BESIDE if name.startswith("stack") else PLAIN
+    return Row(f"{name}: speed", 1 / seconds, "epochs/s", flops / seconds / rate, times_faster(epochs, peer, name))
 
 
 def _targets(
@@ -188,7 +200,7 @@ def _targets(
     peer = "over the plain loop: times"
     return [
         Target(f"one run {peer}", times_faster(epochs, PLAIN, ONE), 1.15),
-        Target(f"{stack}, {peer}", times_faster(epochs, PLAIN, stack), 1.3),
+        Target(f"{stack}, {peer}", times_faster(epochs, BESIDE, stack), 1.3),
         Target("one run, without physics: share of the matrix-product rate", least / median(epochs[ONE]), 0.5),
         Target("one run, physics over none: times the cost", times_faster(epochs, PHYSICAL, ONE), 2.8, at_most=True),
         Target("neurons removed, over dense: times", times_faster(epochs, DENSE, SMALL), 5.0),

@@ -137,11 +137,11 @@ def test_without_torch_pruning_its_row_says_so(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_every_call_has_its_turns():
-    """At least one in each round, more where it is short; the first two are not counted."""
+    """At least one in each round, more where it is short; the first two are not counted, nor the first in a turn."""
     calls = []
     times = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
     assert {name: len(seen) for name, seen in times.items()} == {"a": 3, "b": 3}
-    assert calls == ["a", "a", "b", "b", *["a", "b"] * 3]
+    assert calls == ["a", "a", "b", "b", *["a", "a", "b", "b"] * 3]
     assert len(in_turns({"a": lambda: None}, 2, seconds=0.01)["a"]) > 2
 
 
