@@ -29,8 +29,20 @@ MARKED = re.compile(r"\\val\{([^{}]*)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
 """A number in paper.tex: its name, and its text as LaTeX."""
 
 
+ROWS, ROWS_WRAPPED = 60, 40
+"""Of a table on one page, where each row is a line, and where texts break their lines."""
+
+
 class Tex(str):
     """A text that is LaTeX already."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one page has of a table: its rows, and what its caption says more."""
+
+    rows: Sequence[int]
+    more: str
 
 
 def outputs(
@@ -125,7 +137,15 @@ class Content:
 
         found, experiment = self.results, self.results.plan.experiment
         variant = found.plan.variant(found.primary)
-        functions: tuple[Callable[..., Any], ...] = (self.n, self.ci, self.q, self.has, self.tabular, self.verdict)
+        functions: tuple[Callable[..., Any], ...] = (
+            self.n,
+            self.ci,
+            self.q,
+            self.has,
+            self.tabular,
+            self.parts,
+            self.verdict,
+        )
         return {
             **{function.__name__: function for function in functions},
             "source": found.plan.dataset.source.partition(" ")[0],
@@ -203,6 +223,7 @@ class Content:
         where: Mapping[str, Any] | None = None,
         intervals: bool = True,
         wrap: Mapping[str, str] | None = None,
+        rows: Sequence[int] | None = None,
     ) -> Tex:
         r"""Chosen columns and rows of a table, as a `tabular`.
 
@@ -212,13 +233,14 @@ class Content:
             where: the values (one, or several) that a column has in the rows to print.
             intervals: whether cells have theirs.
             wrap: columns of text that break their lines, with their width as LaTeX has it.
+            rows: those to print, of a table in `parts`; all of them if left out.
         """
         table, wrap = self.tables[name], wrap or {}
         columns = columns or {column: column for column in displayed(list(table.frame))}
         missing = [column for column in (*columns, *(where or {})) if column not in table.frame]
         if missing:
             raise InputError(f"the paper asks for column {missing[0]!r} of table {name}; it has {list(table.frame)}")
-        rows = [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
+        rows = self._rows(name, where) if rows is None else rows
         marks = {(one.cells[0][1], one.cells[0][2]): one for one in table.numbers().values()}
         left = dict(zip(displayed(list(table.frame)), table.left_aligned(), strict=True))
         broken = ">{\\raggedright\\arraybackslash}"
@@ -228,6 +250,16 @@ class Content:
         head = head if any(columns.values()) else ""
         body = " \\\\\n".join(lines) + " \\\\" if lines else ""
         return Tex(f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head}{body}\n\\bottomrule\n\\end{{tabular}}")
+
+    def parts(self, name: str, where: Mapping[str, Any] | None = None, wrapped: bool = False) -> list[Part]:
+        """A table that may be longer than a page, in parts that are not; `where` as in `tabular`."""
+        rows, most = self._rows(name, where), ROWS_WRAPPED if wrapped else ROWS
+        starts = range(0, max(len(rows), 1), most)  # an empty table is one part too
+        return [Part(rows[first : first + most], ", continued" if first else "") for first in starts]
+
+    def _rows(self, name: str, where: Mapping[str, Any] | None) -> list[int]:
+        table = self.tables[name]
+        return [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
 
 
 def _chosen(table: Table, row: int, where: Mapping[str, Any]) -> bool:

@@ -86,10 +86,13 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     epochs: dict[str, list[float]] = {name: [] for name in (*ways, stack)}
     products: dict[str, list[float]] = {ONE: [], PHYSICAL: [], SMALL: [], stack: []}
     stacked = ours(*networks.masked(networks.dense(sizes.layers, sizes.stack), sizes.ratios), sizes)
-    # A stack's epoch takes seconds, and a quiet moment is no help to it as it is to a plain loop's shorter of two. So it
-    # is compared with a plain loop of as many epochs, right before or after it, means with means.
+    # A stack takes seconds an epoch, and a quiet moment is no help to it as to the shorter of two short epochs. So it is
+    # compared with a plain loop of as many epochs, right before or after it, means with means.
     epochs[BESIDE] = []
-    long = {stack: lambda: mean(stacked(EPOCHS)) / sizes.stack, BESIDE: lambda: mean(ways[PLAIN](EPOCHS * sizes.stack))}
+    long = {
+        stack: lambda: mean(stacked(EPOCHS)) / sizes.stack,
+        BESIDE: lambda: mean(ways[PLAIN](EPOCHS * sizes.stack)),
+    }
     for number in range(sizes.rounds):
         for name, way in ways.items():
             progress(f"round {number + 1} of {sizes.rounds}: {name}")

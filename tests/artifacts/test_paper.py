@@ -56,6 +56,22 @@ def test_what_reads_no_value_has_no_digit(built: Path):
     assert not re.search(r"\d", paper.MARKED.sub("", abstract).replace("$R^2$", ""))
 
 
+def test_a_long_table_is_printed_in_parts_and_each_row_once(content: paper.Content, monkeypatch: pytest.MonkeyPatch):
+    """No part is longer than a page; all but the first say that they go on."""
+    monkeypatch.setattr(paper, "ROWS", 3)
+    table = content.tables["accuracy"]
+    parts = content.parts("accuracy")
+    assert [row for part in parts for row in part.rows] == list(range(len(table.frame)))
+    assert max(len(part.rows) for part in parts) == 3
+    assert [part.more for part in parts] == ["", *[", continued"] * (len(parts) - 1)]
+    whole = content.tabular("accuracy").splitlines()
+    printed = [line for part in parts for line in content.tabular("accuracy", rows=part.rows).splitlines()]
+    assert {line for line in whole if "\\val" in line} == {line for line in printed if "\\val" in line}
+    target = table.frame["target"].iloc[0]
+    of_one = content.parts("accuracy", {"target": target})
+    assert [row for part in of_one for row in part.rows] == table.frame.index[table.frame["target"] == target].tolist()
+
+
 def test_hyperparameters_are_those_that_were_executed(content: paper.Content):
     """Another plan gives another text."""
     plan = content.results.plan
