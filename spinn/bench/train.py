@@ -86,7 +86,7 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     epochs: dict[str, list[float]] = {name: [] for name in (*ways, stack)}
     products: dict[str, list[float]] = {ONE: [], PHYSICAL: [], SMALL: [], stack: []}
     stacked = ours(*networks.masked(networks.dense(sizes.layers, sizes.stack), sizes.ratios), sizes)
-    # A stack takes seconds an epoch, and a quiet moment is no help to it as to the shorter of two short epochs. So it is
+    # A stack takes seconds an epoch: a quiet moment does not help it as it does the shorter of two short epochs. So it is
     # compared with a plain loop of as many epochs, right before or after it, means with means.
     epochs[BESIDE] = []
     long = {
