@@ -86,8 +86,8 @@ def measure(progress: Callable[[str], object], sizes: Sizes | None = None) -> Re
     epochs: dict[str, list[float]] = {name: [] for name in (*ways, stack)}
     products: dict[str, list[float]] = {ONE: [], PHYSICAL: [], SMALL: [], stack: []}
     stacked = ours(*networks.masked(networks.dense(sizes.layers, sizes.stack), sizes.ratios), sizes)
-    # A stack takes seconds an epoch: a quiet moment does not help it as it does the shorter of two short epochs. So it is
-    # compared with a plain loop of as many epochs, right before or after it, means with means.
+    # A stack takes seconds an epoch: a quiet moment does not help it as it does the shorter of two short epochs. So
+    # it is compared with a plain loop of as many epochs, right before or after it, means with means.
     epochs[BESIDE] = []
     long = {
         stack: lambda: mean(stacked(EPOCHS)) / sizes.stack,
