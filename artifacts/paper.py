@@ -160,7 +160,7 @@ class Content:
             "baselines": tuple(baseline.name for baseline in found.baselines),
             "terms": self._terms(),
             "corrects": experiment.correction_of(variant) is not None,
-            "relative": experiment.sensors == "relative",
+            "relative": experiment.sensors_of(variant) == "relative",
             "split": experiment.split.kind,
             "widths": Tex("-".join(self.n("config", "layers", str(i)) for i in range(len(experiment.layers)))),
             "served": self._served(),

@@ -77,8 +77,8 @@ class Results:
     `baseline_frames` maps a baseline to its held-out predictions, `adaptation_frames` a method of online adaptation to
     its predictions of flank wear (none where the plan adapts to no tool), `digests` each file read (relative to the
     folder) to its sha256. Frames: `stages`, `layers` (one row a run and stage, and layer), `predictions`, `history`;
-    `law` has what the wear laws that networks correct say by themselves of held-out cuts, None where networks correct
-    none; `data` is dataset.csv.
+    `law` has what the wear laws that networks correct say by themselves of held-out and validation cuts, None where
+    networks correct none; `data` is dataset.csv.
     """
 
     plan: Plan
@@ -240,7 +240,8 @@ class Results:
         """Held-out predictions of a variant's runs with every correction at 0; None where they correct no wear law."""
         if self.law is None or target != "VB":
             return None
-        return _held(self.law[self.law["variant"] == variant], f"wear law of variant {variant}")
+        own = self.law[(self.law["variant"] == variant) & (self.law["split"] == "test")]
+        return _held(own, f"wear law of variant {variant}")
 
     def held_baseline(self, name: str, target: str) -> Held | None:
         """Held-out predictions of a baseline, a column a seed (one where it draws nothing); None without `target`."""
@@ -350,14 +351,15 @@ def _law_alone(data: Data, plan: Plan, records: Sequence[Record]) -> Frame | Non
         return None
     parts = []
     for record, planned in correcting:
-        rows, law = np.flatnonzero(data.of(planned.test)), record.scaler.law
+        law = record.scaler.law
         if law is None:
             raise RecordError(f"{record.run_id}: the plan has a correction, and its scaler no wear law; run it again")
-        wear = Law.of(data.columns, rows).wear(np.array(law.coefficients))
-        cuts = {"case": data.cases[rows], "run": data.runs[rows], "time": data.columns["time"][rows]}
-        measured = data.columns["VB"][rows]
-        parts.append(pd.DataFrame({**cuts, "measured": measured, "prediction": wear}))
-        parts[-1] = parts[-1].assign(variant=record.variant, seed=record.seed)
+        for split, cases in (("test", planned.test), ("validation", planned.validation)):
+            rows = np.flatnonzero(data.of(cases))
+            wear = Law.of(data.columns, rows).wear(np.array(law.coefficients))
+            cuts = {"case": data.cases[rows], "run": data.runs[rows], "time": data.columns["time"][rows]}
+            found = pd.DataFrame({**cuts, "measured": data.columns["VB"][rows], "prediction": wear})
+            parts.append(found.assign(run_id=record.run_id, variant=record.variant, seed=record.seed, split=split))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -7,9 +7,11 @@ is shown is how accuracy depends on the settings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from artifacts import kept_laws
 from artifacts.numbers import Format
@@ -19,12 +21,13 @@ from artifacts.results import Results, target_name
 from artifacts.stats import bootstrap_mean, bootstrap_r2, paired_r2
 from spinn.record import PLAN
 
-NONE = "none"
-LOSS, DIFFERENCE, LEAST, CHOSEN, SECONDS = (
+NONE, LAW = "none", "the law alone"
+LOSS, DIFFERENCE, LEAST, CHOSEN, BLIND, SECONDS = (
     "validation loss",
     "difference from the best",
     "least in any epoch",
     "chosen in folds",
+    "chosen without the case",
     "training (s)",
 )
 
@@ -40,6 +43,7 @@ def search(results: Results) -> Table | None:
     best, choice = by_run.mean().idxmin(), by_fold.idxmin(axis=1)
     runs = {(run.fold, run.seed): run.validation for run in results.plan.runs}
     validated = [runs[key] for key in by_run.index]
+    blind = _chosen_without(by_run, validated)
     seconds = _seconds(results, names)
     rows = []
     for name, settings in _settings(results, names).items():
@@ -52,7 +56,20 @@ def search(results: Results) -> Table | None:
                 **estimate_columns(DIFFERENCE, difference),
                 LEAST: float(losses.loc[losses["variant"] == name, "least"].mean()),
                 CHOSEN: int((choice == name).sum()),
+                BLIND: blind.count(name),
                 SECONDS: seconds[name],
+            }
+        )
+    law = law_losses(results)
+    if law is not None:
+        own = law.loc[by_run.index]
+        difference = bootstrap_mean((own - by_run[best]).to_numpy(), validated)
+        rows.append(
+            {
+                "variant": LAW,
+                **dict.fromkeys(_settings(results, names)[best], NONE),
+                **spread_columns(LOSS, own.groupby(level=0).mean()),
+                **estimate_columns(DIFFERENCE, difference),
             }
         )
     seeds = len(results.plan.experiment.seeds)
@@ -66,15 +83,22 @@ def search(results: Results) -> Table | None:
         "validation cases, each with the runs that it validates. An interval with 0 in it does not tell a setting from "
         "the best one, which is the least of as many as there are rows: by chance alone it looks better than it is.",
         "Least in any epoch: what a run cannot know beforehand. Chosen in folds: for each held-out case the setting "
-        "with the least validation loss over the runs of its own fold; the case itself has no part in the choice.",
+        "with the least validation loss over the runs of its own fold; the case itself has no part in the choice. "
+        "Chosen without the case: the same over all runs but those that it validates.",
+        *(
+            [f"{LAW.capitalize()}: the wear law that each network corrects, as fitted to its training cases."]
+            if law is not None
+            else []
+        ),
         *results.footnotes,
     )
-    formats = {"": Format(4), CHOSEN: Format(0), SECONDS: Format(1, "s")}
+    formats = {"": Format(4), CHOSEN: Format(0), BLIND: Format(0), SECONDS: Format(1, "s")}
     expressions = {
         "": "validation_loss in history.csv after the dense phase, mean over runs",
         DIFFERENCE: "mean over runs of validation_loss less that of the variant with the least mean, paired",
         LEAST: "least validation_loss of the dense phase in history.csv, mean over runs",
         CHOSEN: "folds whose runs have the least mean validation_loss with these settings",
+        BLIND: "held-out cases without whose validation the mean validation_loss is least with these settings",
         SECONDS: "seconds of the dense phases in record.json, each key once",
     }
     sources = {"": results.source(PLAN, *names)}
@@ -141,6 +165,28 @@ def last_losses(results: Results) -> Frame:
     last = by_run.last().assign(least=by_run.min()["validation_loss"])
     place = {record.run_id: (record.fold, record.seed) for record in results.records}
     return last.assign(run=last["run_id"].map(place), fold=[place[name][0] for name in last["run_id"]])
+
+
+def law_losses(results: Results) -> pd.Series | None:
+    """The validation loss of the wear law that each run's network corrects, by fold and seed; None without any.
+
+    None too where it is no such loss: where other targets than flank wear are measured.
+    """
+    if results.law is None or results.targets != ("VB",):
+        return None
+    first = results.law[(results.law["split"] == "validation") & results.law["measured"].notna()]
+    scale = {record.run_id: record.scaler.target_scale[0] for record in results.records}
+    place = {record.run_id: (record.fold, record.seed) for record in results.records}
+    error = ((first["prediction"] - first["measured"]) / first["run_id"].map(scale)) ** 2
+    by_run = error.groupby(first["run_id"]).mean()
+    by_place = {place[run]: loss for run, loss in by_run.items()}  # the law is the same whatever the network does
+    return pd.Series(by_place, index=pd.MultiIndex.from_tuples(by_place))
+
+
+def _chosen_without(by_run: Frame, validated: Sequence[tuple[str, ...]]) -> list[str]:
+    """For each case that validates any run the settings with the least mean over the other runs."""
+    cases = sorted({case for cases in validated for case in cases})
+    return [str(by_run[[case not in cases for cases in validated]].mean().idxmin()) for case in cases]
 
 
 def _compared(results: Results) -> list[str]:

@@ -28,6 +28,8 @@ BaselineName = Literal[
 ]
 SEES_LABELS: tuple[BaselineName, ...] = ("last-value",)
 """Baselines that see earlier labels of the held-out tool, which nothing else here does: whoever prints them says so."""
+WITHOUT_SENSORS: tuple[BaselineName, ...] = ("mean", "last-value", "wear-law", "wear-law-growth")
+"""Baselines that read no sensor."""
 
 
 STACK = 32
@@ -278,10 +280,16 @@ class Experiment(Stated):
                 f"adaptation holds the masks of the first variant, and {pruner} leaves none to hold: put a variant "
                 "with another pruner first, or leave adaptation out"
             )
-        if self.adaptation is not None and self.variants[0].sensors is not None:
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_beside_reads_sensors_as_the_experiment(self) -> Experiment:
+        beside = [name for name in self.baselines if name not in WITHOUT_SENSORS]
+        beside += ["adaptation"] if self.adaptation is not None else []
+        if beside and self.variants[0].sensors is not None:
             raise ValueError(
-                f"variants.0.sensors = {self.variants[0].sensors}: adaptation reads sensors as the experiment does; "
-                "set sensors there, or leave adaptation out"
+                f"variants.0.sensors = {self.variants[0].sensors}: {beside[0]} reads sensors as the experiment does; "
+                f"set sensors there, or leave {beside[0]} out"
             )
         return self
 

@@ -5,14 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from artifacts import stats
-from artifacts.results import Results
-from artifacts.search import by_settings, search
+from artifacts.results import Results, read
+from artifacts.search import _chosen_without, by_settings, last_losses, law_losses, search
 from artifacts.stats import bootstrap_r2, paired_r2
+from spinn import experiment
 from spinn.config import OwnDense, PhysicsConfig
+from spinn.record import DATASET
+from spinn.wear_laws import wear_law
+from verify.audit import audit
+from verify.faults.mutant import EXPERIMENT
 
+SEARCHED = EXPERIMENT.replace("initial = 0.1", "law = 0.5").replace(
+    "seeds = [0, 1]", "seeds = [0, 1]\ncorrection = 0.3"
+)
+SEARCHED += """
+[[variants]]
+name = "less"
+pruner = "global-magnitude"
+correction = 0.1
+stages = [{ ratio = "0.44", epochs = 1, learning_rate = 5e-3 }]
+"""
 OWN = {"physics": PhysicsConfig(wear_rate=7.0), "dense": OwnDense(learning_rate=5e-4), "sensors": "none"}
 
 
@@ -54,6 +70,44 @@ def test_each_case_is_chosen_for_by_its_own_fold_after_the_last_epoch(searched: 
     assert frame["validation loss"][second] == pytest.approx((0.2 + 0.1 * (folds - 1)) / folds)
     assert frame["validation loss"][first] == pytest.approx((0.1 + 0.2 * (folds - 1)) / folds)
     assert frame["least in any epoch"][first] == pytest.approx((0.1 + 0.05 * (folds - 1)) / folds)
+
+
+def test_a_case_has_no_part_where_it_would_validate(searched: Results) -> None:
+    """What a case says as validation decides for the others, and not for itself."""
+    frame = pd.DataFrame({"a": [0.0, 0.3, 0.3], "b": [0.2, 0.2, 0.2]})
+    assert _chosen_without(frame, [("1",), ("2",), ("3",)]) == ["b", "a", "a"]
+    table = search(searched)
+    assert table is not None
+    assert table.frame["chosen without the case"].sum() == len(
+        {case for run in searched.plan.runs for case in run.validation}
+    )
+
+
+def test_the_law_alone_stands_beside_the_networks_that_correct_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Its mean square error on each run's validation cases, in the scale of that run; paired as the others are."""
+    path = tmp_path_factory.mktemp("law")
+    (path / "x.toml").write_text(SEARCHED)
+    made = read(experiment.run(path / "x.toml", out=path / "runs", device="cpu"), audit(path / "runs"))
+    data = pd.read_csv(path / "runs" / DATASET, dtype={"case": str})
+    alone = made.plan.dataset.model_copy(update={"targets": ("VB",)})
+    wear = replace(made, plan=made.plan.model_copy(update={"dataset": alone}))
+    assert law_losses(made) is None, "thermal displacement has a part in the loss there, and none in the law"
+    losses = law_losses(wear)
+    assert losses is not None
+    for record, run in zip(made.records, made.plan.runs, strict=True):
+        cuts = data[data["case"].isin(run.validation) & data["VB"].notna()]
+        law = record.scaler.law
+        assert law is not None
+        error = (wear_law(cuts, law.coefficients) - cuts["VB"]) / record.scaler.target_scale[0]
+        assert losses[run.fold, run.seed] == pytest.approx(float((error**2).mean()), rel=1e-6)
+    table = search(wear)
+    assert table is not None
+    row = table.frame.set_index("variant").loc["the law alone"]
+    assert row["validation loss"] == pytest.approx(losses.groupby(level=0).mean().mean())
+    best = last_losses(wear).pivot(index="run", columns="variant", values="validation_loss")
+    assert row["difference from the best"] == pytest.approx(losses.mean() - best.mean().min())
 
 
 def test_settings_are_those_that_differ_under_their_names_in_the_file(searched: Results) -> None:

@@ -370,6 +370,10 @@ def test_adaptation_needs_masks_to_hold(pruner):
     content["variants"] = [{"name": "v", "pruner": "random", "stages": stages, "sensors": "none"}]
     with pytest.raises(ValueError, match="sensors = none: adaptation reads sensors as the experiment does"):
         Experiment.model_validate(content)
+    del content["adaptation"]
+    assert Experiment.model_validate(content).variants[0].sensors == "none"
+    with pytest.raises(ValueError, match="sensors = none: ridge reads sensors as the experiment does"):
+        Experiment.model_validate({**content, "baselines": ["mean", "ridge"]})
 
 
 def test_a_tool_adapts_alike_alone_and_beside_others(finished):
