@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinn import experiment
+from spinn.config import Sensors
 from spinn.data import sensors
 from spinn.data.dataset import Dataset
 from spinn.record import ADAPTATION, RECORD, AdaptationRecord, checkpoint_name, read_model
@@ -145,7 +146,8 @@ def test_judge_and_system_read_sensors_alike(signal: list[float], cases: list[st
     frame = pd.DataFrame({"case": cases, "run": range(6), "time": 1.0, "signal": signal})
     data = Data(np.array(cases), np.arange(6), {name: frame[name].to_numpy(float) for name in ("time", "signal")})
     made = Dataset("made", frame, ("time", "signal"))
-    for reading, own in (("relative", sensors.relative(made)), ("none", sensors.without(made))):
+    readings: dict[Sensors, Dataset] = {"relative": sensors.relative(made), "none": sensors.without(made)}
+    for reading, own in readings.items():
         seen = data.seen(made.features, reading)
         for name in made.features:
             np.testing.assert_allclose(seen.columns[name], own.frame[name].to_numpy(float), rtol=1e-12)

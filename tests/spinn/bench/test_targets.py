@@ -60,8 +60,8 @@ def test_the_report_puts_each_time_where_it_belongs(monkeypatch: pytest.MonkeyPa
     Its peer is the mean of the plain loop's four epochs beside it, 7 s; the others have the shorter of two, 6 s.
     """
     named = {name: times for name, times in EPOCHS.items() if name not in (STACK, train.BESIDE)}
-    ways = {name: lambda count, seconds=times[0]: [seconds] * count for name, times in named.items()}
-    ways[train.PLAIN] = lambda count: [6.0, 8.0] * (count // 2)
+    named[train.PLAIN] = [6.0, 8.0]
+    ways = {name: lambda count, times=times: times * (count // 2) for name, times in named.items()}
     monkeypatch.setattr(train, "_ways", lambda _: ways)
     monkeypatch.setattr(train, "ours", lambda *_: lambda count: [7.0, 9.0][:count])
     rates = {train.ONE: 50.0, train.PHYSICAL: 50.0, train.SMALL: 50.0, "stack": 100.0}
