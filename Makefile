@@ -20,7 +20,7 @@ BIN := .venv/bin
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts reproduce verify verify-long mutation mutants bench campaigns clean
+.PHONY: help paper-artifacts reproduce verify verify-long kills fuzz mutation mutants bench campaigns clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures, numbers, paper"
@@ -32,6 +32,8 @@ help:
 	@echo "                      TIER=minutes      minutes on two cores; or seed, one seed of the paper; or full, all of it"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
+	@echo "make kills            kill a run fifty times, at random moments of its life; it goes on, and no digest changes"
+	@echo "make fuzz             read more than 100,000 damaged files: a result or one clear error, never a crash"
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
 	@echo "make mutants          plant every named fault and keep which check catches it, for the paper (minutes)"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"
@@ -68,6 +70,13 @@ verify: .venv-tox/installed
 
 verify-long: .venv-tox/installed
 	HYPOTHESIS_PROFILE=long $(TOX) run -e tests -- -m property
+
+kills: .venv-tox/installed
+	KILLS=50 $(TOX) run -e tests -- tests/e2e/test_killed.py
+
+# Nine kinds of files, so many damaged ones of each.
+fuzz: .venv-tox/installed
+	FUZZ=12000 HYPOTHESIS_PROFILE=long $(TOX) run -e tests -- tests/e2e/test_fuzz.py
 
 mutation: .venv-tox/installed
 	$(TOX) run -e mutation

@@ -205,6 +205,10 @@ def data_fetch(name: str) -> None:
 @click.option("--from-stage", type=click.IntRange(min=0), metavar="K", help="Roll finished runs back to stage K.")
 @click.option("--simulator-seed", type=int, metavar="N", help="The simulated campaign, in place of the experiment's.")
 @click.option("--seed", "seeds", type=int, multiple=True, metavar="N", help="Only this seed of the experiment's.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster; by default RAY_ADDRESS, or a new one on this machine.")
+@click.option("--cpus", type=float, metavar="N", help="That Ray sets aside for each cohort, fractions included.")
+@click.option("--gpus", type=float, metavar="N", help="Likewise.")
 def run(
     experiment: Path,
     source: str | None,
@@ -214,9 +218,14 @@ def run(
     from_stage: int | None,
     simulator_seed: int | None,
     seeds: tuple[int, ...],
+    engine: str,
+    address: str | None,
+    cpus: float | None,
+    gpus: float | None,
 ) -> None:
     """Check the schedules of EXPERIMENT, then train, prune, fine-tune and record every run that is missing."""
     import spinn.experiment
+    from spinn.engine import Engine
 
     runs = spinn.experiment.run(
         experiment,
@@ -227,6 +236,7 @@ def run(
         from_stage=from_stage,
         simulator_seed=simulator_seed,
         seeds=seeds,
+        engine=Engine(engine, address, cpus, gpus),
     )
     click.echo(runs)
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import pydantic
 
-from spinn import record, schedule, storage, variants
+from spinn import lock, record, schedule, storage, variants
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
+from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
 from spinn.record import Plan
@@ -194,6 +195,7 @@ def run(
     from_stage: int | None = None,
     simulator_seed: int | None = None,
     seeds: Sequence[int] = (),
+    engine: Engine = Engine(),  # noqa: B008  it is frozen
 ) -> Path:
     """Execute an experiment file, or what is missing of it; returns the folder of runs.
 
@@ -206,10 +208,11 @@ def run(
         from_stage: Roll every run back to the end of this stage (0: the dense network) and go on from there.
         simulator_seed: Replaces the seed of the simulated campaign that the file states.
         seeds: Only these of the experiment's seeds; none: all.
+        engine: What places the cohorts.
 
     Raises:
         TargetMissedError: a variant cannot reach the target; nothing was trained.
-        InputError: the file, the data, or the folder cannot be used.
+        InputError: the file, the data, or the folder cannot be used, or another process is at work in the folder.
         DataError: a run cannot be trained on its cases, or a baseline not be fitted.
     """
     path = Path(path)
@@ -222,6 +225,8 @@ def run(
         experiment = _of_seeds(experiment, seeds)
     refuse_unreachable(experiment)
     _refuse_stage(experiment, from_stage)
+    if from_stage is not None and engine.name != "local":
+        raise InputError(f"--from-stage {from_stage}: rolling back is for --engine local; give it first, and then Ray")
     claims = load_claims(path, experiment)
 
     from spinn import data as sources  # pandas, and later torch: a refused schedule does not have to wait for them
@@ -241,6 +246,23 @@ def run(
         announce(f"{folder}: every planned run has its record; nothing to train")
         return folder
 
+    with lock.held(folder):
+        _refuse_folder(folder, plan, fresh=fresh)  # once more: another process may have been at work until now
+        _carry_out(plan, dataset, claims, folder, device, engine, fresh=fresh, from_stage=from_stage)
+    return folder
+
+
+def _carry_out(
+    plan: Plan,
+    dataset: Dataset,
+    claims: Sequence[dict[str, Any]],
+    folder: Path,
+    device: str,
+    engine: Engine,
+    *,
+    fresh: bool,
+    from_stage: int | None,
+) -> None:
     from spinn import adaptation, baselines, determinism, sweep
 
     # Whatever can be refused is refused before `fresh` removes anything.
@@ -251,11 +273,10 @@ def run(
     if fresh:
         _clear(folder)
     _prepare(folder, plan, dataset, claims)
-    sweep.execute(plan, dataset, folder, chosen, from_stage)
+    sweep.execute(plan, dataset, folder, chosen, from_stage, engine)
     baselines.evaluate(plan, dataset, folder, str(chosen))
     for line in adaptation.evaluate(plan, dataset, folder, chosen):
         announce(line)
-    return folder
 
 
 def _with_campaign(experiment: Experiment, seed: int) -> Experiment:

@@ -14,6 +14,9 @@ import tempfile
 from pathlib import Path
 
 PACKED = ".xz"
+MOST = 256 << 20
+"""Bytes that a compressed file may hold: a hundred bytes of it can ask for all the memory there is."""
+_MEMORY = 128 << 20  # for decompressing, whatever the file asks for; xz -9 needs 65 MiB
 
 
 def canonical_json(value: object) -> str:
@@ -41,14 +44,24 @@ def read_stored(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: neither is there.
-        ValueError: the compressed form is not what a compressor wrote.
+        ValueError: the compressed form is not what a compressor wrote, or holds more than `MOST`.
     """
     if path.is_file() or not packed(path).is_file():
         return path.read_bytes()
+    unpack = lzma.LZMADecompressor(memlimit=_MEMORY)
     try:
-        return lzma.decompress(packed(path).read_bytes())
-    except (lzma.LZMAError, EOFError) as error:
+        content = unpack.decompress(packed(path).read_bytes(), max_length=MOST + 1)
+    except lzma.LZMAError as error:
         raise ValueError(f"{packed(path).name}: not an xz file ({error})") from None
+    if len(content) > MOST:
+        raise ValueError(
+            f"{packed(path).name}: more than {MOST >> 20} MiB when decompressed: no table of a run is as long"
+        )
+    if not unpack.eof or unpack.unused_data:
+        raise ValueError(
+            f"{packed(path).name}: not an xz file (it {'goes on after' if unpack.eof else 'ends before'} its end)"
+        )
+    return content
 
 
 def digest_file(path: Path) -> str:

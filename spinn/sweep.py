@@ -1,25 +1,43 @@
-"""Where the cohorts of a plan execute, one after another in this process, and the progress one sees meanwhile."""
+"""Where the cohorts of a plan execute: one after another in this process, or placed by Ray; no other file knows how.
+
+Ray (https://docs.ray.io, an extra of the package) decides when and where a cohort runs, and again where a worker
+or its node dies. The folder of runs has to be one that every node sees; all that passes between a worker and this
+process is the data, once to each node, and the cohort's end. A cohort goes on from what the folder has of it, so that
+a death costs the unfinished stage, and no engine changes a digest.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from spinn import estimate, task
+from spinn import determinism, estimate, lock, task
 from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
-from spinn.record import Plan
+from spinn.display import Display, Silent, Standings
+from spinn.engine import Engine
+from spinn.errors import InputError, SpinnError
+from spinn.journal import stages_done
+from spinn.record import Plan, run_folder
 
-_SECONDS_BETWEEN_LINES = 20
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, from_stage: int | None = None) -> None:
+def execute(
+    plan: Plan,
+    dataset: Dataset,
+    folder: Path,
+    device: torch.device,
+    from_stage: int | None = None,
+    engine: Engine = Engine(),  # noqa: B008  it is frozen
+) -> None:
     """Bring every planned run to its record; what is finished already is left as it is.
 
     Args:
@@ -28,10 +46,17 @@ def execute(plan: Plan, dataset: Dataset, folder: Path, device: torch.device, fr
         folder: The folder of runs.
         device: Where to train.
         from_stage: Roll finished and unfinished runs back to the end of this stage first.
+        engine: What places the cohorts.
+
+    Raises:
+        InputError: Ray is not installed, or there is no cluster at the address, or what a cohort asks for is nowhere.
     """
     names = tuple(dict.fromkeys(run.cohort for run in plan.runs))
     rate = _rate(plan, dataset, names, device)
-    with _Display() as display:
+    if engine.name == "ray":
+        _on_ray(engine, plan, dataset, folder, device, names, rate)
+        return
+    with Display() as display:
         for name in names:
             Cohort(plan, name, dataset, folder, device, display.phase, rate).execute(from_stage)
 
@@ -65,50 +90,103 @@ def _rate(plan: Plan, dataset: Dataset, names: Sequence[str], device: torch.devi
     return rate
 
 
-class _Display:
-    """Progress of the phase at work: a bar on a terminal, elsewhere a line now and then and at each phase's end."""
-
-    def __init__(self) -> None:
-        console = Console(file=sys.stderr)
-        self._bar = Progress(
-            TextColumn("{task.description:<32}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs, loss {task.fields[loss]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> _Display:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def phase(self, label: str, epochs: int) -> _Phase:
-        return _Phase(self._bar, label, epochs)
+# --- Ray ------------------------------------------------------------------------------------------------------------
 
 
-class _Phase:
-    def __init__(self, bar: Progress, label: str, epochs: int) -> None:
-        self._bar, self._label, self._epochs = bar, label, epochs
-        self._task = bar.add_task(label, total=epochs, loss="…")
-        self._said = time.monotonic()
+def _on_ray(
+    engine: Engine,
+    plan: Plan,
+    dataset: Dataset,
+    folder: Path,
+    device: torch.device,
+    names: Sequence[str],
+    rate: float,
+) -> None:
+    ray = _ray()
+    cpus = torch.get_num_threads() if engine.cpus is None else engine.cpus
+    gpus = float(device.type == "cuda") if engine.gpus is None else engine.gpus
+    threads = max(1, int(cpus))
+    with _cluster(ray, engine.address) as total:
+        _refuse_too_much(total, cpus, gpus)
+        # -1: Ray runs it again however often a worker or a node dies; an error of its own is not tried again.
+        remote = ray.remote(_train).options(num_cpus=cpus, num_gpus=gpus, max_retries=-1)
+        shared, where = ray.put((plan, dataset)), str(folder.resolve())
+        pending = {remote.remote(shared, name, where, device.type, rate, threads): name for name in names}
+        try:
+            with Standings({name: _phases(plan, name) for name in names}) as standings:
+                while pending:
+                    done, _ = ray.wait(list(pending), timeout=_SECONDS_BETWEEN_LOOKS)
+                    for one in done:
+                        _end(ray, one)
+                    standings.show({name: _phases_done(plan, folder, name) for name in pending.values()})
+                    for one in done:
+                        del pending[one]
+        finally:
+            for one in pending:
+                ray.cancel(one, force=True)
 
-    def epoch(self, epoch: int, loss: float) -> None:
-        """One epoch is over; `loss` is the mean over the runs."""
-        self._bar.update(self._task, completed=epoch, loss=f"{loss:.4f}")
-        if self._bar.disable and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
-            self._say(f"epoch {epoch} of {self._epochs}, loss {loss:.4f}")
 
-    def end(self, seconds: float, epochs: int) -> None:
-        """The phase is over."""
-        self._bar.update(self._task, total=epochs, completed=epochs)
-        if self._bar.disable:
-            self._say(f"{epochs} epochs in {seconds:.1f} s")
+def _train(shared: tuple[Plan, Dataset], name: str, folder: str, device: str, rate: float, threads: int) -> None:
+    """A cohort, in a worker of Ray; it says nothing, since the folder says how far it is."""
+    plan, dataset = shared
+    if dataset.fingerprint() != plan.dataset.fingerprint:
+        raise InputError(f"{name}: the data that reached this worker is not the plan's; run `spinn run` again")
+    chosen = determinism.use(device, threads)
+    # A node that Ray takes for dead may still be at work: whoever comes after it waits for its end.
+    with lock.held(Path(folder), name, wait=True):
+        Cohort(plan, name, dataset, Path(folder), chosen, Silent, rate).execute()
 
-    def _say(self, what: str) -> None:
-        print(f"{self._label}: {what}", file=sys.stderr, flush=True)
-        self._said = time.monotonic()
+
+def _phases(plan: Plan, name: str) -> int:
+    """Of the cohort: the dense one and the stages of each variant."""
+    return sum(1 + len(variant.stages) for variant in plan.experiment.variants if plan.cohort(name, variant))
+
+
+def _phases_done(plan: Plan, folder: Path, name: str) -> int:
+    """That all runs of the cohort have behind them, as the folder has it."""
+    done = 0
+    for variant in plan.experiment.variants:
+        runs = plan.cohort(name, variant)
+        done += min((1 + stages_done(run_folder(folder, run.run_id)) for run in runs[-1:]), default=0)
+    return done
+
+
+def _end(ray: Any, cohort: Any) -> None:
+    """Raises what the cohort raised, as it would have been raised here."""
+    try:
+        ray.get(cohort)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, (SpinnError, OSError)):
+            raise error.cause from None
+        raise
+
+
+@contextlib.contextmanager
+def _cluster(ray: Any, address: str | None) -> Iterator[dict[str, float]]:
+    """What the cluster has in all."""
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"--address {address}: no Ray cluster there ({reason:.120}); start one with `ray start --head`"
+        ) from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _refuse_too_much(total: dict[str, float], cpus: float, gpus: float) -> None:
+    for option, kind, asked in (("--cpus", "CPU", cpus), ("--gpus", "GPU", gpus)):
+        if asked > total.get(kind, 0.0):
+            raise InputError(
+                f"{option} {asked:g}: the cluster has {total.get(kind, 0.0):g} in all, and a cohort would wait forever"
+            )
+
+
+def _ray() -> Any:
+    try:
+        return import_module("ray")
+    except ModuleNotFoundError:
+        raise InputError("--engine ray: Ray is not installed; `pip install 'spinn[ray]'` brings it") from None

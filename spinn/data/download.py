@@ -23,6 +23,10 @@ MAT_HASH = "71486a857939d1416c86c7cf0c469d5e69c7c30495e01ec8a0e13aafd2a313cb"  #
 CACHE_VARIABLE = "SPINN_CACHE"
 TIMEOUT = 30.0  # s without a byte
 INNER, MEMBER = "mill.zip", "mill.mat"
+MOST = 1 << 30
+"""Bytes of a file in an archive; the original mill.mat has 200 MB."""
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+"""What zipfile raises, depending on where an archive stops making sense; RuntimeError of one that wants a password."""
 
 
 def cache() -> Path:
@@ -66,8 +70,6 @@ def fetch(url: str = URL, zip_hash: str = ZIP_HASH, mat_hash: str = MAT_HASH, fo
     archive = _download(url, zip_hash, folder)
     try:
         content = _member(archive, url)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{url}: not a readable zip ({error}); download it by hand and give the .mat file") from None
     finally:
         archive.unlink(missing_ok=True)
     found = hashlib.sha256(content).hexdigest()
@@ -126,19 +128,34 @@ def _reason(error: Exception) -> str:
 
 
 def _member(archive: Path, url: str) -> bytes:
-    """The bytes of mill.mat in a zip, itself in a zip or directly there."""
-    with zipfile.ZipFile(archive) as outer:
-        direct = _named(outer, MEMBER)
-        if direct:
-            return outer.read(direct)
-        nested = _named(outer, INNER)
-        if not nested:
-            raise DataError(f"{url}: holds neither {INNER} nor {MEMBER}, but {_shown(outer.namelist())}")
-        with zipfile.ZipFile(io.BytesIO(outer.read(nested))) as inner:
-            wanted = _named(inner, MEMBER)
-            if not wanted:
-                raise DataError(f"{url}: {INNER} in it holds no {MEMBER}, but {_shown(inner.namelist())}")
-            return inner.read(wanted)
+    """The bytes of mill.mat in a zip, itself in a zip or directly there; nothing is written where its names say."""
+    try:
+        with zipfile.ZipFile(archive) as outer:
+            direct = _named(outer, MEMBER)
+            if direct:
+                return _content(outer, direct, url)
+            nested = _named(outer, INNER)
+            if not nested:
+                raise DataError(f"{url}: holds neither {INNER} nor {MEMBER}, but {_shown(outer.namelist())}")
+            with zipfile.ZipFile(io.BytesIO(_content(outer, nested, url))) as inner:
+                wanted = _named(inner, MEMBER)
+                if not wanted:
+                    raise DataError(f"{url}: {INNER} in it holds no {MEMBER}, but {_shown(inner.namelist())}")
+                return _content(inner, wanted, url)
+    except _BROKEN as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{url}: not a readable zip ({reason:.100}); download it by hand and give the .mat file"
+        ) from None
+
+
+def _content(archive: zipfile.ZipFile, name: str, url: str) -> bytes:
+    """No more than `MOST`, whatever the archive says of itself."""
+    with archive.open(name) as stream:
+        content = stream.read(MOST + 1)
+    if len(content) > MOST:
+        raise DataError(f"{url}: {name} in it is larger than {MOST >> 20} MiB; that is not the milling set")
+    return content
 
 
 def _named(archive: zipfile.ZipFile, name: str) -> str | None:

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,11 +88,17 @@ def arguments(command: str, *words: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def call(root: Path) -> Callable[..., Ended]:
-    """`call("spinn", "run", …)` runs an installed command from the root of the repository to its end."""
+    """`call("spinn", "run", …, env={…})` runs an installed command from the root of the repository to its end."""
 
-    def run(command: str, *words: object) -> Ended:
+    def run(command: str, *words: object, env: Mapping[str, str] | None = None) -> Ended:
         ended = subprocess.run(
-            arguments(command, *words), cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+            arguments(command, *words),
+            cwd=root,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
@@ -101,14 +107,21 @@ def call(root: Path) -> Callable[..., Ended]:
 
 @pytest.fixture(scope="session")
 def start(root: Path) -> Callable[..., subprocess.Popen[str]]:
-    """`start("spinn", "run", …)` starts an installed command and returns while it works."""
+    """`start("spinn", "run", …, env={…})` starts an installed command and returns while it works."""
 
-    def popen(command: str, *words: object) -> subprocess.Popen[str]:
+    def popen(command: str, *words: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         line = arguments(command, *words)
         own = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts beside itself ignores Ctrl-C
         return subprocess.Popen(
-            line, cwd=root, stdout=pipe, stderr=pipe, text=True, stdin=subprocess.DEVNULL, preexec_fn=own
+            line,
+            cwd=root,
+            env={**os.environ, **(env or {})},
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=own,
         )
 
     return popen

@@ -1,0 +1,69 @@
+"""Cohorts placed by Ray: a real cluster of three nodes on this machine, one of them killed in the middle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spinn.record import PLAN, RECORD, Plan, read_model
+
+Call = Callable[..., Any]
+THREADS = {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes with a CPU each."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20},
+    )
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=80 << 20)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiment with four cohorts, a run of each variant in each."""
+    path = tmp_path_factory.mktemp("engine") / "alone.toml"
+    path.write_text(tiny_text.replace("seeds = [3]", "seeds = [3, 4]\nstack = 1"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(call: Call, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its runs, made in one process on one thread."""
+    runs = tmp_path_factory.mktemp("local") / "runs"
+    ended = call("spinn", "run", alone, "--out", runs, "--device", "cpu", env=THREADS)
+    assert ended.status == 0, ended.err
+    return runs
+
+
+def test_a_node_that_dies_costs_no_run_and_no_digest(
+    cluster: Any, start: Call, alone: Path, local: Path, digests: Call, tmp_path: Path
+) -> None:
+    """Its cohort is placed again, goes on from its last stage, and every byte is that of the local run."""
+    out = tmp_path / "runs"
+    words = ("--engine", "ray", "--address", cluster.address, "--cpus", "1")
+    process = start("spinn", "run", alone, "--out", out, "--device", "cpu", *words, env=THREADS)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("runs/*/dense.safetensors"))) < 2:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    assert len(list(out.glob(f"runs/*/{RECORD}"))) < 8, "it died too late to prove anything"
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert {path.parent.name for path in out.glob(f"runs/*/{RECORD}")} == {
+        run.run_id for run in read_model(out / PLAN, Plan).runs
+    }
+    assert digests(out) == digests(local)

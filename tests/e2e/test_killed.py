@@ -1,0 +1,114 @@
+"""Killed at any moment: the same command goes on, and every digest is that of a run that nobody killed.
+
+KILLS says how often, twice by default; `make kills` tries fifty.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spinn import lock
+from spinn.errors import InputError
+from spinn.record import PROGRESS
+
+Call = Callable[..., Any]
+KILLS = int(os.environ.get("KILLS", "2"))
+
+
+@pytest.fixture(scope="module")
+def life(call: Call, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Runs that nobody killed, and how many seconds they took from the first to the last byte."""
+    out = tmp_path_factory.mktemp("undisturbed") / "runs"
+    begun = time.monotonic()
+    ended = call("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    assert ended.status == 0, ended.err
+    return out, time.monotonic() - begun
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_kill_at_any_moment_changes_no_digest(
+    call: Call, start: Call, tiny: Path, life: tuple[Path, float], digests: Call, tmp_path: Path, number: int
+) -> None:
+    """SIGKILL, or SIGTERM every other time, at a random moment of its life; nothing half-written is left in the end."""
+    undisturbed, seconds = life
+    out = tmp_path / "runs"
+    moment = random.Random(number).uniform(0, seconds)
+    process = start("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    time.sleep(moment)
+    process.send_signal(signal.SIGTERM if number % 2 else signal.SIGKILL)
+    process.communicate(timeout=60)
+    ended = call("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    assert ended.status == 0, f"killed after {moment:.3f} s: {ended.err}"
+    assert digests(out) == digests(undisturbed), f"killed after {moment:.3f} s"
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*")}
+    assert names == {path.relative_to(undisturbed).as_posix() for path in undisturbed.rglob("*")}
+    assert not any(name.endswith(PROGRESS) for name in names)
+
+
+def test_a_second_process_is_refused_while_the_first_is_at_work(
+    call: Call, start: Call, tiny: Path, tmp_path: Path
+) -> None:
+    """One line with the first one's number, status 2; and the first ends as if there had been no second."""
+    out = tmp_path / "runs"
+    first = start("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    deadline = time.monotonic() + 60
+    while not list(out.glob("runs/*")):
+        assert first.poll() is None, first.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = call("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    assert second.status == 2
+    assert f"{out}: process {first.pid} is at work in it; wait until it has ended" in second.last_word
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+
+
+def test_a_lock_goes_with_its_process_and_leaves_no_folder(tmp_path: Path) -> None:
+    """Held twice is refused, held after is not; a folder made for nothing is removed, one with a file in it stays."""
+    folder = tmp_path / "a" / "b"
+    with lock.held(folder):
+        with pytest.raises(InputError, match=f"process {os.getpid()} is at work in it"), lock.held(folder):
+            pass
+        with lock.held(folder, "c00"):  # a part has a lock of its own
+            pass
+    assert not (tmp_path / "a").exists()
+    with lock.held(folder):
+        (folder / "record").write_text("")
+    assert [path.name for path in folder.iterdir()] == ["record"]
+
+
+def test_what_was_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """Names as a killed write leaves them; other hidden files are not this project's."""
+    made = [tmp_path / "runs" / name for name in (".record.json.ab12_xyz", ".gitignore", "record.json", ".x.lock")]
+    (tmp_path / "runs").mkdir()
+    for path in made:
+        path.write_text("")
+    with lock.held(tmp_path):
+        assert [path.name for path in made if path.exists()] == [".gitignore", "record.json", ".x.lock"]
+
+
+def test_who_waits_gets_the_lock_when_its_holder_is_killed(tmp_path: Path) -> None:
+    """A dead process holds nothing."""
+    code = "import pathlib, sys, time; from spinn import lock\n"
+    code += "with lock.held(pathlib.Path(sys.argv[1]), 'c00'):\n print('held', flush=True); time.sleep(60)"
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(InputError, match=f"process {holder.pid} is at work"), lock.held(tmp_path, "c00"):
+                pass
+        finally:
+            holder.kill()
+    with lock.held(tmp_path, "c00", wait=True):
+        pass
