@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from artifacts.equivalence import Equivalence
+if TYPE_CHECKING:  # scipy, which who reads a stored certificate has no need of
+    from artifacts.equivalence import Equivalence
 
 Rung = Literal["bitwise", "within tolerance", "equivalent", "different", "not run", "incomparable"]
 RUNGS: tuple[Rung, ...] = ("bitwise", "within tolerance", "equivalent", "different", "not run", "incomparable")

@@ -66,13 +66,13 @@ class PlannedDataset(Strict):
 
 
 class PlannedRun(Strict):
-    """One run that must be there in the end."""
+    """One run that must be there in the end; its id and cohort become names of files, and so name no other place."""
 
-    run_id: str
+    run_id: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     variant: str
     fold: int
     seed: int
-    cohort: str
+    cohort: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]

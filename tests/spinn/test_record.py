@@ -128,7 +128,12 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if get_origin(kind) is tuple and arguments[-1] is ...:
         return st.lists(values(arguments[0]), max_size=2).map(tuple)
     assert issubclass(kind, pydantic.BaseModel), kind
-    return st.builds(kind, **{name: values(field.annotation) for name, field in kind.model_fields.items()})
+    return st.builds(kind, **{name: _drawn(field) for name, field in kind.model_fields.items()})
+
+
+def _drawn(field: Any) -> st.SearchStrategy[Any]:
+    patterns = [one.pattern for one in field.metadata if getattr(one, "pattern", None)]
+    return st.from_regex(patterns[0].replace("$", r"\Z")) if patterns else values(field.annotation)
 
 
 def written_and_read(model: Any) -> Any:
@@ -144,6 +149,17 @@ def test_any_record_comes_back_as_it_was(written: record.Record | record.Baselin
     found = written_and_read(written)
     assert found == written.model_copy(update={"seal": record.seal_of(written)})
     assert found.seal == record.seal_of(found)
+
+
+@pytest.mark.parametrize("key", ["run_id", "cohort"])
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "a.b", "", "a\n"])
+def test_what_becomes_a_path_names_no_other_place(key: str, name: str):
+    """A stranger's plan leads neither out of its folder nor into another file."""
+    content = {"run_id": "a-f00-s0", "variant": "a", "fold": 0, "seed": 0, "cohort": "c00"}
+    content |= {"train": ["1"], "validation": [], "test": ["2"]}
+    assert record.PlannedRun.model_validate(content).run_id == "a-f00-s0"
+    with pytest.raises(pydantic.ValidationError, match=key):
+        record.PlannedRun.model_validate({**content, key: name})
 
 
 @given(
