@@ -23,7 +23,7 @@ from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
 from spinn.display import Display, Silent, Standings
 from spinn.engine import Engine
-from spinn.errors import InputError, SpinnError
+from spinn.errors import InputError, RecordError, SpinnError
 from spinn.journal import stages_done
 from spinn.record import Plan, run_folder
 
@@ -143,11 +143,13 @@ def _phases(plan: Plan, name: str) -> int:
 
 
 def _phases_done(plan: Plan, folder: Path, name: str) -> int:
-    """That all runs of the cohort have behind them, as the folder has it."""
+    """That all runs of the cohort have behind them, as the folder has it; of several runs the last is written last."""
     done = 0
     for variant in plan.experiment.variants:
-        runs = plan.cohort(name, variant)
-        done += min((1 + stages_done(run_folder(folder, run.run_id)) for run in runs[-1:]), default=0)
+        for run in plan.cohort(name, variant)[-1:]:
+            # The worker may be replacing the file at this moment; if it is broken, the worker is the one to say so.
+            with contextlib.suppress(RecordError, OSError):
+                done += 1 + stages_done(run_folder(folder, run.run_id))
     return done
 
 

@@ -1,0 +1,68 @@
+"""What is asked of an engine, and what is refused before anything is placed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spinn import sweep
+from spinn.data.simulator import simulate
+from spinn.engine import Engine
+from spinn.errors import InputError, RecordError
+from spinn.record import PROGRESS, Plan
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"cpus": 1.0}, "give --engine ray too"),
+        ({"address": "here:1"}, "give --engine ray too"),
+        ({"name": "ray", "cpus": -1.0}, "--cpus -1.0: 0 or more"),
+        ({"name": "ray", "gpus": float("nan")}, "--gpus nan: 0 or more"),
+        ({"name": "ray", "gpus": float("inf")}, "--gpus inf: 0 or more"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(asked: dict[str, Any], message: str) -> None:
+    """By the option's name, before Ray is started."""
+    with pytest.raises(InputError, match=message):
+        Engine(**asked)
+    assert Engine("ray", cpus=0.5, gpus=0.25).gpus == 0.25
+
+
+def test_a_cohort_that_would_wait_forever_is_refused() -> None:
+    """More than the whole cluster has."""
+    sweep._refuse_too_much({"CPU": 2.0}, 2.0, 0.0)
+    with pytest.raises(InputError, match="--cpus 3: the cluster has 2 in all"):
+        sweep._refuse_too_much({"CPU": 2.0}, 3.0, 0.0)
+    with pytest.raises(InputError, match=r"--gpus 0\.5: the cluster has 0 in all"):
+        sweep._refuse_too_much({"CPU": 2.0}, 1.0, 0.5)
+
+
+def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra of the package."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"Ray is not installed; `pip install 'spinn\[ray\]'`"):
+        sweep._ray()
+
+
+def test_a_file_that_is_being_replaced_stops_no_progress(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, simple_plan: Callable[..., Plan]
+) -> None:
+    """A look comes at any moment: what is gone between two glances counts as not done yet."""
+    plan = simple_plan(simulate())
+    name = plan.runs[0].cohort
+    variants = plan.experiment.variants
+    assert sweep._phases(plan, name) == sum(1 + len(variant.stages) for variant in variants)
+    assert sweep._phases_done(plan, tmp_path, name) == 0
+    monkeypatch.setattr(sweep, "stages_done", lambda _: 1)
+    assert sweep._phases_done(plan, tmp_path, name) == 2 * len(variants)
+
+    def gone(folder: Path) -> int:
+        raise RecordError(f"{folder / PROGRESS}: no such file")
+
+    monkeypatch.setattr(sweep, "stages_done", gone)
+    assert sweep._phases_done(plan, tmp_path, name) == 0
