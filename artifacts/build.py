@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from artifacts import typeset
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
@@ -37,6 +37,7 @@ from spinn.record import (
 from spinn.storage import digest_file, is_stored, write_atomic
 
 if TYPE_CHECKING:
+    from artifacts.beside import Beside
     from artifacts.numbers import Number
     from artifacts.render import Table
     from artifacts.results import Results
@@ -90,18 +91,6 @@ class BuildReport:
         }
 
 
-class Stored(Protocol):
-    """What was measured elsewhere and stored in a file, to be printed with the runs."""
-
-    def tables(self) -> list[Table]:
-        """Its tables."""
-        ...
-
-    def sources(self) -> dict[str, dict[str, str]]:
-        """The groups that its numbers name, each with its files' digests."""
-        ...
-
-
 def build(
     runs: Path,
     out: Path,
@@ -131,7 +120,7 @@ def build(
     notice = typeset.missing()
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"), notice)
-    beside: list[Stored] = [Benchmarks.read(benchmarks)] if benchmarks else []
+    beside: list[Beside] = [Benchmarks.read(benchmarks)] if benchmarks else []
     beside += [Mutants.read(mutants)] if mutants else []
     beside += [Certified.read(certificate, read_model(runs / PLAN, Plan))] if certificate else []
     out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
@@ -216,7 +205,7 @@ def _intact(out: Path, outputs: dict[str, str]) -> bool:
 
 
 def _outputs(
-    runs: Path, verdict: Verdict, beside: Sequence[Stored]
+    runs: Path, verdict: Verdict, beside: Sequence[Beside]
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
     from artifacts import claims, executed, figures, numbers, paper, provenance, report, results, tables

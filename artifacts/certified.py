@@ -5,20 +5,20 @@ Knows the form of certificate.json; which rung a number stands on was decided by
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from artifacts.beside import read_output
 from artifacts.ladder import MULTIPLE, RUNGS, Rung, Value
 from artifacts.numbers import Format
 from artifacts.render import Table, table_frame
 from spinn.errors import RecordError
-from spinn.record import Plan, first_problem, plan_digest
+from spinn.record import Plan, plan_digest
 from spinn.storage import digest_file, digest_of
 
 CERTIFICATE = "certificate.json"
@@ -75,14 +75,7 @@ class Certified:
         Raises:
             RecordError: it is none, or one of other runs; says what is wrong with it.
         """
-        mend = "write it again with `make reproduce`"
-        try:
-            found = Stored.model_validate_json(json.dumps(json.loads(path.read_bytes())), strict=True)
-        except ValidationError as error:
-            problem = first_problem(error)
-            raise RecordError(f"{path}: not what `spinn-artifacts reproduce` wrote: {problem}; {mend}") from None
-        except ValueError:
-            raise RecordError(f"{path}: not JSON; {mend}") from None
+        found = read_output(path, Stored, "spinn-artifacts reproduce", "write it again with `make reproduce`")
         own, plans = plan_digest(plan), [side.plan for side in (found.reference, found.reproduction)]
         if own not in plans:
             told = f"a certificate of the plans {plans[0]:.12} and {plans[1]:.12}"

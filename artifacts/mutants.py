@@ -6,17 +6,16 @@ that output, nothing of a fault; whether a fault is caught is read off its check
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from artifacts.beside import read_output
 from artifacts.numbers import Format
 from artifacts.render import Table, table_frame
 from spinn.config import Strict
 from spinn.errors import RecordError
-from spinn.record import first_problem
 from spinn.storage import digest_file, digest_of
 
 MUTANTS = "mutants.json"
@@ -60,13 +59,7 @@ class Mutants:
             RecordError: it is none, or names a fault twice; says what is wrong with it.
         """
         mend = "write it again with `make mutants`"
-        try:
-            found = _Output.model_validate_json(json.dumps(json.loads(path.read_bytes())), strict=True)
-        except ValidationError as error:
-            problem = first_problem(error)
-            raise RecordError(f"{path}: not the output of `spinn-verify mutants --json`: {problem}; {mend}") from None
-        except ValueError:
-            raise RecordError(f"{path}: not JSON; {mend}") from None
+        found = read_output(path, _Output, "spinn-verify mutants --json", mend)
         names = [mutant.name for mutant in found.mutants]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -79,7 +79,7 @@ def test_the_build_prints_it_and_the_check_holds_it(honest: Path, out: Path, sto
 
 BAD: dict[str, tuple[str, str]] = {
     "no-json": ("{", "not JSON"),
-    "list": ("[]", "not what `spinn-artifacts reproduce` wrote"),
+    "list": ("[]", "not the output of `spinn-artifacts reproduce`"),
     "no-claims": ('{"holds": true, "reference": {"plan": "a"}, "reproduction": {"plan": "a"}}', "claims"),
     "no-rung": (
         '{"holds": true, "reference": {"plan": "a"}, "reproduction": {"plan": "a"}, "claims": '
