@@ -317,7 +317,7 @@ def _about_baselines(results: Results) -> list[str]:
     if "gru" in sizes:
         notes.append(
             f"gru: recurrent over the cuts of a tool so far, {sizes['gru']:,} parameters, without physics, on "
-            "statistics of each cut's signals, not on the signals; with the dense phase's epochs and rate, not tuned."
+            "statistics of each cut's signals, not on the signals."
         )
     return notes
 

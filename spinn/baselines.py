@@ -1,8 +1,9 @@
 """What a sceptical reader would try first, from the training mean to networks of the usual kinds, on the same splits.
 
 Knows which baseline is fitted on which cases, and how its record is written. Each is fitted on every case but the
-held-out ones (it needs no validation cases) and predicts those; the two networks (`spinn.baseline_networks`) take the
-training and validation cases of the plan's runs. Laws are in `spinn.wear_laws`, regressors in `spinn.regressors`.
+held-out ones (it needs no validation cases) and predicts those; the small network (`spinn.small_network`) takes the
+training and validation cases of the plan's runs. Laws are in `spinn.wear_laws`, regressors in `spinn.regressors`, the
+recurrent network, which is chosen as they are, in `spinn.gru`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from spinn.storage import digest_file, write_atomic
 from spinn.wear_laws import fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
 
 REGRESSORS: tuple[RegressorName, ...] = get_args(RegressorName)
-NETWORKS: tuple[BaselineName, ...] = ("small-network", "small-network-no-sensors", "gru")
+SMALL: tuple[BaselineName, ...] = ("small-network", "small-network-no-sensors")
+CHOSEN: tuple[BaselineName, ...] = (*REGRESSORS, "gru")
 _SECONDS_BETWEEN_LINES = 20
 
 
@@ -57,7 +59,7 @@ class Fit:
 def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
     """See, before anything is trained, that every planned baseline has labels to be fitted on in every fold.
 
-    The networks train on what the runs train on, which `spinn.sweep` looks at.
+    The small network trains on what the runs train on, which `spinn.sweep` looks at.
 
     Raises:
         DataError: a target is measured in too few of the cases that a fold fits on; names baseline, target and fold.
@@ -65,11 +67,11 @@ def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
     """
     tests = {run.fold: run.test for run in plan.runs}
     for name in plan.experiment.baselines:
-        if name.startswith("small-network"):
-            from spinn.baseline_networks import small_layers
+        if name in SMALL:
+            from spinn.small_network import small_layers
 
             small_layers(plan)
-        if name in (*NETWORKS, "last-value"):
+        if name in (*SMALL, "last-value"):
             continue
         for target in _targets(plan, name):
             measured = set(dataset.frame["case"][dataset.frame[target].notna()])
@@ -80,7 +82,7 @@ def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
                         f"baseline {name!r}, fold {fold}: {target} is measured in none of the cases that it is fitted "
                         f"on, in {sorted(measured)} alone; use data with more labels, or leave it out of baselines"
                     )
-                if name in REGRESSORS and left == 1:
+                if name in CHOSEN and left == 1:
                     raise DataError(
                         f"baseline {name!r}, fold {fold}: {target} is measured in 1 of the cases that it is fitted on; "
                         "its settings are chosen by holding some of these out, which needs 2; use data with more "
@@ -106,8 +108,10 @@ def evaluate(plan: Plan, dataset: Dataset, out: Path, device: str = "cpu") -> No
 
 def _evaluate_one(plan: Plan, dataset: Dataset, name: BaselineName, target: Path, device: str) -> None:
     progress = _Progress(name)
-    if name in NETWORKS:
+    if name in SMALL:
         fits = list(_trained(plan, dataset, name, device, progress.now_and_then))
+    elif name == "gru":
+        fits = list(_recurrent(plan, dataset, device, progress.now_and_then))
     else:
         fits = []
         for fit in _fits(plan, dataset, name):
@@ -151,22 +155,23 @@ class _Progress:
 
 
 def _library(name: BaselineName) -> str:
-    return regressors.library() if name in REGRESSORS else f"torch {version('torch')}" if name in NETWORKS else ""
+    if name in REGRESSORS:
+        return regressors.library()
+    return f"torch {version('torch')}" if name in (*SMALL, "gru") else ""
 
 
 def _trained(
     plan: Plan, dataset: Dataset, name: BaselineName, device: str, say: Callable[[str], object]
 ) -> Iterator[Fit]:
     """A network for every fold and seed, on the cases of the first variant's runs, in their cohorts."""
-    from spinn import baseline_networks
+    from spinn import small_network
 
-    train = baseline_networks.gru if name == "gru" else baseline_networks.small
     if name == "small-network-no-sensors":
         dataset = without(dataset)
     runs = [run for run in plan.runs if run.variant == plan.experiment.variants[0].name]
     for cohort in dict.fromkeys(run.cohort for run in runs):
         of_cohort = [run for run in runs if run.cohort == cohort]
-        for run, predicted, parameters in train(plan, dataset, of_cohort, device, say):
+        for run, predicted, parameters in small_network.train(plan, dataset, of_cohort, device, say):
             held_out = dataset.frame["case"].isin(run.test).to_numpy()
             yield Fit(
                 BaselineFold(
@@ -184,13 +189,18 @@ def _trained(
 
 def _fits(plan: Plan, dataset: Dataset, name: BaselineName) -> Iterator[Fit]:
     """Every fit of `name`, fold by fold."""
-    for fold, test in sorted({run.fold: run.test for run in plan.runs}.items()):
-        train = tuple(case for case in dataset.cases if case not in test)
-        entry = BaselineFold(fold=fold, train=train, test=test, coefficients={})
+    for entry in _folds(plan, dataset):
         if name in REGRESSORS:
             yield from _regressed(plan, dataset, name, entry)
         else:
             yield _fitted(plan, dataset, name, entry)
+
+
+def _folds(plan: Plan, dataset: Dataset) -> Iterator[BaselineFold]:
+    """Every fold, with all cases but its test cases to be fitted on."""
+    for fold, test in sorted({run.fold: run.test for run in plan.runs}.items()):
+        train = tuple(case for case in dataset.cases if case not in test)
+        yield BaselineFold(fold=fold, train=train, test=test, coefficients={})
 
 
 def _fitted(plan: Plan, dataset: Dataset, name: BaselineName, entry: BaselineFold) -> Fit:
@@ -251,6 +261,31 @@ def _refitted(
 ) -> tuple[np.ndarray, int]:
     chosen = choice.candidates[choice.chosen]
     return regressors.fit_predict(name, chosen.settings, chosen.inputs, arrays, entry.train, rows, seed)
+
+
+def _recurrent(plan: Plan, dataset: Dataset, device: str, say: Callable[[str], object]) -> Iterator[Fit]:
+    """The recurrent network, chosen in every fold with the first seed of the experiment, then trained with each."""
+    from spinn import gru
+
+    folds, seeds = list(_folds(plan, dataset)), plan.experiment.seeds
+    entries = [entry.model_copy(update={"seed": seed}) for entry in folds for seed in seeds]
+    choices: list[tuple[Choice, ...]] = [()] * len(entries)
+    predicted: list[dict[Target, np.ndarray]] = [{} for _ in entries]
+    sizes = [0] * len(entries)
+    for target in _targets(plan, "gru"):
+        arrays = regressors.Arrays.of(dataset, target)
+        of_fold = dict(zip(
+            [entry.fold for entry in folds],
+            gru.choose(arrays, [entry.train for entry in folds], seeds[0], device, say), strict=True,
+        ))  # fmt: skip
+        wanted = [gru.chosen(of_fold[entry.fold], entry.train, entry.seed) for entry in entries]
+        for place, values in enumerate(gru.predict(arrays, wanted, device, say)):
+            entry = entries[place]
+            predicted[place][target] = values[arrays.rows(entry.test)]
+            choices[place] += (of_fold[entry.fold],)
+            sizes[place] += gru.size(arrays)
+    for entry, chosen, values, size in zip(entries, choices, predicted, sizes, strict=True):
+        yield Fit(entry.model_copy(update={"choices": chosen}), values, size)
 
 
 def _prediction_rows(dataset: Dataset, fit: Fit, target: Target) -> pd.DataFrame:

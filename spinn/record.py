@@ -274,7 +274,7 @@ class Record(Strict):
 
 
 class Candidate(Strict):
-    """One setting of a regressor that was tried, on `all` features or on those of the `process` alone.
+    """One setting of a baseline that was tried, on `all` features or on those of the `process` alone.
 
     `score` is its mean squared error over labelled cuts of inner held-out cases, in the target's unit squared.
     """
@@ -295,8 +295,8 @@ class Choice(Strict):
 class BaselineFold(Strict):
     """One fit of a baseline, on every case but the held-out ones.
 
-    `coefficients` by name, in the units of the law. `seed` is 0 where nothing is drawn. A network is trained on the
-    cases of the plan's run with this fold and seed, and stopped by its `validation` cases.
+    `coefficients` by name, in the units of the law. `seed` is 0 where nothing is drawn. A small network is trained on
+    the cases of the plan's run with this fold and seed, and stopped by its `validation` cases.
     """
 
     fold: int

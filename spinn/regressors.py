@@ -11,9 +11,10 @@ the network's are; a missing feature becomes 0, the mean of training.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import product
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -26,7 +27,8 @@ INNER_FOLDS = 5
 DECIMALS = 6
 """Of standardised values: far below any label's precision, and what two splits of a tree have in common is then a tie
 on every machine, and not decided by the last bit of a mean."""
-INPUTS: tuple[Literal["all", "process"], ...] = ("all", "process")
+Inputs = Literal["all", "process"]
+INPUTS: tuple[Inputs, ...] = get_args(Inputs)
 Settings = dict[str, int | float | str]
 GRID: dict[RegressorName, tuple[Settings, ...]] = {
     "ridge": tuple({"alpha": alpha} for alpha in (1.0, 10.0, 100.0)),
@@ -75,49 +77,71 @@ def choose(name: RegressorName, arrays: Arrays, train: Sequence[str], seed: int)
     The i-th case with a label is held out in inner fold i mod 5, or i mod their number where they are fewer than five;
     cases without labels are never held out.
     """
+    turns, candidates = list(inner_turns(arrays, train)), list(product(GRID[name], INPUTS))
+    predicted = [
+        [fit_predict(name, settings, inputs, arrays, inner, rows, seed)[0] for inner, rows in turns]
+        for settings, inputs in candidates
+    ]
+    return best(arrays, candidates, [rows for _, rows in turns], predicted)
+
+
+def inner_turns(arrays: Arrays, train: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray]]:
+    """For each inner fold the cases that are fitted on, and the labelled cuts `[cuts]` of those held out."""
     labelled = arrays.labelled(train)
-    folds = [labelled[first::INNER_FOLDS] for first in range(min(INNER_FOLDS, len(labelled)))]
-    known = ~np.isnan(arrays.y)
-    candidates = []
-    for settings in GRID[name]:
-        for inputs in INPUTS:
-            squares, count = 0.0, 0
-            for held_out in folds:
-                inner = [case for case in train if case not in held_out]
-                rows = arrays.rows(held_out) & known
-                predicted, _ = fit_predict(name, settings, inputs, arrays, inner, rows, seed)
-                squares += float(((predicted - arrays.y[rows]) ** 2).sum())
-                count += int(rows.sum())
-            candidates.append(Candidate(inputs=inputs, settings=settings, score=squares / count))
-    best = min(range(len(candidates)), key=lambda place: candidates[place].score)
-    return Choice(target=arrays.target, candidates=tuple(candidates), chosen=best)
+    for first in range(min(INNER_FOLDS, len(labelled))):
+        held_out = labelled[first::INNER_FOLDS]
+        yield [case for case in train if case not in held_out], arrays.rows(held_out) & ~np.isnan(arrays.y)
+
+
+def best(
+    arrays: Arrays,
+    candidates: Sequence[tuple[Settings, Inputs]],
+    rows: Sequence[np.ndarray],
+    predicted: Sequence[Sequence[np.ndarray]],
+) -> Choice:
+    """The first candidate with the least mean square error; `predicted` has for each what it says of all `rows`."""
+    measured = np.concatenate([arrays.y[held_out] for held_out in rows])
+    scored = [
+        Candidate(inputs=inputs, settings=settings, score=float(((np.concatenate(said) - measured) ** 2).mean()))
+        for (settings, inputs), said in zip(candidates, predicted, strict=True)
+    ]
+    chosen = min(range(len(scored)), key=lambda place: scored[place].score)
+    return Choice(target=arrays.target, candidates=tuple(scored), chosen=chosen)
 
 
 def fit_predict(
     name: RegressorName,
     settings: Settings,
-    inputs: Literal["all", "process"],
+    inputs: Inputs,
     arrays: Arrays,
     train: Sequence[str],
     rows: np.ndarray,
     seed: int,
 ) -> tuple[np.ndarray, int]:
     """Fit on the labelled cuts of `train`; returns predictions at `rows` (mm or µm), and how many numbers it keeps."""
-    columns = arrays.x if inputs == "all" else arrays.x[:, : len(PROCESS)]
-    fitted_on = arrays.rows(train)
-    known = fitted_on & ~np.isnan(arrays.y)
-    mean, scale = (np.array(values) for values in zip(*map(_moments, columns[fitted_on].T), strict=True))
-    y_mean, y_scale = _moments(arrays.y[known])
-    x = np.round(np.where(np.isnan(columns), 0.0, (columns - mean) / scale), DECIMALS)
-    y = np.round((arrays.y[known] - y_mean) / y_scale, DECIMALS)
+    x, y, (y_mean, y_scale) = standardised(arrays, inputs, train)
+    known = ~np.isnan(y)
     model = _model(name, settings, seed)
     with warnings.catch_warnings():
         from sklearn.exceptions import ConvergenceWarning
 
         # A hyperparameter of the Gaussian process at its bound: an input that does not matter, or hardly any noise.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x[known], y)
+        model.fit(x[known], y[known])
     return model.predict(x[rows]) * y_scale + y_mean, _size(name, model)
+
+
+def standardised(
+    arrays: Arrays, inputs: Inputs, train: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Features `[cuts, features]` of all cuts, labels `[cuts]` of `train` (NaN elsewhere), and their mean and scale."""
+    columns = arrays.x if inputs == "all" else arrays.x[:, : len(PROCESS)]
+    fitted_on = arrays.rows(train)
+    mean, scale = (np.array(values) for values in zip(*map(_moments, columns[fitted_on].T), strict=True))
+    y = np.where(fitted_on, arrays.y, np.nan)
+    y_mean, y_scale = _moments(y)
+    x = np.round(np.where(np.isnan(columns), 0.0, (columns - mean) / scale), DECIMALS)
+    return x, np.round((y - y_mean) / y_scale, DECIMALS), (y_mean, y_scale)
 
 
 def library() -> str:

@@ -1,7 +1,7 @@
 """The baselines, computed again: mean and last value exactly, laws and regressors by fits of the judge's own.
 
-The two networks keep no weights: of them the cases, the cuts and the number of parameters are checked, and the rest is
-unchecked.
+The networks keep no weights: of them the cases, the cuts and the number of parameters are checked, and what the
+recurrent one was chosen among; the rest is unchecked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, rea
 from verify.laws import FIT_SLACK, Law
 
 LAWS = {"wear-law": ("a", "b", "c", "d"), "wear-law-growth": ("a", "b", "c", "d", "g")}
-NETWORKS = ("small-network", "small-network-no-sensors", "gru")
+SMALL = ("small-network", "small-network-no-sensors")
+NETWORKS = (*SMALL, "gru")
 REGRESSORS = get_args(RegressorName)
 HIDDEN = 32  # units of the recurrent network
 RELATIVE = 1e-9
@@ -68,7 +69,7 @@ def _faults(folder: Folder, name: str, record: BaselineRecord, table: Table) -> 
     if record.name != name or record.targets != (("VB",) if name in LAWS else plan.dataset.targets):
         yield "its name or targets are wrong"
         return
-    drawn = name in NETWORKS or name in regressors.SEEDED
+    drawn = name in SMALL or name in regressors.SEEDED
     tests = {run.fold: run.test for run in plan.runs}
     wanted = [(fold, seed) for fold in sorted(tests) for seed in (sorted(plan.experiment.seeds) if drawn else (0,))]
     if sorted((fold.fold, fold.seed) for fold in record.folds) != wanted or set(
@@ -86,11 +87,14 @@ def _faults(folder: Folder, name: str, record: BaselineRecord, table: Table) -> 
             yield f"fold {fold.fold}: it is not fitted on {_fitted_on(name)}"
             return
     again = not _beyond(name, record)
-    if name in REGRESSORS and again:
-        wrong = list(regressors.faults(folder, name, record))
-        yield from wrong
-        again = not wrong  # what was chosen wrongly is not fitted again
-    most = _parameters_of_network(folder, name) if name in NETWORKS else record.parameters
+    wrong = list(regressors.faults(folder, name, record, again=again)) if name in regressors.TRIED else []
+    yield from wrong
+    again = again and not wrong  # what was chosen wrongly is not fitted again
+    most = record.parameters
+    if name in SMALL:
+        most = _parameters_of_small(folder)
+    elif name == "gru":
+        most = _parameters_of_recurrent(folder)
     if again:
         fits = [_fit_again(folder, name, fold) for fold in record.folds]
         most = max(kept for _, kept in fits)
@@ -106,15 +110,15 @@ def _faults(folder: Folder, name: str, record: BaselineRecord, table: Table) -> 
 
 
 def _fitted_on(name: str) -> str:
-    return "the cases of the plan's run" if name in NETWORKS else "every case but the test cases"
+    return "the cases of the plan's run" if name in SMALL else "every case but the test cases"
 
 
 def _sides(folder: Folder, name: str, fold: BaselineFold) -> tuple[set[str], set[str], set[str]]:
     """Training, validation and test cases as planned."""
     run = next(
-        run for run in folder.plan.runs if run.fold == fold.fold and (run.seed == fold.seed or name not in NETWORKS)
+        run for run in folder.plan.runs if run.fold == fold.fold and (run.seed == fold.seed or name not in SMALL)
     )
-    if name in NETWORKS:
+    if name in SMALL:
         return set(run.train), set(run.validation), set(run.test)
     return set(folder.plan.dataset.cases) - set(run.test), set(), set(run.test)
 
@@ -192,12 +196,19 @@ def _prediction_faults(
         yield f"{where}: predictions of {target} are not those of its fit"
 
 
-def _parameters_of_network(folder: Folder, name: str) -> int:
-    """Parameters of the recurrent network; or of the widest dense one that has no more than the pruned network."""
+def _parameters_of_recurrent(folder: Folder) -> int:
+    """Parameters of the recurrent networks of one fit, one for each target.
+
+    Each has three gates with weights of input and state and two biases; then the linear output.
+    """
+    dataset = folder.plan.dataset
+    return len(dataset.targets) * (3 * HIDDEN * (len(dataset.features) + HIDDEN + 2) + HIDDEN + 1)
+
+
+def _parameters_of_small(folder: Folder) -> int:
+    """Parameters of the widest dense network that has no more than the pruned network."""
     experiment = folder.plan.experiment
     inputs, *hidden, outputs = experiment.layers
-    if name == "gru":  # three gates, each with weights of input and state and two biases; then the linear output
-        return 3 * HIDDEN * (inputs + HIDDEN + 2) + outputs * (HIDDEN + 1)
     sound = [variant.name for variant in experiment.variants if not variant.expected_findings]
     most = folder.plan.ledger[(sound or [experiment.variants[0].name])[0]][-1].parameters
     fitting = [0]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import spinn.recurrent
 import spinn.regressors
 from spinn import baselines
 from spinn.data.dataset import read_canonical
@@ -20,7 +21,8 @@ from verify import regressors
 from verify.baselines import recomputed
 from verify.folder import UnavailableError, digest_all, read_folder
 
-NETWORKS = ("small-network", "small-network-no-sensors", "gru")
+SMALL = ("small-network", "small-network-no-sensors")
+NETWORKS = (*SMALL, "gru")
 CHEAP = ("last-value", "wear-law-growth", "ridge")
 Edit = Callable[[BaselineFold], dict[str, Any]]
 
@@ -136,13 +138,13 @@ def test_growth_below_zero_is_found(opponents: Path) -> None:
 def test_other_candidates_are_found(opponents: Path) -> None:
     """A grid of settings that cannot fit makes a weak opponent, however honestly it is searched."""
     edit(opponents, "ridge", rescored(lambda candidates: candidates[0]["settings"].update(alpha=1e9)))
-    assert any("not the six that every regressor" in message for message in messages(opponents))
+    assert any("not the six that every ridge" in message for message in messages(opponents))
 
 
 def test_fewer_candidates_are_found(opponents: Path) -> None:
     """Every regressor has the same budget."""
     edit(opponents, "ridge", rescored(lambda candidates: candidates.pop()))
-    assert any("not the six that every regressor" in message for message in messages(opponents))
+    assert any("not the six that every ridge" in message for message in messages(opponents))
 
 
 def test_a_candidate_that_is_not_the_best_is_found(opponents: Path) -> None:
@@ -243,8 +245,11 @@ def unchecked(path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def with_networks(honest: Path, tmp_path_factory: pytest.TempPathFactory, edited: Any) -> Path:
-    """The honest folder with both networks among its baselines; not to be changed."""
-    return edited(Path(shutil.copytree(honest, tmp_path_factory.mktemp("networks") / "runs")), NETWORKS)
+    """The honest folder with all networks among its baselines; not to be changed."""
+    path = Path(shutil.copytree(honest, tmp_path_factory.mktemp("networks") / "runs"))
+    with pytest.MonkeyPatch.context() as patched:  # what it learns does not matter here, and nobody computes it again
+        patched.setattr(spinn.recurrent, "fit", lambda *_, **__: None)
+        return edited(path, NETWORKS)
 
 
 @pytest.fixture
@@ -260,12 +265,35 @@ def test_honest_networks_are_unchecked_with_the_reason(with_networks: Path) -> N
         messages(with_networks)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("side", ["train", "validation"])
 def test_a_network_on_other_cases_than_planned_is_found(networks: Path, name: str, side: str) -> None:
     """A test case among those it is trained on, or stopped by."""
     edit(networks, name, lambda fold: {side: (*getattr(fold, side), fold.test[0])})
     assert any(f"baseline {name}: fold 0: it is not fitted on the cases of the plan" in m for m in unchecked(networks))
+
+
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_a_recurrent_network_that_saw_a_test_case_is_found(networks: Path, side: str) -> None:
+    """It is trained on all the others, as the regressors are."""
+    edit(networks, "gru", lambda fold: {side: (*getattr(fold, side), fold.test[0])})
+    assert any("baseline gru: fold 0: it is not fitted on every case but the test" in m for m in unchecked(networks))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (rescored(lambda candidates: candidates[0]["settings"].update(epochs=1)), "not the six that every gru"),
+        (rescored(lambda candidates: candidates.pop()), "not the six that every gru"),
+        (rescored(lambda _: None, chosen=6), "candidate 6 is chosen, it is not the one with the lowest"),
+        (rescored(lambda candidates: [c.update(score=-float(i)) for i, c in enumerate(candidates)], 0), "not the one"),
+        (lambda _: {"choices": ()}, "not one choice for each target"),
+    ],
+)
+def test_a_recurrent_network_that_is_chosen_otherwise_is_found(networks: Path, change: Edit, what: str) -> None:
+    """Among fewer or other candidates, or not as the best of them."""
+    edit(networks, "gru", change)
+    assert any(what in message for message in unchecked(networks))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

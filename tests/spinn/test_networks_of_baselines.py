@@ -1,4 +1,4 @@
-"""The small dense and the recurrent network: as many parameters as allowed, on the cases of the plan's runs."""
+"""The networks among the baselines: which cases and labels they see, how large they are, and that they learn."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spinn import baseline_networks, baselines, training
-from spinn.baseline_networks import parameters, small_layers
+from spinn import baselines, gru, small_network, training
 from spinn.config import PhysicsConfig
 from spinn.data.dataset import Dataset
 from spinn.data.features import PROCESS
 from spinn.data.simulator import simulate
 from spinn.errors import InputError
 from spinn.record import BASELINES, BaselineRecord, read_model
+from spinn.small_network import parameters, small_layers
 
-NETWORKS = ("small-network", "small-network-no-sensors", "gru")
+SMALL = ("small-network", "small-network-no-sensors")
+NETWORKS = (*SMALL, "gru")
 RATIOS = ("0.30", "0.30", "0.24", "0.24")
 
 
@@ -25,6 +26,12 @@ RATIOS = ("0.30", "0.30", "0.24", "0.24")
 def data() -> Dataset:
     """A simulated campaign."""
     return simulate(seed=2)
+
+
+@pytest.fixture
+def few_epochs(monkeypatch):
+    """Of the recurrent network, where what it learns does not matter."""
+    monkeypatch.setattr(gru, "GRID", ({"learning_rate": 1e-3, "epochs": 1}, {"learning_rate": 1e-2, "epochs": 2}))
 
 
 def default(data: Dataset, simple_plan: Any, ratios: tuple[str, ...] = RATIOS) -> Any:
@@ -56,17 +63,21 @@ def test_a_network_that_cannot_be_so_small_is_refused(data, simple_plan):
         baselines.refuse_unfittable(plan, data)
 
 
+@pytest.mark.usefixtures("few_epochs")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_train_on_the_cases_of_the_plan(tmp_path, data, simple_plan, name):
-    """Each fold and seed on its run's training and validation cases; every test cut is predicted, for both targets."""
+    """Each fold and seed on its run's training and validation cases, the recurrent one on both."""
     plan = simple_plan(data, baselines=[name], seeds=[1, 4], dense={"epochs": 3})
     baselines.refuse_unfittable(plan, data)
     baselines.evaluate(plan, data, tmp_path)
     path = tmp_path / BASELINES / f"{name}.json"
     record, table = read_model(path, BaselineRecord), pd.read_csv(path.with_suffix(".csv"), dtype={"case": str})
-    assert [(f.fold, f.seed, f.train, f.validation, f.test) for f in record.folds] == [
-        (run.fold, run.seed, run.train, run.validation, run.test) for run in plan.runs
-    ]
+    found = [(fold.fold, fold.seed, fold.train, fold.validation, fold.test) for fold in record.folds]
+    if name == "gru":
+        rest = {run.fold: tuple(case for case in data.cases if case not in run.test) for run in plan.runs}
+        assert sorted(found) == sorted((run.fold, run.seed, rest[run.fold], (), run.test) for run in plan.runs)
+    else:
+        assert found == [(run.fold, run.seed, run.train, run.validation, run.test) for run in plan.runs]
     assert record.targets == ("VB", "thermal")
     assert record.library.startswith("torch ")
     for fold in record.folds:
@@ -88,13 +99,14 @@ def test_the_small_network_is_trained_as_the_variant_s_dense_one(data, simple_pl
     seen = []
     fit = training.fit
     monkeypatch.setattr(training, "fit", lambda *args, **more: seen.append(args[2:4]) or fit(*args, **more))
-    list(baseline_networks.small(plan, data, plan.cohort("c00", plan.experiment.variants[0]), "cpu", print))
+    list(small_network.train(plan, data, plan.cohort("c00", plan.experiment.variants[0]), "cpu", print))
     ((built, settings),) = seen
     assert (settings.epochs, settings.learning_rate, settings.batch) == (5, 3e-3, 77)
     assert settings.physics == PhysicsConfig(law=2.0)
     assert built.correction == 0.2
 
 
+@pytest.mark.usefixtures("few_epochs")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_labels_of_the_test_cases_do_not_reach_a_network(tmp_path, data, simple_plan, name):
     """Absurd ones leave the predictions of their fold as they were."""
@@ -106,7 +118,8 @@ def test_labels_of_the_test_cases_do_not_reach_a_network(tmp_path, data, simple_
         baselines.evaluate(plan, Dataset("tidy", frame, data.features), tmp_path / label)
         table: Any = pd.read_csv(tmp_path / label / BASELINES / f"{name}.csv", dtype={"case": str})
         found.append(table["prediction"][table["fold"] == plan.runs[0].fold].tolist())
-    assert found[0] == found[1]
+    # Recurrent networks of other folds may be chosen otherwise, and then others are computed together.
+    assert found[0] == (pytest.approx(found[1], rel=1e-6) if name == "gru" else found[1])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
