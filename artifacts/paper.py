@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,9 @@ def outputs(
         raise InputError(f"claim {dropped[0]}: the paper does not print its verdict; a claim is never dropped")
     out = {f"paper/{path}": data for path, data in made.items()}
     if not typeset.missing():
-        out |= {f"{name}.pdf": typeset.typeset(name, made, pages) for name, pages in PAGES.items()}
+        with ThreadPoolExecutor() as pool:  # LaTeX is a process of its own
+            typed = {name: pool.submit(typeset.typeset, name, made, pages) for name, pages in PAGES.items()}
+            out |= {f"{name}.pdf": pdf.result() for name, pdf in typed.items()}
     return out
 
 

@@ -46,9 +46,10 @@ FOLDER_CHECKS: tuple[tuple[str, FolderCheck], ...] = (
     ("single-seed", science.single_seed),
     ("split-luck", luck.split_luck),
     ("baseline-as-good", luck.baseline_as_good),
-    ("baselines-recomputed", baselines.recomputed),
     ("adaptation-recomputed", adaptation.recomputed),
 )
+FITTED: tuple[str, FolderCheck] = ("baselines-recomputed", baselines.recomputed)
+"""The check of the folder that takes long, mostly in processes of its own: it goes on beside those of the runs."""
 RUN_CHECKS: tuple[tuple[str, Check], ...] = (
     ("planned-runs-present", records.run_present),
     ("digests", records.digests),
@@ -83,7 +84,7 @@ UNEXPECTED_ABSENT = "unexpected-absent"
 REPLAYED = ("predictions-replayed", "training-loss-replayed", "deployed-equals-masked", "physics-recomputed")
 NOTES = ("single-seed", "split-luck", "baseline-as-good")  # worth knowing, change no verdict
 WITHOUT_RECORD = ("planned-runs-present", "schedule-reaches-target")
-CHECKS = (*dict.fromkeys(name for name, _ in (*FOLDER_CHECKS, *RUN_CHECKS)), UNEXPECTED_ABSENT)
+CHECKS = (*dict.fromkeys(name for name, _ in (*FOLDER_CHECKS, FITTED, *RUN_CHECKS)), UNEXPECTED_ABSENT)
 
 
 def audit(runs: Path, *, replay: bool = False) -> Verdict:
@@ -111,19 +112,23 @@ def audit(runs: Path, *, replay: bool = False) -> Verdict:
 
 def judge(folder: Folder, *, replay: bool) -> Verdict:
     """All checks over `folder`; no cache."""
-    findings: list[Finding] = []
-    with np.errstate(all="ignore"):  # what is not finite becomes a finding, not a warning
-        for name, check in FOLDER_CHECKS:
-            findings.extend(_findings(name, None, lambda check=check: check(folder)))
-    expected: list[Finding] = []
-    with ThreadPoolExecutor(_cores()) as pool:  # most of it is the work of numpy, which releases the interpreter lock
+    with ThreadPoolExecutor(_cores()) as pool:  # much of it is the work of numpy, which releases the interpreter lock
+        fitted = pool.submit(_judge_folder, folder, *FITTED)
+        findings = [finding for name, check in FOLDER_CHECKS for finding in _judge_folder(folder, name, check)]
         judged = pool.map(lambda run: _judge_run(folder, run, replay), folder.runs)
+        findings.extend(fitted.result())
+    expected: list[Finding] = []
     for run, found in zip(folder.runs, judged, strict=True):
         declared = _declared(folder, run)
         expected.extend(finding for finding in found if finding.severity == "error" and finding.check in declared)
         findings.extend(finding for finding in found if finding.severity != "error" or finding.check not in declared)
         findings.extend(_absent(run, found, declared))
     return Verdict(tuple(findings), tuple(expected))
+
+
+def _judge_folder(folder: Folder, name: str, check: FolderCheck) -> list[Finding]:
+    with np.errstate(all="ignore"):  # what is not finite becomes a finding, not a warning
+        return list(_findings(name, None, lambda: check(folder)))
 
 
 def _judge_run(folder: Folder, run: Run, replay: bool) -> list[Finding]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from spinn.config import RegressorName
 from spinn.errors import RecordError
 from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineFold, BaselineRecord, plan_digest, read_model
 from verify import regressors
-from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, read_csv
+from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, read_csv, read_folder
 from verify.laws import FIT_SLACK, Law
 
 LAWS = {"wear-law": ("a", "b", "c", "d"), "wear-law-growth": ("a", "b", "c", "d", "g")}
@@ -31,22 +33,53 @@ NO_WEIGHTS = "its weights are not kept: only its cases, cuts and number of param
 def recomputed(folder: Folder) -> Iterator[Fault]:
     """Every planned baseline is there, fitted without its test cases, and predicts what its fit predicts."""
     unchecked: list[str] = []
-    for name in folder.plan.experiment.baselines:
-        path = folder.path / BASELINES / f"{name}.json"
-        try:
-            record = read_model(path, BaselineRecord)
-            if f"{BASELINES}/{name}.csv" not in folder.digests:
-                raise UnavailableError(f"{name}.csv: no such file")
-            table = read_csv(path.with_suffix(".csv"), BASELINE_COLUMNS, text=("case", "target"))
-        except (RecordError, UnicodeDecodeError, UnavailableError) as error:
-            yield Fault(f"baseline {name}: {error}", {"baseline": name})
-            continue
-        reason = _beyond(name, record)
+    for name, (faults, reason) in _judged(folder).items():
         unchecked += [f"baseline {name}: {reason}"] if reason else []
-        for message in _faults(folder, name, record, table):
-            yield Fault(f"baseline {name}: {message}", {"baseline": name})
+        yield from (Fault(f"baseline {name}: {message}", {"baseline": name}) for message in faults)
     if unchecked:
         raise UnavailableError("; ".join(unchecked))
+
+
+def _judged(folder: Folder) -> dict[str, tuple[list[str], str]]:
+    """What is wrong with each planned baseline, and why something of it cannot be computed again.
+
+    Those that take long are fitted in processes beside each other: scikit-learn's loops over trees hold the
+    interpreter's lock, so that threads gain nothing.
+    """
+    names = folder.plan.experiment.baselines
+    slow = [name for name in names if name in REGRESSORS and name not in regressors.CHEAP]
+    if len(slow) < 2:
+        return {name: _judge(folder, name) for name in names}
+    from joblib import Parallel, cpu_count, delayed
+
+    tasks = [delayed(_read_and_judge)(folder.path, folder.digests, name) for name in slow]
+    beside: Any = Parallel(n_jobs=min(len(slow), cpu_count()))(tasks)
+    fitted = dict(zip(slow, beside, strict=True))
+    return {name: fitted[name] if name in fitted else _judge(folder, name) for name in names}
+
+
+def _read_and_judge(path: Path, digests: dict[str, str], name: str) -> tuple[list[str], str]:
+    """The same of one baseline, in another process."""
+    with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):  # as in the audit's own
+        return _judge(read_folder(path, digests), name)
+
+
+def _judge(folder: Folder, name: str) -> tuple[list[str], str]:
+    path = folder.path / BASELINES / f"{name}.json"
+    try:
+        record = read_model(path, BaselineRecord)
+        if f"{BASELINES}/{name}.csv" not in folder.digests:
+            raise UnavailableError(f"{name}.csv: no such file")
+        table = read_csv(path.with_suffix(".csv"), BASELINE_COLUMNS, text=("case", "target"))
+    except (RecordError, UnicodeDecodeError, UnavailableError) as error:
+        return [str(error)], ""
+    faults: list[str] = []
+    try:
+        for fault in _faults(folder, name, record, table):
+            faults.append(fault)
+    except UnavailableError as error:
+        return faults, str(error)
+    return faults, _beyond(name, record)
 
 
 def _beyond(name: str, record: BaselineRecord) -> str:
