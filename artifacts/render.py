@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
@@ -41,17 +42,24 @@ class Table:
 
     def pick(self, options: Mapping[str, _Kept], row: int, column: str, default: _Kept) -> _Kept:
         """What `options` says about one cell: by the column, then by the row's labels, then in general."""
-        keys = [self.frame.iat[row, self.frame.columns.get_loc(label)] for label in reversed(self.labels)]
-        for key in (plain(column), *keys, ""):
+        for key in (plain(column), *reversed(self._row_labels[row]), ""):
             if key in options:
                 return options[key]
         return default
 
     def numbers(self) -> dict[str, Number]:
         """Every numeric cell as a number, named `<table>.<row labels>.<column>`."""
+        return dict(self._numbers)
+
+    @cached_property
+    def _row_labels(self) -> list[tuple[Any, ...]]:
+        return list(zip(*(self.frame[label] for label in self.labels), strict=True)) or [()] * len(self.frame)
+
+    @cached_property
+    def _numbers(self) -> dict[str, Number]:
         out: dict[str, Number] = {}
         for row in range(len(self.frame)):
-            parts = [slug(str(self.frame.iat[row, self.frame.columns.get_loc(label)])) for label in self.labels]
+            parts = [slug(str(label)) for label in self._row_labels[row]]
             for position, column in enumerate(self.frame.columns):
                 value = clean(self.frame.iat[row, position])
                 if column in self.labels or value is None or isinstance(value, str):

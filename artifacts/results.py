@@ -228,7 +228,7 @@ class Results:
         return labelled[[*_CUT, "measured"]].reset_index(drop=True)
 
     @cached_property
-    def _known(self) -> dict[tuple[str, int, str], Held | None]:
+    def _known(self) -> dict[tuple[str, int, str] | tuple[str, str], Held | None]:
         return {}
 
     @cached_property
@@ -245,10 +245,12 @@ class Results:
 
     def held_baseline(self, name: str, target: str) -> Held | None:
         """Held-out predictions of a baseline, a column a seed (one where it draws nothing); None without `target`."""
-        frame = self.baseline_frames.get(name)
+        key, frame = (name, target), self.baseline_frames.get(name)
         if frame is None or not (frame["target"] == target).any():
             return None
-        return _held(frame[frame["target"] == target], f"baseline {name}, {target}")
+        if key not in self._known:
+            self._known[key] = _held(frame[frame["target"] == target], f"baseline {name}, {target}")
+        return self._known[key]
 
     def held_adapted(self, method: str) -> Held | None:
         """Predictions of flank wear by a method of online adaptation, made before each label; None without any."""

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from spinn.config import RegressorName
 from spinn.errors import RecordError
-from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineFold, BaselineRecord, plan_digest, read_model
+from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineFold, BaselineRecord, read_model
 from verify import regressors
 from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, read_csv, read_folder
 from verify.laws import FIT_SLACK, Law
@@ -95,7 +95,7 @@ def _faults(folder: Folder, name: str, record: BaselineRecord, table: Table) -> 
     plan = folder.plan
     if not is_sealed(record):
         yield "its content is not what was sealed; it was edited"
-    if record.plan_digest != plan_digest(plan):
+    if record.plan_digest != folder.plan_digest:
         yield "made under another plan"
     if folder.digests[f"{BASELINES}/{name}.csv"] != record.predictions_digest:
         yield "the sha256 of its predictions is not the recorded one"

@@ -33,9 +33,8 @@ def recomputed(folder: Folder, run: Run) -> Iterator[Fault]:
 
 def _mates(folder: Folder, run: Run) -> list[Record]:
     """Records of the runs trained together with `run`, its own among them, as far as they can be read."""
-    place = (run.planned.cohort, run.planned.variant)
-    return [other.record for other in folder.runs
-            if other.record and (other.planned.cohort, other.planned.variant) == place]  # fmt: skip
+    together = folder.stacks[run.planned.cohort, run.planned.variant]
+    return [other.record for other in together if other.record]
 
 
 def _phases(folder: Folder, record: Record, mates: Sequence[Record], size: int) -> Iterator[Fault]:

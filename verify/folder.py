@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -45,6 +46,7 @@ from spinn.record import (
     adapted_name,
     checkpoint_name,
     history_columns,
+    plan_digest,
     read_model,
     run_folder,
     seal_of,
@@ -226,6 +228,19 @@ class Folder:
     data: Data | DataError
     memory: dict[str, bool] = field(default_factory=dict)  # facts about the whole folder, found once
     readings: dict[str, Data] = field(default_factory=dict)  # of the sensors, by variants that have their own
+
+    @cached_property
+    def plan_digest(self) -> str:
+        """What every record made under the plan carries."""
+        return plan_digest(self.plan)
+
+    @cached_property
+    def stacks(self) -> dict[tuple[str, str], list[Run]]:
+        """The runs that are trained together, by cohort and variant."""
+        stacks: dict[tuple[str, str], list[Run]] = {}
+        for run in self.runs:
+            stacks.setdefault((run.planned.cohort, run.planned.variant), []).append(run)
+        return stacks
 
     @property
     def dataset(self) -> Data:

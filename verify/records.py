@@ -23,7 +23,6 @@ from spinn.record import (
     RUNS,
     Record,
     checkpoint_name,
-    plan_digest,
 )
 from spinn.storage import digest_of
 from verify import card
@@ -127,7 +126,7 @@ def plan_unchanged(folder: Folder) -> Iterator[Fault]:
 
 def plan_of_record(folder: Folder, run: Run) -> Iterator[Fault]:
     """The record was made under this plan."""
-    if run.checked.plan_digest != plan_digest(folder.plan):
+    if run.checked.plan_digest != folder.plan_digest:
         yield Fault("plan_digest is not that of plan.json: the plan was changed after the run, or the run is another's")
 
 
@@ -208,7 +207,7 @@ class Aligned:
 
 def metrics(folder: Folder, run: Run) -> Iterator[Fault]:
     """predictions.csv covers every cut, target and stage once, and gives the metrics of the record."""
-    faults = list(coverage(folder, run))
+    faults = coverage(folder, run)
     if faults:
         yield from faults
         return
@@ -253,8 +252,12 @@ def _same(recorded: float | None, own: float | None) -> bool:
     return abs(recorded - own) <= RELATIVE * max(1.0, abs(own))
 
 
-def coverage(folder: Folder, run: Run) -> Iterator[Fault]:
+def coverage(folder: Folder, run: Run) -> list[Fault]:
     """predictions.csv has each cut × measured target × stage once, with the data's measured value and time."""
+    return run.once("coverage", lambda: list(_coverage(folder, run)))
+
+
+def _coverage(folder: Folder, run: Run) -> Iterator[Fault]:
     table, data = run.predictions(), folder.dataset
     wanted = {(stage.stage, target) for stage in run.checked.stages for target in folder.plan.dataset.targets}
     groups: dict[tuple[int, str], list[int]] = {key: [] for key in wanted}
@@ -290,7 +293,7 @@ def aligned(folder: Folder, run: Run) -> Aligned:
 
 
 def _align(folder: Folder, run: Run) -> Aligned:
-    if any(True for _ in coverage(folder, run)):
+    if coverage(folder, run):
         raise UnavailableError("predictions.csv does not cover the data once")
     table, cuts = run.predictions(), _cuts(folder)
     order = np.array([cuts[key] for key in zip(table["case"].tolist(), table["run"].tolist(), strict=True)], dtype=int)
