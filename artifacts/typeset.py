@@ -22,9 +22,9 @@ SOURCES = (*TEMPLATES, BIBLIOGRAPHY, CONSTANTS)
 PAGES = {"paper": 10, "supplement": None}
 OUTPUTS = (*(f"{name}.pdf" for name in PAGES), *(f"paper/{name}.tex" for name in PAGES), f"paper/{BIBLIOGRAPHY}")
 TOOLS = ("latexmk", "pdflatex", "kpsewhich", "pdfinfo", "pdffonts")
-CLASS = "asmeconf.cls"
+FILES = ("asmeconf.cls", "sfrm1000.pfb")  # the class; LaTeX's own fonts as outlines, else they are bitmaps
 PACKAGES = (
-    "latexmk texlive-publishers texlive-latex-extra texlive-fonts-recommended texlive-fonts-extra tex-gyre "
+    "latexmk texlive-publishers texlive-latex-extra texlive-fonts-recommended texlive-fonts-extra cm-super tex-gyre "
     "texlive-plain-generic poppler-utils"
 )
 OVERFULL = 5.0  # points that a line may stand out; less is not seen
@@ -43,8 +43,8 @@ def missing() -> str:
     """What of LaTeX is not there and how to get it, in one line; empty where nothing is missing."""
     lacks = [tool for tool in TOOLS if shutil.which(tool) is None]
     if not lacks:
-        found = subprocess.run(["kpsewhich", CLASS], capture_output=True, text=True, check=False)
-        lacks = [] if found.stdout.strip() else [CLASS]
+        found = subprocess.run(["kpsewhich", *FILES], capture_output=True, text=True, check=False).stdout.split()
+        lacks = [name for name in FILES if name not in [Path(path).name for path in found]]
     if not lacks:
         return ""
     names = ", ".join(lacks)

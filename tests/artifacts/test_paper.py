@@ -213,6 +213,23 @@ def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
 
 
 @WITH_LATEX
+@pytest.mark.parametrize("name", typeset.FILES)
+def test_a_file_that_latex_lacks_is_named(name: str, latex: None, monkeypatch: pytest.MonkeyPatch):
+    """As is how to get it, in one line."""
+    monkeypatch.setattr(typeset, "FILES", (*typeset.FILES, f"no-{name}"))
+    assert re.fullmatch(
+        rf"no PDF of the paper: no-{name} not found; on Debian: apt-get .* cm-super .*", typeset.missing()
+    )
+
+
+def test_the_packages_are_those_that_readme_and_ci_install():
+    """One list, in three places."""
+    root = Path(__file__).parents[2]
+    for place in ("README.md", ".ci/run"):
+        assert typeset.PACKAGES in " ".join((root / place).read_text().replace("\\\n", " ").split())
+
+
+@WITH_LATEX
 def test_latex_that_stops_says_where(latex: None):
     """The first error, in one line."""
     source = rb"\documentclass{article}\begin{document}\nosuch\end{document}"
