@@ -24,7 +24,7 @@ from artifacts.check import check, read_manifest
 from artifacts.results import RefusedError
 from spinn.errors import InputError
 from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
-from spinn.storage import digest_file
+from spinn.storage import digest_file, is_stored, packed
 from verify.audit import audit
 
 SUMS, CRATE, README = "SHA256SUMS", "ro-crate-metadata.json", "README.md"
@@ -41,6 +41,7 @@ _FORMATS = {
     ".png": "image/png",
     ".safetensors": "application/octet-stream",
     ".tex": "application/x-tex",
+    ".xz": "application/x-xz",
 }
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
 
@@ -88,7 +89,9 @@ def bundle(
     content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
     content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
     read = [name for name in manifest["inputs"]["records"] if name != BENCHMARKS and not name.endswith(_WEIGHTS)]
-    content |= {f"records/{name}": runs / name for name in read}
+    for name in read:  # a compressed one goes in as it is
+        path = runs / name if (runs / name).is_file() else packed(runs / name)
+        content[f"records/{path.relative_to(runs).as_posix()}"] = path
     if benchmarks and BENCHMARKS in manifest["inputs"]["records"]:
         content[BENCHMARKS] = benchmarks
     networks = [*runs.glob(f"{RUNS}/*/*{_WEIGHTS}"), *runs.glob(f"{ADAPTATION}/*{_WEIGHTS}")] if weights else []
@@ -130,7 +133,7 @@ def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], benchmarks: Pa
             raise InputError(f"{paper}: it prints benchmarks; name their history with --benchmarks")
         if name.endswith(_WEIGHTS) and not path.is_file():
             continue  # withheld: the audit says what it could not look at
-        if not path.is_file() or digest_file(path) != digest:
+        if not is_stored(path) or digest_file(path) != digest:
             raise RefusedError(f"{path}: not the file that {paper} was built from; run `spinn-artifacts build` again")
 
 

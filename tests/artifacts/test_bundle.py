@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import shlex
 import shutil
 import subprocess
@@ -91,6 +92,26 @@ def test_the_same_inputs_give_the_same_bytes(archive: Path, honest: Path, built:
     again = bundle(runs, paper, tmp_path / "other.zip", date=DATE)
     assert again.path.read_bytes() == archive.read_bytes()
     assert again.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_compressed_records_go_in_as_they_are(honest: Path, built: Path, tmp_path: Path):
+    """As a reference keeps them; unpacked, they hold as well."""
+    runs = Path(shutil.copytree(honest, tmp_path / "runs"))
+    for path in [*runs.glob("runs/*/*.json"), *runs.glob("runs/*/*.csv")]:
+        path.with_name(f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes()))
+        path.unlink()
+    made = bundle(runs, built, tmp_path / "spinn.zip", date=DATE)
+    with zipfile.ZipFile(made.path) as opened:
+        opened.extractall(tmp_path)
+    unpacked = tmp_path / "spinn-fabricated"
+    assert own_check(unpacked) == 0
+    assert audit(unpacked / "records").holds
+    assert sorted(path.name for path in unpacked.glob("records/runs/*/*.xz")) == sorted(
+        path.name for path in runs.glob("runs/*/*.xz")
+    )
+    (runs / "runs" / "sparse-f00-s0" / "record.json.xz").unlink()
+    with pytest.raises(RefusedError):
+        bundle(runs, built, tmp_path / "other.zip", date=DATE)
 
 
 def test_the_crate_describes_every_file(unpacked: Path):
