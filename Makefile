@@ -2,7 +2,7 @@
 #
 #   make paper-artifacts [EXPERIMENT=quick] [DATA=simulator|nasa|PATH] [DEVICE=auto]
 #   make verify
-#   make reproduce [TIER=minutes|seed|full]
+#   make reproduce [TIER=smoke|minutes|seed|full]
 
 EXPERIMENT ?= quick
 DATA ?= simulator
@@ -17,10 +17,12 @@ MUTANTS := $(wildcard build/mutants.json)
 REFERENCE := $(filter paper/reference/%,$(RUNS))# its runs are there already
 FILE := paper/experiments/$(EXPERIMENT).toml
 BIN := .venv/bin
+# Where BIN is given, the commands are there: make reproduce BIN=/path/of/an/environment/bin
+ENVIRONMENT := $(if $(filter .venv/bin,$(BIN)),.venv/installed)
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help paper-artifacts reproduce verify verify-long kills fuzz mutation mutants bench campaigns clean
+.PHONY: help environment paper-artifacts reproduce verify verify-long kills fuzz mutation mutants bench campaigns clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures, numbers, paper"
@@ -29,7 +31,7 @@ help:
 	@echo "                      DEVICE=auto       or cpu, or cuda"
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "make reproduce        run the fixed seeds again, and compare each claim and each table cell with paper/reference"
-	@echo "                      TIER=minutes      minutes on two cores; or seed, one seed of the paper; or full, all of it"
+	@echo "                      TIER=minutes      minutes on two cores; or smoke, one; or seed, one seed of the paper; or full, all of it"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
 	@echo "make kills            kill a run fifty times, at random moments of its life; it goes on, and no digest changes"
@@ -38,9 +40,12 @@ help:
 	@echo "make mutants          plant every named fault and keep which check catches it, for the paper (minutes)"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"
 	@echo "make campaigns        20 simulated campaigns: in how many do the intervals of the laws' coefficients cover the truth"
+	@echo "make environment      only the environment, .venv, with the commands in it; the others make it where it is missing"
 	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
 
-paper-artifacts: .venv/installed
+environment: $(ENVIRONMENT)
+
+paper-artifacts: $(ENVIRONMENT)
 	$(if $(REFERENCE),,$(BIN)/spinn schedule check $(FILE))
 	$(if $(REFERENCE),,$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa))
 	$(if $(REFERENCE),,$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE))
@@ -50,12 +55,13 @@ paper-artifacts: .venv/installed
 
 # What each tier runs, on which data, and what it is compared with; one seed is compared with that seed of all.
 TIER ?= minutes
-TIERS := minutes seed full
+TIERS := smoke minutes seed full
 MEASURED := $(if $(filter command line environment,$(origin DATA)),$(DATA),../shared/data/mill_decimated.mat)
+reproduce: RUN_smoke = paper/experiments/smoke.toml --data simulator
 reproduce: RUN_minutes = paper/experiments/minutes.toml --data simulator
 reproduce: RUN_seed = paper/experiments/paper.toml --data "$(MEASURED)" --seed 0
 reproduce: RUN_full = paper/experiments/paper.toml --data "$(MEASURED)"
-reproduce: .venv/installed
+reproduce: $(ENVIRONMENT)
 	$(if $(filter $(TIER),$(TIERS)),,$(error TIER = $(TIER): one of $(TIERS)))
 	$(BIN)/spinn run $(RUN_$(TIER)) --out build/runs/reproduce-$(TIER) --device $(DEVICE)
 	@status=0; \
@@ -82,7 +88,7 @@ mutation: .venv-tox/installed
 	$(TOX) run -e mutation
 
 # A fault that is missed is printed as such: status 1 keeps the file, anything else leaves the one from before.
-mutants: .venv/installed
+mutants: $(ENVIRONMENT)
 	@mkdir -p build
 	@$(BIN)/spinn-verify mutants --json > build/mutants.json.part; status=$$?; \
 	if [ $$status -le 1 ]; then mv build/mutants.json.part build/mutants.json; else rm -f build/mutants.json.part; fi; \
@@ -96,22 +102,22 @@ bench: .venv/benchmarks-installed
 
 # Two at a time on one thread each: networks as small as these gain nothing from a second one.
 SIMULATED := $(shell seq 1 20)
-campaigns: .venv/installed
+campaigns: $(ENVIRONMENT)
 	$(MAKE) --jobs 2 $(addprefix campaign-,$(SIMULATED))
 	$(BIN)/spinn-artifacts campaigns $(addprefix build/runs/campaigns/,$(SIMULATED)) --out build/paper/campaigns --at-least 17
 
-campaign-%: .venv/installed
+campaign-%: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 $(BIN)/spinn run paper/experiments/campaigns.toml --simulator-seed $* --out build/runs/campaigns/$*
 	OMP_NUM_THREADS=1 $(BIN)/spinn-verify records build/runs/campaigns/$* --replay
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(call python-is-recent)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 .venv/benchmarks-installed: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export]' torch-pruning
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[export]' torch-pruning
 	touch $@
 
 .venv-tox/installed: constraints.txt

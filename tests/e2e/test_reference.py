@@ -15,7 +15,7 @@ from verify.audit import audit
 REFERENCE = Path(__file__).parents[2] / "paper" / "reference"
 NAMES = sorted(path.parent.name for path in REFERENCE.glob(f"*/{PLAN}"))
 RESOLVED = {"data", "claims", "stack"}
-KEPT_FOR = {"full": "attribution", "minutes": "coefficients", "physics-ablation": "settings"}
+KEPT_FOR = {"full": "attribution", "minutes": "coefficients", "physics-ablation": "settings", "smoke": "residuals"}
 EXPERIMENTS = {"full": "paper"}
 MOST_BYTES = 20e6
 
