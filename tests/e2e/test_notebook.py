@@ -46,7 +46,8 @@ def execute(folder: Path, found: Any = None, **settings: str) -> Any:
     found = notebook() if found is None else found
     jupyter = {f"JUPYTER_{part}_DIR": str(folder / "jupyter") for part in ("RUNTIME", "CONFIG", "DATA")}
     env = {**os.environ, "SPINN_TIER": "smoke", **jupyter, "IPYTHONDIR": str(folder / "ipython"), **settings}
-    client = nbclient.NotebookClient(found, timeout=LONGEST, resources={"metadata": {"path": str(folder)}})
+    place = {"metadata": {"path": str(folder)}}
+    client = nbclient.NotebookClient(found, timeout=LONGEST, resources=place, coalesce_streams=True)
     client.execute(env=env)
     return found
 
@@ -160,11 +161,13 @@ def row(*first: str) -> str:
     return "<tr>" + "".join(f'<td style="text-align: left">{value}</td>' for value in first)
 
 
-def certified(*steps: Step, refused: Sequence[str] = ()) -> Certificate:
-    """A certificate of one claim on each of these rungs, made on two machines."""
+def certified(*steps: Step, refused: Sequence[str] = (), plan: Sequence[str] = ()) -> Certificate:
+    """A certificate of one claim and two table cells on each of these rungs, made on two machines."""
     sides = [{"plan": "0" * 64, "machine": {"threads": threads}} for threads in ("2", "1")]
-    differences = Differences(reasons=("other thread count: threads 2 in the reference, 1 here",))
-    return Certificate(sides[0], sides[1], tuple(refused), differences, {"sparse-f00-s0": True}, steps, steps)
+    reasons = ("other thread count: threads 2 in the reference, 1 here",)
+    differences = Differences(tuple(plan), reasons, ("seed 1 of the reference",))
+    runs = {"sparse-f00-s0": True, "sparse-f01-s0": False, "sparse-f00-s1": None}
+    return Certificate(sides[0], sides[1], tuple(refused), differences, runs, steps, 2 * steps)
 
 
 Stand = Callable[..., dict[str, str]]
@@ -207,12 +210,14 @@ def stand(root: Path, tmp_path: Path) -> Stand:
 
 
 def test_what_was_not_reproduced_is_shown_and_said(stand: Stand, tmp_path: Path) -> None:
-    """Status 1 hides nothing: verdict, counts, the claim and its reason, what differs, and the report."""
+    """Status 1 hides nothing: verdict, counts, the claim, the cells and why, what differs, and the report."""
     shown = printed(execute(tmp_path, **stand(certified(HELD, MISSED))))
     assert "<h2>NOT reproduced</h2>" in shown
-    assert row("different", "1", "1") in shown
+    assert "1 of 2 runs are bitwise equal" in shown
+    assert "not asked for: seed 1 of the reference" in shown
+    assert row("different", "1", "2") in shown
     assert row("final-parameters", "190,030", "190,030", "bitwise") in shown
-    assert row("r2-overall", "0.81", "0.52", "different", "beyond the tolerance") in shown
+    assert shown.count(row("r2-overall", "0.81", "0.52", "different", "beyond the tolerance")) == 3
     assert row("threads", "2", "1", "differs") in shown
     assert row("other thread count: threads 2 in the reference, 1 here") in shown
     assert "the report" in shown
@@ -224,11 +229,12 @@ def test_commands_see_nothing_of_what_a_kernel_sets_for_itself(stand: Stand, tmp
 
 
 def test_what_the_audit_refused_is_shown_without_a_report(stand: Stand, tmp_path: Path) -> None:
-    """The reason stands under the verdict, and the last cell says why there is no report."""
-    refused = certified(refused=["the reproduction: masks are not monotone"])
+    """Its reason and another plan stand under the verdict, and the last cell says why there is no report."""
+    refused = certified(refused=["the reproduction: masks are not monotone"], plan=["variant sparse: not run"])
     shown = printed(execute(tmp_path, **stand(refused, build=1)))
     assert "<h2>NOT reproduced</h2>" in shown
     assert "refused: the reproduction: masks are not monotone" in shown
+    assert "the plan differs: variant sparse: not run" in shown
     assert "no report: the audit refused the records" in shown
 
 
