@@ -209,10 +209,12 @@ class _Pair:
 
     def _cell(self, number: Number, found: Number | None, spread: float) -> Step:
         name = number.name
+        if is_cost(number) and found is not None:
+            return Step(name, "incomparable", f"a cost: {self._machines()}", number.value, found.value)
+        if is_cost(number) and self.differences.elsewhere:  # not every machine has a meter
+            return Step(name, "incomparable", f"a cost that was not measured: {self._machines()}", number.value)
         if found is None:
             return Step(name, "not run", f"no such cell in the reproduction; {self.why}", number.value)
-        if is_cost(number):
-            return Step(name, "incomparable", f"a cost: {self._machines()}", number.value, found.value)
         margin = self._margin(number)
 
         def test() -> Equivalence:

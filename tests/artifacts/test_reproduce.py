@@ -123,6 +123,21 @@ def test_costs_of_another_machine_are_not_compared(found: Results):
         assert "another kind of machine" in step(made, name).reason
 
 
+def test_energy_that_another_machine_has_no_meter_for_is_no_failure(found: Results):
+    """On the same machine a cost that is missing was not run; on another one it is incomparable, and it is said."""
+
+    def metered(results: Results) -> Results:
+        costs = [cost.model_copy(update={"energy_joules": 5.0}) for cost in results.records[0].cost]
+        records = [record.model_copy(update={"cost": tuple(costs)}) for record in results.records]
+        return replace(results, records=tuple(records))
+
+    name = next(name for name in values(metered(found)) if name.endswith(".energy-j"))
+    assert step(certify(found, metered(found), NONE), name).rung == "not run"
+    there = step(certify(elsewhere(found, processor="another"), metered(found), NONE), name)
+    assert there.rung == "incomparable"
+    assert there.reason.startswith("a cost that was not measured: another kind of machine")
+
+
 def test_cells_without_a_margin_are_judged_where_nothing_else_differs(found: Results):
     """On the same machine a cell beyond its tolerance is different; elsewhere it is not compared, which is said."""
     here, there = (
