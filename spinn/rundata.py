@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,29 @@ class Table:
         if missing:
             raise InputError(f"run {run.run_id}, case {missing[0]!r}: not in the data; plan the runs from this data")
         return np.concatenate([np.empty(0, np.intp), *(self.cuts[case] for case in cases)])
+
+    def feeds(self, run: PlannedRun) -> frozenset[str]:
+        """What the training cases of `run` have: cutting `time` that passes, `power` known while it does, labels.
+
+        Raises:
+            InputError: as `positions`.
+        """
+        self.positions(run, run.train)
+        return frozenset().union(*(self._feeds[case] for case in run.train))
+
+    @cached_property
+    def _feeds(self) -> dict[str, set[str]]:
+        """Of each case, looked at once: a plan has thousands of runs, and all train on the same few tools."""
+        found = {}
+        for case, rows in self.cuts.items():
+            time, power = self.features[rows, 0], self.conditions[rows, -1]
+            passes = time > np.concatenate([[0.0], time[:-1]])
+            powered = ~np.isnan(power) | ~np.isnan(np.concatenate([power[:1], power[:-1]]))  # at either end
+            labelled = ~np.isnan(self.targets[rows]).all(axis=0)
+            names = ("time", "power", *TARGETS)
+            facts = (passes.any(), (passes & powered).any(), *labelled)
+            found[case] = {name for name, holds in zip(names, facts, strict=True) if holds}
+        return found
 
 
 @dataclass(frozen=True)
@@ -158,8 +182,10 @@ class RunData:
             dlaw=end[:, -1] - begin[:, -1],
         )
         self.starts = scaled(np.vstack(starts)[:, :width], self.scaler)
-        ends = number[self.train.rows]
-        self.ends = np.where(np.isclose(self.train.x, x_end[ends]).all(axis=1), ends, -1)
+        self.ends = number[self.train.rows]
+        moved = np.flatnonzero(self.ends >= 0)
+        held = ~np.isclose(self.train.x[moved], x_end[self.ends[moved]]).all(axis=1)
+        self.ends[moved[held]] = -1
 
     def guess(self, terms: Sequence[PhysicsTerm]) -> dict[str, float]:
         """Where the coefficients start: the cases' mean rate of wear, and the force's exponents as Kienzle has them.

@@ -347,16 +347,15 @@ def _computable(
     """The enabled terms that every run's training cases can feed, and a sentence about each that they cannot."""
     lacks: dict[PhysicsTerm, str] = {}
     for run in {frozenset(run.train): run for run in reversed(planned)}.values():  # one of those with the same cases
-        part = RunData(table, run)
-        wear, thermal = part.labelled
+        feeds = table.feeds(run)
         where = f"in training of {run.run_id}"
-        if not len(part.segments.per_minute):
+        if "time" not in feeds:
             lacks |= dict.fromkeys((*_NEEDS_WEAR, "heat"), f"no cutting time passes {where}")
-        if not wear:
+        if "VB" not in feeds:
             lacks |= dict.fromkeys(_NEEDS_WEAR, f"flank wear is not measured {where}")
-        if not thermal:
+        if "thermal" not in feeds:
             lacks["heat"] = f"thermal displacement is not measured {where}"
-        elif not part.segments.powered.any():
+        elif "power" not in feeds:
             lacks["heat"] = f"the spindle power is not known {where}"
     enabled = physics.enabled()
     warnings = tuple(

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spinn.cohort import Cohort
 from spinn.config import PhysicsConfig
@@ -16,6 +18,7 @@ from spinn.data.dataset import Dataset
 from spinn.errors import DataError, InputError
 from spinn.model import Network
 from spinn.record import PlannedRun
+from spinn.rundata import RunData, Table
 from spinn.task import build, predict
 
 ALL_TERMS = PhysicsConfig(wear_rate=1, heat=1, initial=1, monotone=1, nonnegative=1)
@@ -223,6 +226,38 @@ def test_terms_are_those_of_the_experiment_not_of_the_stack(data):
         task = build(rare, stack, ALL_TERMS, planned=runs)
         assert task.terms == ("wear_rate", "initial", "monotone", "nonnegative")
         assert task.warnings[0].endswith("thermal displacement is not measured in training of run-CD")
+
+
+def test_of_a_plan_only_the_runs_of_the_stack_are_made_ready(data):
+    """Whatever else is planned: else the cost of a plan would grow with the square of its runs."""
+    runs = [planned(train, "B", seed=seed) for seed in range(9) for train in ("AC", "AD", "CD", "ACD")]
+    with mock.patch("spinn.task.RunData", wraps=RunData) as made:
+        build(data, runs[:2], ALL_TERMS, planned=runs)
+    assert made.call_count == 2
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(["", "time", "power", "VB", "thermal"])] * 4), max_size=3))
+def test_what_training_cases_feed_is_what_their_arrays_have(lacking):
+    """Whatever is missing at which cuts: the facts of single cases together are those of a run's trajectories."""
+    rows = [
+        {"case": case, "run": cut, "time": 1.0 + cut, "DOC": 1.0, "feed": 0.5, "steel": 0.0}
+        | {"power": 1.0, "VB": 0.1, "thermal": 1.0}
+        for case in "AB"
+        for cut in range(2)
+    ]
+    for lacks in lacking:
+        for row, name in zip(rows, lacks, strict=True):
+            row |= {} if not name else {name: 0.0 if name == "time" else np.nan}
+    table = Table(Dataset("made", pd.DataFrame(rows), ("time", "DOC", "feed", "steel")))
+    for run in (planned("A", ""), planned("B", ""), planned("AB", "")):
+        try:
+            part = RunData(table, run)
+        except DataError:
+            continue  # not one labelled cut
+        wear, thermal = part.labelled
+        facts = {"time": len(part.segments.per_minute) > 0, "power": part.segments.powered.any()}
+        facts |= {"VB": wear, "thermal": thermal}
+        assert table.feeds(run) == {name for name, holds in facts.items() if holds}
 
 
 def test_cohorts_of_one_experiment_have_the_same_terms(data, simple_plan, tmp_path):
