@@ -313,8 +313,9 @@ def read_folder(runs: Path, digests: dict[str, str]) -> Folder:
         raise RecordError(f"{runs / PLAN}: not a text file ({error})") from None
     _refuse_strange_variants(runs / PLAN, plan)
     keep = _seeds_with_history(plan, digests)
+    below = _by_run(digests)
     members = tuple(
-        Run(plan, run, run_folder(runs, run.run_id), _below(digests, run.run_id), run.seed in keep) for run in plan.runs
+        Run(plan, run, run_folder(runs, run.run_id), below.get(run.run_id, {}), run.seed in keep) for run in plan.runs
     )
     return Folder(runs, plan, digests, members, read_data(runs, plan))
 
@@ -351,9 +352,15 @@ def read_json(path: Path) -> Any:
         raise UnavailableError(f"{path}: not JSON ({error})") from None
 
 
-def _below(digests: dict[str, str], run_id: str) -> dict[str, str]:
-    prefix = f"{RUNS}/{run_id}/"
-    return {name[len(prefix) :]: digest for name, digest in digests.items() if name.startswith(prefix)}
+def _by_run(digests: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Of each folder below runs/ its files, by their names in it, and their digests."""
+    found: dict[str, dict[str, str]] = {}
+    for path, digest in digests.items():
+        top, _, rest = path.partition("/")
+        run_id, slash, name = rest.partition("/")
+        if top == RUNS and slash:
+            found.setdefault(run_id, {})[name] = digest
+    return found
 
 
 def read_data(runs: Path, plan: Plan) -> Data | DataError:

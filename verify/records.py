@@ -45,10 +45,11 @@ def planned_runs(folder: Folder) -> Iterator[Fault]:
         yield Fault(f"variant {variant}, fold {fold}, seed {seed}: the experiment asks for it, the plan leaves it out")
     for variant, fold, seed in sorted(set(planned) - wanted):
         yield Fault(f"variant {variant}, fold {fold}, seed {seed}: planned, but the experiment does not ask for it")
-    if len(set(planned)) != len(planned) or len({run.run_id for run in folder.plan.runs}) != len(planned):
+    ids = {run.run_id for run in folder.plan.runs}
+    if len(set(planned)) != len(planned) or len(ids) != len(planned):
         yield Fault("a run is planned more than once")
     for name in folder.folders():
-        if name not in {run.run_id for run in folder.plan.runs}:
+        if name not in ids:
             yield Fault(f"runs/{name}: not planned")
     known = {f"{BASELINES}/{name}.{kind}" for name in experiment.baselines for kind in ("json", "csv")}
     known |= adaptation_files(folder.plan)
@@ -86,8 +87,7 @@ def run_present(folder: Folder, run: Run) -> Iterator[Fault]:
         if getattr(run.record, name) != getattr(run.planned, name):
             yield Fault(f"{name} = {getattr(run.record, name)!r}, planned {getattr(run.planned, name)!r}")
     place = (run.planned.cohort, run.planned.variant)
-    mates = tuple(other.run_id for other in folder.plan.runs if (other.cohort, other.variant) == place)
-    if run.record.cohort_runs != mates:
+    if run.record.cohort_runs != tuple(mate.planned.run_id for mate in folder.stacks[place]):
         yield Fault("cohort_runs are not the runs that the plan puts into this cohort")
     if PROGRESS in run.digests:
         message = f"{PROGRESS} lies beside {RECORD}: the run was begun again and not finished"

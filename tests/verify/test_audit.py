@@ -17,6 +17,7 @@ import verify.audit
 from spinn.errors import InputError, RecordError
 from spinn.record import AUDIT, RECORD
 from verify.audit import CHECKS, REPLAYED, audit
+from verify.folder import digest_all, read_folder
 
 DECLARED = {"schedule-reaches-target", "ledger-achieved", "masks-monotone", "resurrection"}
 
@@ -27,6 +28,24 @@ def test_honest_runs_hold(runs) -> None:
     assert verdict.holds
     assert verdict.exit_status == 0
     assert {finding.severity for finding in verdict.findings} == {"note"}
+
+
+def test_the_files_of_a_folder_are_shared_out_in_one_look(runs) -> None:
+    """To each run its own, by their names in its folder, however many runs there are."""
+    digests, looks = digest_all(runs.path), []
+
+    class Counted(dict[str, str]):
+        def items(self):
+            looks.append("items")
+            return super().items()
+
+    folder = read_folder(runs.path, Counted(digests))
+    assert len(folder.runs) > 1
+    assert looks == ["items"]
+    for run in folder.runs:
+        prefix = f"runs/{run.planned.run_id}/"
+        own = {name.removeprefix(prefix): sha for name, sha in digests.items() if name.startswith(prefix)}
+        assert run.digests == own
 
 
 def test_declared_findings_are_the_only_expected_ones(runs) -> None:
