@@ -258,7 +258,14 @@ class Results:
 
     def source(self, *groups: str) -> tuple[str, ...]:
         """Where a number comes from: each group (a variant, `baselines/<name>`, a file), with its files' digest."""
-        return tuple(f"{group} sha256:{digest_of(self.files(group))}" for group in groups)
+        for group in groups:
+            if group not in self._named:
+                self._named[group] = f"{group} sha256:{digest_of(self.files(group))}"
+        return tuple(self._named[group] for group in groups)
+
+    @cached_property
+    def _named(self) -> dict[str, str]:
+        return {}
 
     def files(self, group: str) -> dict[str, str]:
         """The files of a group and their digests; of a variant: those of its runs."""

@@ -227,6 +227,7 @@ class Folder:
     runs: tuple[Run, ...]
     data: Data | DataError
     memory: dict[str, bool] = field(default_factory=dict)  # facts about the whole folder, found once
+    held_out: dict[tuple[str, str], Table] = field(default_factory=dict)  # sums of `verify.luck`, found once
     readings: dict[str, Data] = field(default_factory=dict)  # of the sensors, by variants that have their own
 
     @cached_property

@@ -6,16 +6,16 @@ Works on predictions.csv of the runs and on baselines/; every figure is pooled o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, partial
 from itertools import combinations
 from math import comb
+from typing import get_args
 
 import numpy as np
 
 from spinn.config import SEES_LABELS
 from spinn.errors import RecordError
-from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineRecord, read_model
-from verify.folder import Fault, Folder, Run, UnavailableError, read_csv
+from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineRecord, Target, read_model
+from verify.folder import Fault, Folder, UnavailableError, read_csv
 
 LUCKY_CASES = 3  # the size of the test set that the earlier work was judged by
 MOST_CHOICES = 100_000  # beyond so many ways to choose, as many are drawn
@@ -49,7 +49,6 @@ def split_luck(folder: Folder) -> Iterator[Fault]:
 
 def baseline_as_good(folder: Folder) -> Iterator[Fault]:
     """A baseline with fewer parameters whose pooled R² on held-out cases is at least that of the pruned network."""
-    held_out = cache(partial(_held_out, folder))
     for name in folder.plan.experiment.baselines:
         try:
             record = read_model(folder.path / BASELINES / f"{name}.json", BaselineRecord)
@@ -61,7 +60,7 @@ def baseline_as_good(folder: Folder) -> Iterator[Fault]:
             for target in record.targets:
                 rows = table["target"] == target
                 own = _sums(table["case"][rows], table["measured"][rows], table["prediction"][rows])
-                network = held_out(variant.name, target)
+                network = _held_out(folder, variant.name, target)
                 if parameters is None or record.parameters >= parameters or not network or set(own) != set(network):
                     continue
                 pairs = np.array([(network[case], own[case]) for case in network])
@@ -87,24 +86,31 @@ def _parameters(folder: Folder, variant: str) -> int | None:
 
 def _held_out(folder: Folder, variant: str, target: str) -> Sums:
     """Sums of each case as it was predicted when it was a test case, after the last stage; seeds pooled."""
-    total: Sums = {}
+    if not folder.held_out:
+        folder.held_out.update(_of_all(folder))
+    return folder.held_out[variant, target]
+
+
+def _of_all(folder: Folder) -> dict[tuple[str, str], Sums]:
+    """By variant and target; each run's predictions are read once, for all targets and for whoever asks."""
+    targets: tuple[str, ...] = get_args(Target)
+    names = [variant.name for variant in folder.plan.experiment.variants]
+    total: dict[tuple[str, str], Sums] = {(name, target): {} for name in names for target in targets}
     for run in folder.runs:
-        if run.planned.variant != variant or run.record is None or not run.record.stages:
+        if run.record is None or not run.record.stages:
             continue
-        for case, values in _of_run(run, target).items():
-            total[case] = total.get(case, np.zeros(4)) + values
+        try:
+            table = run.predictions()
+        except UnavailableError:
+            continue  # `digests` says so
+        last = (table["split"] == "test") & (table["stage"] == run.record.stages[-1].stage)
+        for target in targets:
+            rows = last & (table["target"] == target)
+            pooled = total[run.planned.variant, target]
+            for case, values in _sums(table["case"][rows], table["measured"][rows], table["prediction"][rows]).items():
+                pooled[case] = pooled.get(case, np.zeros(4)) + values
+        run.forget()
     return total
-
-
-def _of_run(run: Run, target: str) -> Sums:
-    try:
-        table = run.predictions()
-    except UnavailableError:
-        return {}  # `digests` says so
-    rows = (table["split"] == "test") & (table["target"] == target) & (table["stage"] == run.checked.stages[-1].stage)
-    sums = _sums(table["case"][rows], table["measured"][rows], table["prediction"][rows])
-    run.forget()
-    return sums
 
 
 def _sums(cases: np.ndarray, measured: np.ndarray, predicted: np.ndarray) -> Sums:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import combinations
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ from spinn import baselines
 from spinn.data.dataset import read_canonical
 from spinn.record import BASELINES, DATASET, PREDICTIONS
 from verify.findings import Finding
-from verify.folder import digest_all, read_folder
-from verify.luck import _choices, _r2, _sums, baseline_as_good
+from verify.folder import Run, digest_all, read_folder
+from verify.luck import _choices, _r2, _sums, baseline_as_good, split_luck
 
 
 def found(runs, check: str) -> Finding:
@@ -34,6 +35,15 @@ def test_sums_give_the_r2_of_the_rows() -> None:
     own = 1 - ((guess - y)[known] ** 2).sum() / ((y[known] - y[known].mean()) ** 2).sum()
     sums = np.array(list(_sums(cases, y, guess).values()))
     assert _r2(sums.sum(0)[None])[0] == pytest.approx(own)
+
+
+def test_predictions_are_read_once_for_both_checks(runs) -> None:
+    """However many targets and baselines there are: of all that an audit reads, they are the longest tables."""
+    folder = read_folder(runs.path, digest_all(runs.path))
+    with mock.patch.object(Run, "predictions", autospec=True, side_effect=Run.predictions) as read:
+        assert list(split_luck(folder))
+        list(baseline_as_good(folder))
+    assert read.call_count == len(folder.runs)
 
 
 def test_every_choice_of_cases_is_counted_once() -> None:
