@@ -65,10 +65,9 @@ class Table:
             time, power = self.features[rows, 0], self.conditions[rows, -1]
             passes = time > np.concatenate([[0.0], time[:-1]])
             powered = ~np.isnan(power) | ~np.isnan(np.concatenate([power[:1], power[:-1]]))  # at either end
-            labelled = ~np.isnan(self.targets[rows]).all(axis=0)
-            names = ("time", "power", *TARGETS)
-            facts = (passes.any(), (passes & powered).any(), *labelled)
-            found[case] = {name for name, holds in zip(names, facts, strict=True) if holds}
+            facts = {"time": passes, "power": passes & powered}
+            facts |= {name: ~np.isnan(self.targets[rows, column]) for column, name in enumerate(TARGETS)}
+            found[case] = {name for name, cuts in facts.items() if cuts.any()}
         return found
 
 
