@@ -22,7 +22,7 @@ ENVIRONMENT := $(if $(filter .venv/bin,$(BIN)),.venv/installed)
 TOX := .venv-tox/bin/tox
 
 .DEFAULT_GOAL := help
-.PHONY: help environment paper-artifacts reproduce verify verify-long kills fuzz mutation mutants bench campaigns clean
+.PHONY: help environment paper-artifacts reproduce verify verify-long kills fuzz mutation mutants bench soak scaling campaigns clean
 
 help:
 	@echo "make paper-artifacts  check the schedule, run what is missing, audit it, and write tables, figures, numbers, paper"
@@ -39,6 +39,8 @@ help:
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
 	@echo "make mutants          plant every named fault and keep which check catches it, for the paper (minutes)"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"
+	@echo "make soak             a thousand tiny runs in one folder: does each cost as much as one of few, and is memory flat (minutes)"
+	@echo "make scaling          how the cost grows with runs and parameters, for docs/scaling.md (minutes)"
 	@echo "make campaigns        20 simulated campaigns: in how many do the intervals of the laws' coefficients cover the truth"
 	@echo "make environment      only the environment, .venv, with the commands in it; the others make it where it is missing"
 	@echo "make clean            remove build/ (runs and paper artifacts), mutants/ and the environments"
@@ -99,6 +101,12 @@ bench: .venv/benchmarks-installed
 	@status=0; \
 	for part in "spinn bench train" "spinn bench inference" "python benchmarks/commands.py" "python benchmarks/watch.py"; \
 	do $(BIN)/$$part || status=1; done; exit $$status
+
+soak: .venv/installed
+	$(BIN)/python benchmarks/soak.py
+
+scaling: .venv/installed
+	$(BIN)/python benchmarks/scaling.py
 
 # Two at a time on one thread each: networks as small as these gain nothing from a second one.
 SIMULATED := $(shell seq 1 20)
