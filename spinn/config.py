@@ -5,6 +5,7 @@ Knows names, types and what a single value may be; computes nothing, and loads n
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -34,6 +35,10 @@ WITHOUT_SENSORS: tuple[BaselineName, ...] = ("mean", "last-value", "wear-law", "
 
 STACK = 32
 """Runs trained together where nobody says how many. On a processor more gain nothing: the products fill all cores."""
+
+
+MOST_WEIGHTS = 10**8
+"""Of a network; whoever reads a plan makes arrays of the size that it states."""
 
 
 class Strict(BaseModel):
@@ -265,6 +270,16 @@ class Experiment(Stated):
                     "correction, or leave it out"
                 )
         return self
+
+    @field_validator("layers")
+    @classmethod
+    def _a_network_of_this_size_can_be_held(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if min(layers) < 1:
+            raise ValueError("a width is a whole number of at least 1")
+        weights = sum(a * b for a, b in pairwise(layers))
+        if weights > MOST_WEIGHTS:
+            raise ValueError(f"{weights:.3g} weights: at most {MOST_WEIGHTS:,} expected")
+        return layers
 
     @model_validator(mode="after")
     def _only_the_simulator_is_set(self) -> Experiment:

@@ -5,6 +5,7 @@ Knows no file format but its own (a tidy CSV whose sha256 is the fingerprint), a
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from spinn.data.lines import MOST_COLUMNS, bounded
 from spinn.errors import DataError
 from spinn.record import PlannedDataset
 
@@ -91,12 +93,24 @@ def read_canonical(path: Path, planned: PlannedDataset) -> Dataset:
         DataError: the file is missing, or its columns are not the planned ones. (Its digest is the audit's business.)
     """
     try:
+        _refuse_header(path, planned)
         frame = pd.read_csv(path, dtype={"case": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it is written beside plan.json before any training") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file ({error}); the run that wrote it must be repeated") from None
-    missing = [name for name in (*REQUIRED, *planned.features) if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]!r} is missing; the plan names it")
     return Dataset(planned.source, frame, planned.features)
+
+
+def _refuse_header(path: Path, planned: PlannedDataset) -> None:
+    """Stop at a file of other columns, or of endless lines, before pandas makes a table of them."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        lines = bounded(stream)
+        header = next(csv.reader(lines), [])
+        missing = [name for name in (*REQUIRED, *planned.features) if name not in header]
+        if missing:
+            raise DataError(f"{path}: column {missing[0]!r} is missing; the plan names it")
+        if len(header) > MOST_COLUMNS:
+            raise DataError(f"{path}: {len(header):,} columns: at most {MOST_COLUMNS:,} expected")
+        for _ in lines:
+            pass

@@ -151,6 +151,8 @@ def _member(archive: Path, url: str) -> bytes:
 
 def _content(archive: zipfile.ZipFile, name: str, url: str) -> bytes:
     """No more than `MOST`, whatever the archive says of itself."""
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{url}: {name} in it is packed as the milling set is not; give the .mat file")
     with archive.open(name) as stream:
         content = stream.read(MOST + 1)
     if len(content) > MOST:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spinn.data import features
+from spinn.data import features, matlab
 from spinn.data.dataset import Dataset, Exclusion
 from spinn.data.download import fetch as fetch  # re-exported: `spinn.data.nasa.fetch`
 from spinn.errors import DataError
@@ -80,6 +80,7 @@ def _struct(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a mill.mat, or run `spinn data fetch nasa`")
     try:
+        matlab.refuse_unsound(path, "mill")
         found = [name for name, _, _ in whosmat(path)]
         content = loadmat(path, variable_names=["mill"])
     except (MatReadError, zlib.error, *_BROKEN) as error:
@@ -109,7 +110,7 @@ def _process(path: Path, entry: Any, index: int) -> dict[str, Any]:
         if name != "VB" and not np.isfinite(values[name]):
             raise DataError(f"{path}: mill[{index}].{name} = {values[name]}: expected a finite number")
     for name in ("case", "run"):
-        if values[name] % 1:
+        if values[name] % 1 or abs(values[name]) > 1e9:
             raise DataError(f"{path}: mill[{index}].{name} = {values[name]}: expected a whole number")
     if values["material"] not in (1.0, 2.0):
         raise DataError(f"{path}: mill[{index}].material = {values['material']:g}: expected 1 (cast iron) or 2 (steel)")

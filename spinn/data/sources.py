@@ -37,6 +37,8 @@ def load(source: str, campaign: SimulatorConfig | None = None) -> Dataset:
         from spinn.data import download, nasa
 
         return nasa.read(download.fetched())
+    if "\0" in source:
+        raise DataError(f"data = {source!r:.80}: no file can have such a name; give the path of a .mat or .csv file")
     path = Path(source)
     if path.suffix.lower() == ".mat":
         from spinn.data import nasa

@@ -26,6 +26,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ import pandas as pd
 
 from spinn.data.dataset import Dataset, Exclusion
 from spinn.data.features import PROCESS
+from spinn.data.lines import MOST_COLUMNS, bounded, refuse_unprintable
 from spinn.errors import DataError
 
 EXPECTED = ("case", "run", "time", "DOC", "feed", "material", "VB")
@@ -109,17 +111,19 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header and rows as text, each row with the line it ends on; blank lines are passed over."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+            reader = csv.reader(bounded(stream), strict=True)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a CSV with the columns {', '.join(EXPECTED)}") from None
     except IsADirectoryError:
         raise DataError(f"{path}: a folder; expected a CSV file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:  # no text, no CSV, or no name of a file
         raise DataError(f"{path}: not a CSV file in UTF-8 ({error}); save it as one, comma-separated") from None
     if not rows:
         raise DataError(f"{path}: the file is empty; expected a header with the columns {', '.join(EXPECTED)}")
     header = rows[0][1]
+    if len(header) > MOST_COLUMNS:
+        raise DataError(f"{path}: the header has {len(header):,} columns: at most {MOST_COLUMNS:,} expected")
     for number, cells in rows[1:]:
         if len(cells) != len(header):
             raise DataError(f"{path}: line {number} has {len(cells)} cells: expected {len(header)}, as in the header")
@@ -127,7 +131,9 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    twice = next((name for name in header if header.count(name) > 1 and name), None)
+    for name in header:
+        refuse_unprintable(name, f"{path}: column")
+    twice = next((name for name, count in Counter(header).items() if count > 1 and name), None)
     if twice is not None:
         raise DataError(f"{path}: column {twice!r} stands twice; expected each name once")
     if "material" in header and "steel" in header:
@@ -169,6 +175,7 @@ def _cases(path: Path, cells: list[str], lines: list[int]) -> list[str]:
     for line, cell in zip(lines, cells, strict=True):
         if cell.lower() in MISSING:
             raise DataError(f"{path}: line {line}, column 'case' = {cell!r}: every cut belongs to a case (a tool)")
+        refuse_unprintable(cell, f"{path}: line {line}, case")
     return cells
 
 
@@ -246,5 +253,5 @@ def _ordered(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 
 def natural(case: str) -> list[tuple[int, int, str]]:
     """Sort key in which '2' comes before '10'."""
-    parts = re.split(r"(\d+)", case)
+    parts = re.split(r"(\d{1,9})", case)  # longer numbers in parts: what makes an integer of text has a limit
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
