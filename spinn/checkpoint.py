@@ -21,6 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from spinn.documents import parse_json
 from spinn.errors import RecordError
 from spinn.storage import write_atomic
 
@@ -92,13 +93,20 @@ def read(path: Path) -> Checkpoint:
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as stream:
-            layers = json.loads((stream.metadata() or {})["layers"])
+            layers = _widths((stream.metadata() or {})["layers"])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
         return _decode(layers, tensors)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such checkpoint; it was deleted, or the run did not get this far") from None
-    except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError, RecursionError) as error:
-        raise RecordError(f"{path}: not a readable checkpoint ({error}); roll back to an earlier stage") from None
+    except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
+        raise RecordError(f"{path}: not a readable checkpoint ({error!s:.200}); roll back a stage") from None
+
+
+def _widths(text: str) -> list[int]:
+    widths = parse_json(text)
+    if not isinstance(widths, list) or len(widths) < 2 or not all(type(width) is int and width > 0 for width in widths):
+        raise ValueError(f"layers = {text:.40}: expected two widths or more")
+    return widths
 
 
 def _decode(layers: Sequence[int], tensors: dict[str, np.ndarray]) -> Checkpoint:

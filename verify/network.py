@@ -101,8 +101,8 @@ def _decode(left: dict[str, np.ndarray], layers: Sequence[int]) -> Network:
         shape = (layers[index + 1], layers[index])
         name = f"layers.{index}.weight"
         if dense:
+            weight = _take(left, name, np.float32, shape)  # first: what is made of this size has to be there
             mask = np.ones(shape, bool)
-            weight = _take(left, name, np.float32, shape)
         else:
             size = shape[0] * shape[1]
             bits = np.unpackbits(_take(left, f"{name}.mask", np.uint8, ((size + 7) // 8,)))

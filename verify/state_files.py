@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 import warnings
+import zipfile
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from spinn.errors import InputError
 
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
 _MOST_EXPANDED = 2**28  # bytes that a state's tensors may take beyond what is stored of them
+_NO_FILE = "not a file of torch.save"
+_SCRIPT = "a TorchScript archive; save module.state_dict() with torch.save"
 _NESTED = ("state_dict", "model_state_dict")
 
 
@@ -166,13 +169,34 @@ def _storage(value: Any) -> tuple[Any, ...] | None:
 def _read_pytorch(path: Path) -> State:
     import torch
 
+    _refuse_packed(path)
     try:
         with warnings.catch_warnings():  # about pickles that it may not understand; those that it does not are refused
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # of a sparse tensor the places are anyone's: what reads them does not look whether they are within it
+            with torch.sparse.check_sparse_tensor_invariants():
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
         raise InputError(f"{path}: {_refusal(error, path)}") from None
     return as_state(_one_state_dict(content, path), str(path))
+
+
+def _refuse_packed(path: Path) -> None:
+    """Stop at an archive that asks for more memory than it is long: torch.save compresses nothing."""
+    with path.open("rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":
+            return  # of the older kind, which is no archive
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+        raise InputError(f"{path}: {_NO_FILE} ({error!s:.120}); it is damaged or of another kind") from None
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise InputError(f"{path}: {_SCRIPT}")
+    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        what = f"{packed[0]!r:.60} in it is compressed" if packed else "parts of it lie upon each other"
+        raise InputError(f"{path}: {what}, which torch.save does not do; save it with torch.save")
 
 
 def _refusal(error: Exception, path: Path) -> str:
@@ -182,12 +206,12 @@ def _refusal(error: Exception, path: Path) -> str:
         named = next(name for name in foreign.groups() if name)
         return f"it holds more than tensors, and was not loaded (it asks for {named}); save state_dict()"
     if "TorchScript" in text:
-        return "a TorchScript archive; save module.state_dict() with torch.save"
+        return _SCRIPT
     if _is_text(path):
         return "a text file, not one of torch.save; save model.state_dict() with torch.save"
     # what a KeyError or an unpickler says of a byte that it did not expect helps nobody
     said = "" if isinstance(error, pickle.UnpicklingError | KeyError) or not text else f" ({text.splitlines()[0]:.120})"
-    return f"not a file of torch.save{said}; it is damaged or of another kind"
+    return f"{_NO_FILE}{said}; it is damaged or of another kind"
 
 
 def _is_text(path: Path) -> bool:
@@ -262,7 +286,7 @@ def _read_safetensors(path: Path) -> State:
             if any(array.dtype.kind == "V" for array in tensors.values() if isinstance(array, np.ndarray)):
                 tensors = _with_torch(path)  # or has from the package ml_dtypes, where that was imported
     except Exception as error:  # noqa: BLE001 - of a damaged file anything may come
-        raise InputError(f"{path}: not a safetensors file ({error}); it is damaged or of another kind") from None
+        raise InputError(f"{path}: not a safetensors file ({error!s:.200}); it is damaged or of another kind") from None
     state = as_state(tensors, str(path))
     return _own_layout(path, state, metadata) if "layers.0.weight.mask" in state.tensors else state
 
@@ -288,7 +312,8 @@ def _own_layout(path: Path, state: State, metadata: dict[str, str]) -> State:
             whole |= {name: weight, f"{name}_mask": mask, f"layers.{index}.bias": tensors[f"layers.{index}.bias"]}
         return State(whole, applied=True)
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: a checkpoint of this project that is damaged ({error}); roll back a stage") from None
+        told = f"a checkpoint of this project that is damaged ({error!s:.200})"
+        raise InputError(f"{path}: {told}; roll back a stage") from None
 
 
 def _widths(text: str) -> list[int]:
