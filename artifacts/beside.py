@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from spinn.documents import parse_json
 from spinn.errors import RecordError
 from spinn.record import first_problem
 
@@ -39,7 +40,7 @@ def read_output(path: Path, schema: type[Schema], command: str, mend: str) -> Sc
         RecordError: it is none; says what is wrong with it, and `mend`.
     """
     try:
-        return schema.model_validate_json(json.dumps(json.loads(path.read_bytes())), strict=True)
+        return schema.model_validate_json(json.dumps(parse_json(path.read_bytes())), strict=True)
     except ValidationError as error:
         raise RecordError(f"{path}: not the output of `{command}`: {first_problem(error)}; {mend}") from None
     except ValueError:

@@ -19,6 +19,7 @@ from artifacts import typeset
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
 from artifacts.certified import CERTIFICATE, Certified
 from artifacts.mutants import MUTANTS, Mutants
+from spinn.documents import parse_json
 from spinn.errors import RecordError
 from spinn.record import (
     ADAPTATION,
@@ -190,7 +191,7 @@ def _times(path: Path) -> list[int]:
 def _manifest(out: Path) -> dict[str, Any] | None:
     """The manifest of the last build; None where there is none that can be used."""
     try:
-        content = json.loads((out / MANIFEST).read_bytes())
+        content = parse_json((out / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     usable = isinstance(content, dict) and isinstance(content.get("outputs"), dict) and "holds" in content

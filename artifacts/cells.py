@@ -233,7 +233,16 @@ def latex_rows(content: bytes) -> Grid:
 @lru_cache(8)
 def html_tables(content: bytes) -> dict[str, Grid]:
     """Header and rows of every table of the report that names itself with `data-table`."""
-    return dict(map(_html_table, re.findall(r"<table data-table=.*?</table>", _text(content), flags=re.DOTALL)))
+    start, end = "<table data-table=", "</table>"
+    return dict(_html_table(f"{start}{inside}{end}") for inside in between(_text(content), start, end))
+
+
+def between(text: str, start: str, end: str) -> Iterator[str]:
+    """What stands between each `start` and the `end` after it, in time that grows as the text does."""
+    at = 0
+    while (found := text.find(start, at)) >= 0 and (closed := text.find(end, found + len(start))) >= 0:
+        yield text[found + len(start) : closed]
+        at = closed + len(end)
 
 
 @lru_cache(_READ_AGAIN)
@@ -255,10 +264,11 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin a table, a row or a cell."""
         if tag == "table":
-            self.name = dict(attrs)["data-table"] or ""
+            self.name = dict(attrs).get("data-table") or ""
         elif tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
+            self.rows = self.rows or [[]]
             self.rows[-1].append("")
             self._cell = True
 

@@ -17,19 +17,48 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from artifacts import provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.cells import Places, Problem, by_table, differences, markdown_rows
+from artifacts.cells import Places, Problem, between, by_table, differences, markdown_rows
 from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_number
 from artifacts.paper import MARKED
+from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
+from spinn.record import first_problem
 from spinn.storage import canonical_json, digest_of
 
 _CHANGED = "it was changed after the build"
-_PROVENANCE = re.compile(r'<script type="application/json" id="provenance">(.*?)</script>', flags=re.DOTALL)
+_PROVENANCE = '<script type="application/json" id="provenance">'
 Files = Mapping[str, bytes]
+
+
+def _inside(name: str) -> str:
+    """The path of a file in the folder; one that leads out of it would have a stranger's file read, and packed."""
+    if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+        raise ValueError("a path below the folder expected")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_inside)]
+
+
+class _Inputs(BaseModel):
+    records: dict[_Name, str] | None = None
+
+
+class _Manifest(BaseModel):
+    """What is relied on in build.json; what a build asks of it besides is its own business."""
+
+    model_config = ConfigDict(strict=True)
+
+    outputs: dict[_Name, str]
+    holds: bool
+    inputs: _Inputs | None = None
+    sources: dict[str, dict[str, str]] | None = None
 
 
 def check(out: Path) -> tuple[Problem, ...]:
@@ -50,14 +79,18 @@ def read_manifest(out: Path) -> dict[str, Any]:
         RecordError: there is none, or it is not one.
     """
     try:
-        manifest = json.loads((out / MANIFEST).read_bytes())
+        manifest = parse_json((out / MANIFEST).read_bytes())
+        _Manifest.model_validate(manifest)
         return {**manifest, "outputs": dict(manifest["outputs"]), "holds": bool(manifest["holds"])}
     except (FileNotFoundError, NotADirectoryError):
         raise RecordError(
             f"{out / MANIFEST}: no such file; a folder to check is what `spinn-artifacts build` wrote"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{out / MANIFEST}: not the manifest of a build ({error!r}); build again") from None
+    except ValidationError as error:
+        told = first_problem(error)
+        raise RecordError(f"{out / MANIFEST}: not the manifest of a build ({told:.200}); build again") from None
+    except ValueError as error:
+        raise RecordError(f"{out / MANIFEST}: not the manifest of a build ({error!s:.200}); build again") from None
 
 
 def problems(files: Files, manifest: Mapping[str, Any]) -> tuple[Problem, ...]:
@@ -152,7 +185,7 @@ def _macros(files: Files, changed: Set[str]) -> Iterator[Problem]:
 
 @lru_cache(8)
 def _block(page: bytes) -> str:
-    return "".join(_PROVENANCE.findall(_text(page)))
+    return "".join(between(_text(page), _PROVENANCE, "</script>"))
 
 
 @lru_cache(8)
@@ -345,8 +378,7 @@ def _images(page: bytes) -> frozenset[bytes | None]:
 
 @lru_cache(8)
 def _verdict(page: bytes) -> str:
-    found = re.search(r'id="verdict">([^<]*)<', _text(page))
-    return html.unescape(found[1]) if found else ""
+    return html.unescape(next(between(_text(page), 'id="verdict">', "<"), ""))
 
 
 def _text(content: bytes) -> str:

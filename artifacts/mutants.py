@@ -6,6 +6,7 @@ that output, nothing of a fault; whether a fault is caught is read off its check
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,9 @@ class Mutants:
         mend = "write it again with `make mutants`"
         found = read_output(path, _Output, "spinn-verify mutants --json", mend)
         names = [mutant.name for mutant in found.mutants]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        twice = next(((name, count) for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
-            raise RecordError(f"{path}: mutant {twice} stands in it {names.count(twice)} times, once expected; {mend}")
+            raise RecordError(f"{path}: mutant {twice[0]} stands in it {twice[1]} times, once expected; {mend}")
         return cls(found.mutants, digest_file(path))
 
     def sources(self) -> dict[str, dict[str, str]]:

@@ -11,7 +11,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from spinn.documents import parse_json
 from spinn.errors import InputError
 
 _DIGITS = {
@@ -79,6 +81,7 @@ _LATEX = {
     "\u00a0": "~",
 }
 NOT_MEASURED = "not measured"
+_LARGEST = 1e300  # of a number that is printed
 _NUMBER = re.compile(r"-(?=[\d.])")
 
 
@@ -214,18 +217,23 @@ def decode_json(content: bytes, path: str) -> dict[str, Number]:
         InputError: it is not one.
     """
     try:
-        return {
-            name: Number(
-                name,
-                entry["value"],
-                entry["text"],
-                entry["unit"],
-                entry["digits"],
-                tuple(entry["source"]),
-                entry["expression"],
-                tuple((cell[0], cell[1], cell[2]) for cell in entry["cells"]),
-            )
-            for name, entry in json.loads(content).items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: not a numbers file ({error!r}); run `spinn-artifacts build` again") from None
+        return {name: as_number(name, **entry) for name, entry in parse_json(content).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a numbers file ({error!r:.200}); run `spinn-artifacts build` again") from None
+
+
+def as_number(
+    name: str, *, value: Any, text: Any, unit: Any, digits: Any, source: Any, expression: Any, cells: Any
+) -> Number:
+    """A number as JSON has it.
+
+    Raises:
+        ValueError: something in it is of another kind.
+    """
+    known = type(value) in (int, float) and -_LARGEST < value < _LARGEST and type(digits) is int
+    texts = (text, unit, expression, *source) if isinstance(source, list | tuple) else (None,)
+    places = tuple(tuple(cell) for cell in cells)
+    placed = all(tuple(map(type, place)) == (str, int, str) and place[1] >= 0 for place in places)
+    if not (known and placed and all(isinstance(one, str) for one in texts)):
+        raise ValueError(f"{name:.80}: not a number with its text, unit, sources and cells")
+    return Number(name, value, text, unit, digits, tuple(source), expression, places)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
 from spinn.errors import InputError
 
 if TYPE_CHECKING:
+    from jinja2.runtime import Context
+    from jinja2.sandbox import SandboxedEnvironment
+
     from artifacts.claims import Outcome
     from artifacts.results import Results
 
@@ -94,9 +98,9 @@ def fill(source: str, content: Content, name: str) -> str:
         InputError: it is no template, or asks for what is not there.
     """
     import jinja2
-    from jinja2.sandbox import SandboxedEnvironment
+    from jinja2.sandbox import SecurityError
 
-    environment = SandboxedEnvironment(
+    environment = _sandbox()(
         **prose.DELIMITERS,
         undefined=jinja2.StrictUndefined,
         autoescape=False,
@@ -111,6 +115,27 @@ def fill(source: str, content: Content, name: str) -> str:
         raise InputError(f"paper/{name}: {error.message}; ask `has` or `shows` first where it can be absent") from None
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"paper/{name}:{error.lineno}: {error.message}") from None
+    except SecurityError as error:
+        raise InputError(f"paper/{name}: {error}; a template reaches what it is given, and nothing else") from None
+    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"paper/{name}: {error!r:.200}; a template looks values up by name, and prints them") from None
+    except RecursionError:
+        raise InputError(f"paper/{name}: it calls itself, or is nested, without an end") from None
+
+
+@cache
+def _sandbox() -> type[SandboxedEnvironment]:
+    from jinja2.sandbox import SandboxedEnvironment, SecurityError
+
+    class Sandbox(SandboxedEnvironment):
+        """Computes nothing: of two letters and one product a template can make a text that fills all memory."""
+
+        intercepted_binops = frozenset(("*", "**", "%"))
+
+        def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+            raise SecurityError(f"a template computes nothing, and has {operator!r}")
+
+    return Sandbox
 
 
 def _printed(value: Any) -> Any:

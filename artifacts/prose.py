@@ -9,7 +9,6 @@ section numbers, and the constants of an equation as `paper/constants.toml` decl
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.numbers import Number
+from spinn.documents import parse_toml
 from spinn.errors import InputError
 
 DELIMITERS: dict[str, Any] = {
@@ -119,8 +119,8 @@ class Constants:
             InputError: it is not there, or a constant lacks its value, meaning or source.
         """
         try:
-            entries = tomllib.loads(path.read_text(encoding="utf-8")).get("constant", [])
-        except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
+            entries = parse_toml(path.read_bytes()).get("constant", [])
+        except (FileNotFoundError, ValueError) as error:
             raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
         equations: dict[str, set[str]] = {}
         inline: set[str] = set()

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from artifacts.numbers import Number
+from artifacts.numbers import Number, as_number
+from spinn.documents import parse_json
 from spinn.storage import digest_of
 
 Sources = Mapping[str, Mapping[str, str]]
@@ -54,15 +55,17 @@ def decode(text: str) -> tuple[dict[str, Number], dict[str, dict[str, str]]]:
         ValueError: it is not one.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         numbers = {name: _number(name, entry, content) for name, entry in content["numbers"].items()}
-        return numbers, {group: dict(source["files"]) for group, source in content["sources"].items()}
+        sources = {group: dict(source["files"]) for group, source in content["sources"].items()}
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"not the provenance of numbers ({error!r})") from None
+        raise ValueError(f"not the provenance of numbers ({error!r:.200})") from None
+    if not all(isinstance(digest, str) for files in sources.values() for digest in files.values()):
+        raise ValueError("not the provenance of numbers: a digest is a text")
+    return numbers, sources
 
 
 def _number(name: str, entry: list[Any], content: dict[str, Any]) -> Number:
     value, text, unit, digits, expression, origin, cells = entry
-    source = tuple(content["origins"][origin])
-    places = tuple((cell[0], cell[1], cell[2]) for cell in cells)
-    return Number(name, value, text, unit, digits, source, content["expressions"][expression], places)
+    told = {"value": value, "text": text, "unit": unit, "digits": digits, "cells": cells}
+    return as_number(name, **told, source=content["origins"][origin], expression=content["expressions"][expression])

@@ -18,6 +18,7 @@ from typing import Any
 from artifacts import claims, costs, tables
 from artifacts.numbers import Number
 from artifacts.results import Results, read
+from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
 from spinn.record import (
     ADAPTATION,
@@ -127,7 +128,7 @@ def read_spread(reference: Path) -> dict[str, Any]:
         RecordError: it is not one.
     """
     try:
-        found = json.loads((reference / SPREAD).read_bytes())
+        found = parse_json((reference / SPREAD).read_bytes())
         return {
             "folders": int(found["folders"]),
             "machines": list(found["machines"]),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.sandbox import SandboxedEnvironment
 
 from artifacts.figures import CAPTIONS, alt
 from artifacts.render import Table
@@ -30,7 +31,7 @@ _APART = ("claims", "environment", *_COSTS)
 
 
 def _page(**parts: Any) -> bytes:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = SandboxedEnvironment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     script = _source(SCRIPT)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the one script the page may run
     page = environment.from_string(_source(TEMPLATE))

@@ -7,7 +7,6 @@ adaptation/, never a checkpoint. Knows what a row is, nothing of tables or figur
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import pandas as pd
 
 from artifacts.render import Frame
 from artifacts.stats import Held
+from spinn.documents import parse_json
 from spinn.errors import RecordError, SpinnError, TamperedError
 from spinn.record import (
     ADAPTATION,
@@ -396,7 +396,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Frame:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file; it is written beside plan.json before any training") from None
     except ValueError as error:

@@ -55,8 +55,9 @@ _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "the quota is used up", er
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` on a single line."""
-    return " ".join(str(error).split())
+    """The message of `error` on a single line; a character that does not print is spelled, and so moves no terminal."""
+    line = " ".join(str(error).split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def run_command(command: Callable[[], object], name: str) -> NoReturn:

@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ import pydantic
 from spinn import lock, record, schedule, storage, variants
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
+from spinn.documents import parse_toml
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
@@ -57,17 +57,22 @@ def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str,
         raise InputError(f"{path}: a value that JSON cannot spell ({error}); use finite numbers and text") from None
     if not isinstance(claims, list) or not all(isinstance(claim, dict) and "name" in claim for claim in claims):
         raise InputError(f"{path}: a [[claim]] has no name; each claim is a [[claim]] table with at least a name")
+    for name in [claim["name"] for claim in claims]:
+        if not (isinstance(name, str) and re.fullmatch(record.CLAIM_NAME, name)):
+            raise InputError(f"{path}: name = {name!r:.80}: small letters, digits and hyphens expected, of a claim")
     return claims
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a TOML file such as paper/experiments/smoke.toml") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; expected a TOML file such as paper/experiments/smoke.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}; name another file") from None
+    except ValueError as error:  # of what it says, and of a name that no file can have
         raise InputError(f"{path}: not a TOML file ({error})") from None
 
 

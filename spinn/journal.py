@@ -9,7 +9,6 @@ byte would otherwise get a fresh digest.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from spinn.documents import parse_json
 from spinn.errors import RecordError, TamperedError
 from spinn.metrics import metrics_of
 from spinn.record import (
@@ -49,7 +49,7 @@ def is_finished(folder: Path, plan_digest: str) -> bool:
     if not is_stored(path):
         return False
     try:
-        return json.loads(read_stored(path))["plan_digest"] == plan_digest
+        return parse_json(read_stored(path))["plan_digest"] == plan_digest
     except (ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: not a record; restore the file, or give --fresh to run again") from None
 

@@ -23,6 +23,7 @@ from spinn.storage import digest_of, read_stored, write_atomic
 
 SCHEMA_VERSION = 1
 DATACARD, CLAIMS = "datacard.json", "claims.json"
+CLAIM_NAME = "[a-z0-9][a-z0-9-]*"
 PLAN, DATASET, AUDIT, RUNS, BASELINES = "plan.json", "dataset.csv", "audit.json", "runs", "baselines"
 RECORD, PROGRESS, HISTORY, PREDICTIONS = "record.json", "progress.json", "history.csv", "predictions.csv"
 DEPLOYED = "deployed.safetensors"
@@ -425,7 +426,7 @@ def read_model(path: Path, schema: type[Schema]) -> Schema:
 def first_problem(error: pydantic.ValidationError) -> str:
     """The first complaint of a validation, as `key = value: what is wrong`."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "content"
+    where = f"{'.'.join(str(part) for part in first['loc']):.200}" or "content"
     value = first.get("input")
     shown = "" if isinstance(value, dict | list | tuple | bytes) or first["type"] == "missing" else f" = {value!r:.80}"
     more = error.error_count() - 1

@@ -6,7 +6,6 @@ so that the check answers at once: the few keys it needs of an experiment file a
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spinn import variants
+from spinn.documents import parse_toml
 from spinn.errors import InputError, ScheduleError
 from spinn.schedule import (
     Criteria,
@@ -276,12 +276,12 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
     By hand, because the schema's library alone would take longer to load than the whole check may.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; experiments are in paper/experiments") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; give an experiment file, such as paper/experiments/quick.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not a TOML file ({error})") from None
     try:
         _known(content, EXPERIMENT_KEYS, "")

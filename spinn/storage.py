@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 
 PACKED = ".xz"
-MOST = 256 << 20
-"""Bytes that a compressed file may hold: a hundred bytes of it can ask for all the memory there is."""
+MOST = 32 << 20
+"""Bytes that a compressed file may hold: a hundred bytes of it can ask for all the memory there is. What is made
+of them takes some fifty times as much."""
 _MEMORY = 128 << 20  # for decompressing, whatever the file asks for; xz -9 needs 65 MiB
 
 

@@ -27,7 +27,7 @@ from spinn.record import (
 from spinn.storage import read_stored
 
 _MEND = "restore the file, or run again with --fresh"
-_KINDS = {"stage": int, "split": str, "case": str, "target": str, "measured": float, "prediction": float}
+_KINDS = {"split": str, "case": str, "target": str, "measured": float, "prediction": float}
 
 
 def summary(runs: Path) -> str:
@@ -137,6 +137,8 @@ def _predictions(path: Path) -> pd.DataFrame:
         raise RecordError(f"{path}: column {missing[0]!r} is missing; {_MEND}")
     if table.empty:
         raise RecordError(f"{path}: no rows; {_MEND}")
+    if table["stage"].dtype.kind != "i":
+        raise RecordError(f"{path}: not the predictions of a run (stages are whole numbers); {_MEND}")
     return table
 
 

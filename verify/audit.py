@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 from threadpoolctl import threadpool_limits
 
+from spinn.documents import parse_json
 from spinn.record import AUDIT
 from spinn.storage import canonical_json, digest_file, digest_of, write_atomic
 from verify import (
@@ -191,6 +193,13 @@ def _absent(run: Run, found: list[Finding], declared: frozenset[str]) -> Iterato
         yield Finding(UNEXPECTED_ABSENT, "error", message, run.planned.run_id, {"declared": check})
 
 
+class _Told(BaseModel):
+    """A verdict as JSON has it."""
+
+    findings: tuple[Finding, ...]
+    expected: tuple[Finding, ...]
+
+
 # --- the verdict that is kept ---------------------------------------------------------------------------------------
 
 
@@ -212,13 +221,15 @@ def _recall(path: Path, key: str, replay: bool) -> Verdict | None:
     stored = _stored(path)
     for slot in ("replayed",) if replay else ("replayed", "read"):
         entry = stored.get(slot)
-        if not isinstance(entry, dict) or entry.get("key") != key or entry.get("digest") != _seal(entry):
+        if not isinstance(entry, dict) or entry.get("key") != key:
             continue
-        verdict = entry["verdict"]
-        return Verdict(
-            tuple(Finding(**finding) for finding in verdict["findings"]),
-            tuple(Finding(**finding) for finding in verdict["expected"]),
-        )
+        try:
+            if entry.get("digest") != _seal(entry):
+                continue
+            told = _Told.model_validate(entry.get("verdict"))
+        except ValueError:
+            continue  # its digest may be right, but it is no verdict: somebody made it so
+        return Verdict(told.findings, told.expected)
     return None
 
 
@@ -234,7 +245,7 @@ def _keep(path: Path, key: str, replay: bool, verdict: Verdict) -> None:
 
 def _stored(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -28,7 +28,7 @@ def recounted(folder: Folder) -> Iterator[Fault]:
         excluded = [(str(cut["what"]), str(cut["case"]), int(cut["run"])) for cut in card["exclusions"]]
     except UnavailableError:
         return  # the digest of the card says so
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         yield Fault(f"{DATACARD}: not a data card ({type(error).__name__}: {error})")
         return
     data = folder.dataset

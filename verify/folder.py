@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ import safetensors.numpy
 
 from spinn.config import Sensors
 from spinn.data.dataset import TARGETS, read_canonical
+from spinn.documents import parse_json
 from spinn.errors import DataError, InputError, RecordError
 from spinn.record import (
     ADAPTATION,
@@ -58,6 +58,7 @@ PROCESS = ("time", "DOC", "feed", "steel")  # features that are settings, not si
 WITHHELD = "weights withheld"
 HISTORY_WITHHELD = "history withheld: kept for one seed"
 HOLDS_MASKS = ("global-magnitude", "layerwise-magnitude", "random")  # pruners of weights whose masks are held
+MOST_LETTERS = 1 << 26  # of a column of names as an array, which gives each of them the room of the longest
 WHOLE = ("stage", "epoch", "run", "fold", "seed", "labels_seen")  # columns of whole numbers
 Content = TypeVar("Content")
 
@@ -346,7 +347,7 @@ def is_sealed(record: Sealed) -> bool:
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises `UnavailableError`."""
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UnavailableError(f"{path}: no such file") from None
     except ValueError as error:
@@ -380,38 +381,62 @@ def read_data(runs: Path, plan: Plan) -> Data | DataError:
         except (ValueError, TypeError):
             return DataError(f"{runs / DATASET}: column {name!r} is not numeric")
     try:
-        return Data(frame["case"].to_numpy(dtype=str), frame["run"].to_numpy(dtype=np.int64), columns)
+        runs_of = frame["run"].to_numpy()
+        if runs_of.dtype.kind not in "iu":
+            raise ValueError
+        return Data(_texts(frame["case"].tolist()), runs_of.astype(np.int64), columns)
     except (ValueError, TypeError):
-        return DataError(f"{runs / DATASET}: column 'run' does not hold whole numbers")
+        return DataError(f"{runs / DATASET}: column 'run' does not hold whole numbers, or 'case' not names of any use")
 
 
 def read_csv(path: Path, columns: Sequence[str], text: Sequence[str]) -> Table:
     """A table with exactly these columns, all numeric but `text`, an empty field NaN; raises `UnavailableError`."""
     try:
-        header, *rows = csv.reader(io.StringIO(read_stored(path).decode("utf-8"), newline=""), strict=True)
+        cells = _cells(path, columns)
     except FileNotFoundError:
         raise UnavailableError(f"{path.name}: no such file") from None
     except (ValueError, csv.Error) as error:  # empty, not UTF-8, or not CSV
         raise UnavailableError(f"{path.name}: not a CSV file ({error})") from None
-    if tuple(header) != tuple(columns):
-        raise UnavailableError(f"{path.name}: columns are {header}, expected {list(columns)}")
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(columns):
-            raise UnavailableError(f"{path.name}, line {line}: {len(row)} fields, expected {len(columns)}")
     table: Table = {}
-    for index, name in enumerate(columns):
-        fields = [row[index] for row in rows]
+    for name, fields in zip(columns, cells, strict=True):
         try:
             if name in text:
-                table[name] = np.array(fields, dtype=str)
+                table[name] = _texts(fields)
             elif name in WHOLE:
-                table[name] = np.array([int(field) for field in fields], dtype=np.int64)
+                table[name] = np.fromiter(map(int, fields), np.int64, len(fields))
             else:
-                table[name] = np.array([float(field or "nan") for field in fields], dtype=np.float64)
+                table[name] = np.fromiter((float(field or "nan") for field in fields), np.float64, len(fields))
         except (ValueError, OverflowError):
-            kind = "whole numbers" if name in WHOLE else "numbers"
+            kind = "whole numbers" if name in WHOLE else "names of any use" if name in text else "numbers"
             raise UnavailableError(f"{path.name}: column {name!r} does not hold {kind}") from None
     return table
+
+
+def _cells(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """The fields of each column; each row is looked at before the next is read: a packed file can hold millions.
+
+    Raises:
+        ValueError: it is not such a table, not text, or not what a compressor wrote.
+    """
+    lines = csv.reader(io.StringIO(read_stored(path).decode("utf-8"), newline=""), strict=True)
+    header = next(lines, [])
+    if header != list(columns):
+        raise UnavailableError(f"{path.name}: columns are {header!s:.200}, expected {list(columns)}")
+    cells: list[list[str]] = [[] for _ in columns]
+    for line, row in enumerate(lines, start=2):
+        if len(row) != len(columns):
+            raise UnavailableError(f"{path.name}, line {line}: {len(row)} fields, expected {len(columns)}")
+        for column, cell in zip(cells, row, strict=True):
+            column.append(cell)
+    return cells
+
+
+def _texts(fields: list[str]) -> np.ndarray:
+    """The fields as an array, in which each takes as much room as the longest."""
+    longest = max(map(len, fields), default=0)
+    if longest * len(fields) > MOST_LETTERS:
+        raise ValueError(f"{len(fields)} texts, the longest of {longest} letters")
+    return np.array(fields, dtype=str)
 
 
 def read_network(path: Path, layers: Sequence[int], *, free: bool = False) -> Network:
@@ -427,6 +452,6 @@ def read_network(path: Path, layers: Sequence[int], *, free: bool = False) -> Ne
     except FileNotFoundError:
         raise UnavailableError(f"{path.name}: no such file") from None
     except KeyError as error:
-        raise UnavailableError(f"{path.name}: not a readable checkpoint (tensor {error} is missing)") from None
+        raise UnavailableError(f"{path.name}: not a readable checkpoint (tensor {error!s:.80} is missing)") from None
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
-        raise UnavailableError(f"{path.name}: not a readable checkpoint ({error})") from None
+        raise UnavailableError(f"{path.name}: not a readable checkpoint ({error!s:.200})") from None

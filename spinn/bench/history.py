@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from spinn.documents import parse_json
 from spinn.errors import RecordError
 
 HISTORY = Path("build/bench/history.jsonl")
@@ -36,7 +37,7 @@ def read_history(path: Path = HISTORY, name: str | None = None) -> list[dict[str
     reports = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            report = json.loads(line)
+            report = parse_json(line)
             fits = report["name"] == name or name is None
         except (ValueError, KeyError, TypeError):
             raise RecordError(f"{path}, line {number}: not a benchmark's report; remove the line") from None

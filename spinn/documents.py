@@ -1,0 +1,76 @@
+"""TOML and JSON that a stranger may have written, as values: within bounds, or one ValueError. Standard library only.
+
+Knows the two languages and what their readers do with hostile text; nothing of what a document means.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
+
+DEEPEST = 64
+"""Lists and tables within each other; readers and writers of values are recursive, and give up at some depth."""
+MOST_TOML = 256 << 10
+LONGEST_LINE = 4096
+"""Bytes of a TOML text, and letters of a line: the time that a key takes grows with the square of its parts."""
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8 (NaN is not), has a number with thousands of digits or half a
+            letter, or is nested deeper than `DEEPEST`.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():  # two of them spell one letter; one alone is none, and cannot be written again
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError(_too_deep()) from None
+    _refuse_depth(value)
+    return value
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML text in UTF-8.
+
+    Raises:
+        ValueError: it is not TOML, has a number with thousands of digits, or is longer or deeper than the bounds here.
+    """
+    if len(content) > MOST_TOML:
+        raise ValueError(f"{len(content):,} bytes: at most {MOST_TOML:,} expected; leave out what it does not need")
+    text = content.decode("utf-8")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"line {number} has {len(line):,} letters: at most {LONGEST_LINE:,} expected; break it")
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(_too_deep()) from None
+    _refuse_depth(tables)
+    return tables
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _refuse_depth(value: object) -> None:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise ValueError(_too_deep())
+
+
+def _too_deep() -> str:
+    return f"lists or tables are nested more than {DEEPEST} deep: none of this project's files are"
