@@ -87,7 +87,23 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many properties were tried, and on how many examples; fewer than asked for means that there are no more."""
+    """How many properties were tried, and on how many examples; fewer than asked for means that there are no more.
+
+    Where more than usual was fuzzed, how each kind of file ended.
+    """
+    fuzzed = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in report.user_properties
+        if name == "fuzz"
+    ]
+    if fuzzed and "FUZZ" in os.environ:
+        totals = ["in all", *(sum(line[column] for line in fuzzed) for column in (1, 2, 3))]
+        terminalreporter.write_line(f"{'kind of file':<20}{'inputs':>10}{'results':>10}{'errors':>10}{'crashes':>10}")
+        for kind, inputs, results, errors in [*sorted(fuzzed), totals]:
+            crashes = inputs - results - errors
+            terminalreporter.write_line(f"{kind:<20}{inputs:>10,}{results:>10,}{errors:>10,}{crashes:>10,}")
     tried = {
         report.nodeid: value
         for report in terminalreporter.getreports("passed")

@@ -1,0 +1,190 @@
+"""Bytes of files that lie: MATLAB, safetensors, PyTorch and zip files, of which one part is not what it says.
+
+Each function makes one kind of lie, and says which; nothing here reads anything.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import scipy.io
+import torch
+
+from spinn import checkpoint
+from spinn.checkpoint import Checkpoint
+from spinn.data import nasa
+
+MARKER = "executed"
+"""The file that a pickle of `Harm` makes where it is unpickled."""
+
+
+class Harm:
+    """What creates a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of a pickle, what is called when it is read."""
+        return os.system, (f"touch {MARKER}",)
+
+
+def running() -> bytes:
+    """A pickle that runs a command."""
+    return pickle.dumps({"weight": Harm()}, protocol=2)
+
+
+def object_array() -> bytes:
+    """An array of numpy whose content is such a pickle."""
+    stream = io.BytesIO()
+    np.save(stream, np.array([Harm()], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+# --- MATLAB ---------------------------------------------------------------------------------------------------------
+
+HEAD = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x100) + b"IM"
+MATRIX, COMPRESSED = 14, 15
+
+
+def element(kind: int, data: bytes) -> bytes:
+    """A data element, padded."""
+    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def matrix(kind: int, sizes: Sequence[int], name: bytes, *parts: bytes) -> bytes:
+    """A matrix of class `kind` that states these sizes, whatever its parts are."""
+    flags, dimensions = struct.pack("<II", kind, 0), struct.pack(f"<{len(sizes)}i", *sizes)
+    return element(MATRIX, element(6, flags) + element(5, dimensions) + element(1, name) + b"".join(parts))
+
+
+def vast(kind: int, *parts: bytes) -> bytes:
+    """A file of 100 bytes or so whose matrix states 2**30 elements."""
+    return HEAD + matrix(kind, (1, 1 << 30), b"mill", *parts)
+
+
+def cells_within_cells(depth: int = 100_000) -> bytes:
+    """A cell in a cell in a cell: who follows them by recursion needs as deep a stack."""
+    size, heads = 0, []
+    for level in range(depth):
+        name = b"mill" if level == depth - 1 else b""
+        head = matrix(1, (1, 1), name)[8:]
+        size += len(head)
+        heads.append(struct.pack("<II", MATRIX, size) + head)
+        size += 8
+    return HEAD + b"".join(reversed(heads))
+
+
+@cache
+def inflated(mebibytes: int) -> bytes:
+    """A compressed matrix of zeros, a thousandth of the size that it has when it is unpacked."""
+    size = mebibytes << 20
+    body = matrix(6, (1, size // 8), b"mill")[8:] + struct.pack("<II", 9, size)
+    pack = zlib.compressobj()
+    start = pack.compress(struct.pack("<II", MATRIX, len(body) + size) + body) + pack.flush(zlib.Z_FULL_FLUSH)
+    block = pack.compress(bytes(1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    packed = start + block * mebibytes
+    return HEAD + struct.pack("<II", COMPRESSED, len(packed)) + packed
+
+
+def mill(compress: bool = False) -> bytes:
+    """A struct array as that of mill.mat, of two runs."""
+    names = ["case", "run", "VB", "time", "DOC", "feed", "material", *nasa.CHANNELS]
+    content = np.zeros((1, 2), dtype=[(name, object) for name in names])
+    for index in range(2):
+        values = [1.0, index + 1.0, 0.1 * index, 2.0 * index + 1, 1.5, 0.5, 1.0]
+        for name, value in zip(names, values, strict=False):
+            content[name][0, index] = np.array([[value]])
+        for name in nasa.CHANNELS:
+            content[name][0, index] = np.linspace(0, 1, 40)[:, None]
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, {"mill": content}, do_compression=compress)
+    return stream.getvalue()
+
+
+# --- networks -------------------------------------------------------------------------------------------------------
+
+
+def safetensors(header: Mapping[str, Any] | bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    """A file with this header, and the length that it states of it."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def tensor(dtype: str, shape: Sequence[int], start: int, end: int) -> dict[str, Any]:
+    """An entry of such a header."""
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+
+
+def pruned() -> bytes:
+    """A pruned network in this project's own layout."""
+    weights = tuple(np.arange(o * i, dtype=np.float32).reshape(o, i) for o, i in ((3, 4), (2, 3)))
+    masks = tuple(weight % 2 == 0 for weight in weights)
+    kept = tuple(np.where(mask, weight, 0).astype(np.float32) for weight, mask in zip(weights, masks, strict=True))
+    return checkpoint.encode(Checkpoint(kept, (np.zeros(3, np.float32), np.zeros(2, np.float32)), masks, {}))
+
+
+def saved(content: object) -> bytes:
+    """What torch.save writes."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+@cache
+def state_dict() -> bytes:
+    """A file of torch.save with a small network."""
+    return saved({"0.weight": torch.ones(3, 4), "0.bias": torch.zeros(3)})
+
+
+def rewritten(good: bytes, content: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip whose members with these endings have other content."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(out, "w", compression) as new:
+        for name in old.namelist():
+            data = next((data for end, data in content.items() if name.endswith(end)), old.read(name))
+            new.writestr(name, data)
+    return out.getvalue()
+
+
+def beyond_its_size() -> bytes:
+    """A sparse tensor of three numbers, one of them at place 10**9."""
+    far = torch.sparse_coo_tensor(torch.tensor([[10**9]]), torch.ones(1), (3,), check_invariants=False)
+    return saved({"0.weight": torch.ones(2, 2), "1.weight": far})
+
+
+def inflated_state() -> bytes:
+    """A state_dict of 1 GiB of zeros, deflated to 1 MiB."""
+    count = 1 << 28
+    size = b"J" + struct.pack("<i", count)
+    with zipfile.ZipFile(io.BytesIO(saved({"a": torch.ones(12)}))) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        text = archive.read(name).replace(b"K\x0c", size)
+    return rewritten(saved({"a": torch.ones(12)}), {"data.pkl": text, "data/0": bytes(4 * count)}, zipfile.ZIP_DEFLATED)
+
+
+# --- archives -------------------------------------------------------------------------------------------------------
+
+
+def archive(members: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED, link: str = "") -> bytes:
+    """A zip of these members; the one called `link` is a symbolic link to what it holds."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as made:
+        for name, data in members.items():
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = compression
+            entry.external_attr = (0o120777 if name == link else 0o100644) << 16
+            made.writestr(entry, data)
+    return out.getvalue()
+
+
+def mill_archive() -> bytes:
+    """A zip within a zip, as the milling set comes."""
+    return archive({"mill.zip": archive({"mill.mat": b"MATLAB" * 20})}, zipfile.ZIP_STORED)
