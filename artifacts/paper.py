@@ -116,7 +116,8 @@ def fill(source: str, content: Content, name: str) -> str:
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"paper/{name}:{error.lineno}: {error.message}") from None
     except SecurityError as error:
-        raise InputError(f"paper/{name}: {error}; a template reaches what it is given, and nothing else") from None
+        told = str(error).rstrip(".")
+        raise InputError(f"paper/{name}: {told}; a template reaches what it is given, and nothing else") from None
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"paper/{name}: {error!r:.200}; a template looks values up by name, and prints them") from None
     except RecursionError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.numbers import Number
-from spinn.documents import parse_toml
+from spinn.documents import read_toml
 from spinn.errors import InputError
 
 DELIMITERS: dict[str, Any] = {
@@ -119,7 +119,7 @@ class Constants:
             InputError: it is not there, or a constant lacks its value, meaning or source.
         """
         try:
-            entries = parse_toml(path.read_bytes()).get("constant", [])
+            entries = read_toml(path).get("constant", [])
         except (FileNotFoundError, ValueError) as error:
             raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
         equations: dict[str, set[str]] = {}

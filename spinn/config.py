@@ -197,6 +197,11 @@ class AdaptationConfig(Stated):
     learning_rate: float = Field(gt=0)
 
 
+def _listed(seeds: tuple[int, ...]) -> str:
+    """The seeds, of which one with thousands of digits could not be written."""
+    return f"[{', '.join(str(seed) if abs(seed) < 2**64 else '…' for seed in seeds)}]"
+
+
 def _expected(error: ScheduleError) -> str:
     """What a ratio must be; pydantic, and with it `first_problem`, names file, key and value only for a ValueError."""
     return str(error).partition(": ")[2] or str(error)
@@ -314,5 +319,5 @@ class Experiment(Stated):
         if len(set(names)) != len(names):
             raise ValueError(f"variants: names are unique, got {names}")
         if len(set(self.seeds)) != len(self.seeds) or not all(0 <= seed < 2**32 for seed in self.seeds):
-            raise ValueError(f"seeds: each stands once and is from 0 to 2**32 - 1, got {list(self.seeds)}")
+            raise ValueError(f"seeds: each stands once and is from 0 to 2**32 - 1, got {_listed(self.seeds)}")
         return self

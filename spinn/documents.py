@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 DEEPEST = 64
@@ -34,14 +35,17 @@ def parse_json(content: bytes | str) -> Any:
     return value
 
 
-def parse_toml(content: bytes) -> dict[str, Any]:
-    """The tables of a TOML text in UTF-8.
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file in UTF-8; no more is read of it than it may have, since it may have no end.
 
     Raises:
+        OSError: it cannot be read.
         ValueError: it is not TOML, has a number with thousands of digits, or is longer or deeper than the bounds here.
     """
+    with open(path, "rb") as stream:
+        content = stream.read(MOST_TOML + 1)
     if len(content) > MOST_TOML:
-        raise ValueError(f"{len(content):,} bytes: at most {MOST_TOML:,} expected; leave out what it does not need")
+        raise ValueError(f"more than {MOST_TOML:,} bytes: leave out what it does not need")
     text = content.decode("utf-8")
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > LONGEST_LINE:

@@ -20,7 +20,7 @@ import pydantic
 from spinn import lock, record, schedule, storage, variants
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
-from spinn.documents import parse_toml
+from spinn.documents import read_toml
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
@@ -65,7 +65,7 @@ def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str,
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return parse_toml(path.read_bytes())
+        return read_toml(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a TOML file such as paper/experiments/smoke.toml") from None
     except IsADirectoryError:

@@ -430,7 +430,8 @@ def first_problem(error: pydantic.ValidationError) -> str:
     value = first.get("input")
     shown = "" if isinstance(value, dict | list | tuple | bytes) or first["type"] == "missing" else f" = {value!r:.80}"
     more = error.error_count() - 1
-    what = first["msg"].lower().removeprefix("value error, ")
+    what = first["msg"].removeprefix("Value error, ")
+    what = what[:1].lower() + what[1:]  # the rest may be a pattern, or a name
     return f"{where}{shown}: {what}" + (f" (and {more} more)" if more else "")
 
 

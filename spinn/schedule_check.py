@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spinn import variants
-from spinn.documents import parse_toml
+from spinn.documents import read_toml
 from spinn.errors import InputError, ScheduleError
 from spinn.schedule import (
     Criteria,
@@ -276,7 +276,7 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
     By hand, because the schema's library alone would take longer to load than the whole check may.
     """
     try:
-        content = parse_toml(path.read_bytes())
+        content = read_toml(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; experiments are in paper/experiments") from None
     except IsADirectoryError:
