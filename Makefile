@@ -35,7 +35,7 @@ help:
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
 	@echo "make kills            kill a run fifty times, at random moments of its life; it goes on, and no digest changes"
-	@echo "make fuzz             read more than 100,000 damaged files: a result or one clear error, never a crash"
+	@echo "make fuzz             read more than 100,000 damaged files: a result or one clear error, never a crash; and totals"
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
 	@echo "make mutants          plant every named fault and keep which check catches it, for the paper (minutes)"
 	@echo "make bench            how fast training, inference, the commands and the live check are, beside the machine's limit"

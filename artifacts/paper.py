@@ -98,7 +98,7 @@ def fill(source: str, content: Content, name: str) -> str:
         InputError: it is no template, or asks for what is not there.
     """
     import jinja2
-    from jinja2.sandbox import SecurityError
+    from jinja2.exceptions import SecurityError
 
     environment = _sandbox()(
         **prose.DELIMITERS,
@@ -126,7 +126,8 @@ def fill(source: str, content: Content, name: str) -> str:
 
 @cache
 def _sandbox() -> type[SandboxedEnvironment]:
-    from jinja2.sandbox import SandboxedEnvironment, SecurityError
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import SandboxedEnvironment
 
     class Sandbox(SandboxedEnvironment):
         """Computes nothing: of two letters and one product a template can make a text that fills all memory."""

@@ -63,13 +63,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def _refuse_depth(value: object) -> None:
-    level = [value]
-    for _ in range(DEEPEST + 1):
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
         level = [
             inner
             for outer in level
-            if isinstance(outer, dict | list)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
         ]
         if not level:
             return

@@ -39,8 +39,10 @@ def read_history(path: Path = HISTORY, name: str | None = None) -> list[dict[str
         try:
             report = parse_json(line)
             fits = report["name"] == name or name is None
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             raise RecordError(f"{path}, line {number}: not a benchmark's report; remove the line") from None
+        except ValueError as error:
+            raise RecordError(f"{path}, line {number}: not a benchmark's report: {error!s:.100}; remove it") from None
         if fits:
             reports.append(report)
     return reports

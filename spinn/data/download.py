@@ -23,7 +23,7 @@ MAT_HASH = "71486a857939d1416c86c7cf0c469d5e69c7c30495e01ec8a0e13aafd2a313cb"  #
 CACHE_VARIABLE = "SPINN_CACHE"
 TIMEOUT = 30.0  # s without a byte
 INNER, MEMBER = "mill.zip", "mill.mat"
-MOST = 1 << 30
+MOST = 512 << 20
 """Bytes of a file in an archive; the original mill.mat has 200 MB."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 """What zipfile raises, depending on where an archive stops making sense; RuntimeError of one that wants a password."""

@@ -135,8 +135,8 @@ def strangely_named() -> bytes:
 
 
 def nested_bomb() -> bytes:
-    """A zip in a zip, of a mill.mat of 1.1 GiB of zeros."""
-    return makers.archive({"mill.zip": makers.archive({"mill.mat": bytes(1 << 20) * 1100})})
+    """A zip in a zip, of a mill.mat of 0.6 GiB of zeros."""
+    return makers.archive({"mill.zip": makers.archive({"mill.mat": bytes(600 << 20)})})
 
 
 def forged_verdict() -> str:
@@ -220,7 +220,11 @@ EXPERIMENTS = [
     trained("name-path", "an experiment called `../../x`", toml('"tiny"', '"../../x"')),
     trained("variant-path", "a variant called `../x`", toml('"sparse"', '"../x"')),
     trained("variant-latex", "a variant called `\\input{x}`", toml('"sparse"', "'\\input{x}'")),
-    trained("data-nul", "data in a file that none can be", toml("[simulator]\nseed = 3\n").replace("name =", NUL, 1).replace(ITS_CLAIMS, "")),
+    trained(
+        "data-nul",
+        "data in a file that none can be",
+        toml("[simulator]\nseed = 3\n").replace("name =", NUL, 1).replace(ITS_CLAIMS, ""),
+    ),
     trained("claims-nul", "claims in a file that none can be", toml("claims.toml", "../x\\u0000")),
     trained("claims-endless", "claims in a file without an end", toml("claims.toml", "/dev/zero"), bomb=True),
     trained(
@@ -247,7 +251,7 @@ ARCHIVES = [
         "an archive whose member is a link to /etc/passwd",
         makers.archive({"mill.mat": b"/etc/passwd"}, link="mill.mat"),
     ),
-    archive("zip-bomb", "a zip in a zip, of 1.1 GiB of zeros", nested_bomb, bomb=True),
+    archive("zip-bomb", "a zip in a zip, of 0.6 GiB of zeros", nested_bomb, bomb=True),
     archive(
         "zip-lzma",
         "a member that is packed with LZMA, which states its own need of memory",
@@ -258,7 +262,7 @@ NETWORKS = [
     network("pt-pickle", "a network whose pickle runs a command", pickle_in_archive),
     network("pt-legacy", "the same in the older form", legacy_pickle),
     network("pt-bare", "a bare pickle that runs a command", makers.running),
-    network("pt-deflated", "a network of 1 GiB of zeros in 1 MB", makers.inflated_state, bomb=True),
+    network("pt-deflated", "a network of 256 MiB of zeros in 256 kB", makers.inflated_state, bomb=True),
     network("pt-overlapping", "a hundred entries that are the same megabyte", upon_each_other),
     network(
         "pt-sparse", "a sparse tensor with a number at a place that it does not have", makers.beyond_its_size, bomb=True
@@ -273,7 +277,7 @@ NETWORKS = [
         bomb=True,
     ),
     tensors_of(
-        "safetensors-overlap", "two tensors upon each other", tensors(a=("F32", [2], 0, 8), b=("F32", [2], 0, 8))
+        "safetensors-overlap", "two tensors upon each other", tensors(a=("F32", [2], 0, 8), b=("F32", [1], 4, 8))
     ),
     tensors_of("safetensors-beyond", "a tensor beyond the end", tensors(a=("F32", [4], 0, 16))),
     tensors_of("safetensors-dtype", "a kind of number that there is not", tensors(a=("X99", [2], 0, 8))),
