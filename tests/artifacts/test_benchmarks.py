@@ -144,7 +144,7 @@ def test_a_file_that_is_no_history_is_refused(tmp_path: Path, monkeypatch: pytes
     """Half a line, no line, no text, and JSON of something else."""
     path = tmp_path / "h"
     path.write_text('{"name": "torn')
-    with pytest.raises(RecordError, match="h, line 1: not a benchmark's report: Unterminated string .*; remove it"):
+    with pytest.raises(RecordError, match=r"h, line 1: not a benchmark's report: Unterminated string .*; remove it"):
         Benchmarks.read(path)
     path.write_text("")
     with pytest.raises(RecordError, match="h: no report in it; `make bench`"):
