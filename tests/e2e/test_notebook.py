@@ -115,7 +115,8 @@ def test_every_cell_of_it_is_executed(whole: tuple[Any, Path], root: Path) -> No
     code = [cell for cell in found.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert {output.output_type for output in outputs} == {"stream", "display_data"}
+    assert "stderr" not in {output.get("name") for output in outputs}
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
     assert f"commit {head.stdout.strip()} of " in printed(found)
     assert "\x1b[" not in printed(found)
@@ -226,6 +227,13 @@ def test_what_was_not_reproduced_is_shown_and_said(stand: Stand, tmp_path: Path)
 def test_commands_see_nothing_of_what_a_kernel_sets_for_itself(stand: Stand, tmp_path: Path) -> None:
     """No colours where there is no terminal, no backend of matplotlib that another environment has not."""
     assert "training ends    .\n" in printed(execute(tmp_path, **stand(certified(HELD))))
+
+
+def test_a_table_without_rows_says_so(stand: Stand, tmp_path: Path) -> None:
+    """No heading stands over nothing: all cells were reproduced."""
+    shown = printed(execute(tmp_path, **stand(certified(HELD))))
+    assert "<h2>Reproduced</h2>" in shown
+    assert shown.partition("Table cells that were not reproduced")[2].count(row("none")) == 1
 
 
 def test_what_the_audit_refused_is_shown_without_a_report(stand: Stand, tmp_path: Path) -> None:
