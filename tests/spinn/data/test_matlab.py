@@ -63,6 +63,7 @@ def test_a_file_of_the_other_byte_order_is_sound(tmp_path: Path) -> None:
     assert scipy.io.loadmat(path)["mill"] == [[1.0]]
 
 
+NUMBER = makers.element(9, bytes(8))
 FIELDS = makers.element(5, struct.pack("<i", 8)), makers.element(1, b"case".ljust(8, b"\0"))
 
 
@@ -76,12 +77,20 @@ FIELDS = makers.element(5, struct.pack("<i", 8)), makers.element(1, b"case".ljus
         (makers.vast(2, *FIELDS), r"a matrix of size"),
         (makers.vast(4), r"a matrix of size"),
         (makers.HEAD + makers.matrix(1, (-1, -5), b"mill"), r"a matrix of size \(-1, -5\)"),
-        (makers.HEAD + makers.matrix(1, (8, 8), b"mill", bytes(100)), "1 fields of size"),
+        (makers.HEAD + makers.matrix(1, (8, 8), b"mill", bytes(104)), "1 fields of size"),
         (makers.HEAD + makers.matrix(2, (4, 4), b"mill", FIELDS[0], makers.element(1, bytes(64))), "8 fields of size"),
-        (makers.HEAD + makers.matrix(2, (1, 1), b"mill", makers.element(5, bytes(4))), "fields have no names"),
+        (makers.HEAD + makers.matrix(2, (1, 1), b"mill", makers.element(5, bytes(4)), FIELDS[1]), "have no names"),
         (makers.HEAD + makers.matrix(16, (1, 1), b"mill"), "a matrix of class 16"),
-        (makers.HEAD + makers.element(14, makers.element(6, bytes(8)) + bytes(8) + b"\1\0\4\0mill"), "has no size"),
-        (makers.HEAD + makers.matrix(6, (1, 1), b"mill") * 2, "2 variables are called mill"),
+        (makers.HEAD + makers.element(14, makers.element(6, bytes(8)) + bytes(8)), "kind 0 where .* size"),
+        (makers.HEAD + makers.element(14, bytes(40)), "a matrix without flags"),
+        (makers.HEAD + makers.element(14, b""), "a matrix without flags"),
+        (makers.HEAD + makers.matrix(17, (1, 1), b"") + makers.matrix(6, (1, 1), b"mill"), "kind 0 where .* numbers"),
+        (makers.HEAD + makers.matrix(6, (1, 1), b"mill", makers.element(14, bytes(8))), "kind 14 where .* numbers"),
+        (makers.HEAD + makers.matrix(6, (1, 1), b"mill", NUMBER, NUMBER), "goes on after its end"),
+        (makers.HEAD + makers.matrix(1, (1, 2), b"mill", makers.matrix(6, (1, 1), b"", NUMBER)), "kind 0 .* cell"),
+        (makers.HEAD + makers.matrix(6, (1, 1), b"mill", NUMBER)[:-8], "ends after what it lies in"),
+        (makers.HEAD + makers.matrix(6, (1, 1), b"mill", NUMBER, b"rest"), "belong to no element"),
+        (makers.HEAD + makers.matrix(6, (1, 1), b"mill", NUMBER) * 2, "2 variables are called mill"),
         (makers.HEAD + struct.pack("<HH4s", 1, 5, b"abcd"), "a small element of 5 bytes"),
     ],
     ids=lambda value: None if isinstance(value, bytes) else value[:24],
