@@ -24,7 +24,7 @@ LONG = 500  # examples of each property in the long profile
 # `default` tries the same examples every time, so that a red run is red again. `long` draws new ones, and more:
 # HYPOTHESIS_PROFILE=long tox -e tests
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50, derandomize=True, database=None)
-hypothesis.settings.register_profile("long", deadline=None, max_examples=LONG)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=LONG, derandomize=False)
 # `mutation` tries what `default` does and is content with the first example that fails: the mutant is dead.
 hypothesis.settings.register_profile(
     "mutation",

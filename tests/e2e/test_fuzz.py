@@ -88,3 +88,9 @@ def test_a_damaged_file_is_a_result_or_one_clear_error(
 def test_what_is_kept_is_a_result_or_one_clear_error(path: Path, folder: Path) -> None:
     """Files that once ended otherwise, or that say the most."""
     read(path.parent.name, path.read_bytes(), folder)
+
+
+def test_the_long_profile_draws_anew() -> None:
+    """The profile `default`, whose draws are always the same, is in force when the others are registered."""
+    assert settings.get_profile("default").derandomize
+    assert not settings.get_profile("long").derandomize
