@@ -1,7 +1,7 @@
 """Whether a folder of a thousand runs costs as much for each run as a small one: `spinn run`, the audit and the build.
 
-The same tiny experiment with more and more seeds, each size in a folder of its own: seconds and largest resident set
-of each command's process, whether that of `spinn run` grows with the runs behind it, and bytes on disk. `--json` for
+The same tiny experiment with more and more seeds, each size in a folder of its own: time and largest resident set of
+each command's process, whether that of `spinn run` grows with the runs behind it, and bytes on disk. `--json` for
 machine output.
 """
 
@@ -23,7 +23,7 @@ FOLDS, PRUNERS = 5, ("global-magnitude", "layerwise-magnitude", "random", "neuro
 COHORT = 25  # runs of a stack, so that large folders have more cohorts and not larger ones
 FOLDER = Path("build/bench/soak")
 BIN = Path(sys.executable).parent
-MOST, MOST_GROWTH = 1.25, 50.0  # times the seconds of a run; MB for each thousand runs
+MOST, MOST_GROWTH = 1.25, 50.0  # times the processor time of a run; MB for each thousand runs
 
 EXPERIMENT = """name = "soak"
 data = "simulator"
@@ -46,8 +46,8 @@ stages = [
 _NOTES = (
     "`spinn run` is one process, the audit and the build (with replay, tables, figures and paper) one each; resident "
     "sets were looked at five times a second. All sizes are {folds} folds × {variants} variants × seeds.",
-    "A run more, times: what one more run costs between the two largest sizes, over what it costs from the smallest to "
-    "the last but one; 1 is linear, 2.4 quadratic. A fixed cost is in neither.",
+    "A run more, times: the processor time that one more run costs between the two largest sizes, over what it costs "
+    "from the smallest to the last but one; 1 is linear, 2.4 quadratic. A fixed cost is in neither.",
     "Growth of memory: the mean resident set of `spinn run` in the last quarter of its runs less that in the second "
     "quarter, half of the runs later.",
 )
@@ -101,14 +101,15 @@ def measure(progress: Callable[[str], object]) -> Report:
     """Every size in turn, the smallest first."""
     notes = [note.format(folds=FOLDS, variants=len(PRUNERS)) for note in _NOTES]
     report = Report("soak", machine(), notes=notes)
-    seconds: dict[str, list[float]] = {}
+    spent: dict[str, list[float]] = {}
     for runs in SIZES:
         seen, size = soak(runs, progress)
         for name, one in seen.items():
-            seconds.setdefault(name, []).append(one.seconds)
+            spent.setdefault(name, []).append(one.processor_seconds)
             report.rows += [
                 Row(f"{runs} runs, {name}: time", one.seconds, "s"),
-                Row(f"{runs} runs, {name}: for each run", 1e3 * one.seconds / runs, "ms"),
+                Row(f"{runs} runs, {name}: processor time", one.processor_seconds, "s"),
+                Row(f"{runs} runs, {name}: of it for each run", 1e3 * one.processor_seconds / runs, "ms"),
                 Row(f"{runs} runs, {name}: largest resident set", one.peak / 1e6, "MB"),
             ]
         report.rows += [
@@ -118,8 +119,8 @@ def measure(progress: Callable[[str], object]) -> Report:
         ]
     report.targets = [
         *(
-            Target(f"{name}, a run more: times", growth.steepening(SIZES, times), MOST, at_most=True)
-            for name, times in seconds.items()
+            Target(f"{name}, processor time of a run more: times", growth.steepening(SIZES, times), MOST, at_most=True)
+            for name, times in spent.items()
         ),
         Target(
             f"spinn run, growth of memory over {SIZES[-1]} runs: MB for each thousand",

@@ -5,6 +5,7 @@ Knows numbers alone, nothing of runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,8 @@ def steepening(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """What one more costs between the two largest sizes, over what it costs from the smallest to the last but one.
 
     1 where the cost is linear, whatever does not grow at all: a fixed cost would make cost over size fall, and hide a
-    part that grows faster. Sizes of 1, 2, 4 and 8 give 2.4 where the cost is quadratic.
+    part that grows faster. Sizes of 1, 2, 4 and 8 give 2.4 where the cost is quadratic. NaN where a larger size costs
+    no more: what was measured then is noise.
 
     Args:
         sizes: Three or more, ascending.
@@ -23,7 +25,7 @@ def steepening(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """
     last = (costs[-1] - costs[-2]) / (sizes[-1] - sizes[-2])
     before = (costs[-2] - costs[0]) / (sizes[-2] - sizes[0])
-    return last / before
+    return last / before if last > 0 and before > 0 else math.nan
 
 
 def fit(terms: Sequence[Sequence[float]], costs: Sequence[float]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import subprocess
 import tempfile
 import time
@@ -18,9 +19,13 @@ BETWEEN_LOOKS = 0.2  # seconds
 
 @dataclass(frozen=True)
 class Watched:
-    """A process that has ended: its wall time, and how far it was and its resident set in bytes at each look."""
+    """A process that has ended: wall time, processor time, and how far it was and its resident set at each look.
+
+    Processor time is that of the process and of all that it waited for; what else the machine does is hardly in it.
+    """
 
     seconds: float
+    processor_seconds: float
     looks: tuple[tuple[float, int], ...]
 
     @property
@@ -52,7 +57,7 @@ def watch(*words: object, how_far: Callable[[], float] = lambda: 0.0) -> Watched
     """
     looks: list[tuple[float, int]] = []
     with tempfile.TemporaryFile() as said:
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), _spent()
         process = psutil.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, stderr=said)
         while True:
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
@@ -60,9 +65,15 @@ def watch(*words: object, how_far: Callable[[], float] = lambda: 0.0) -> Watched
             with contextlib.suppress(psutil.TimeoutExpired):
                 status = process.wait(BETWEEN_LOOKS)
                 break
-        seconds = time.perf_counter() - start
+        seconds, spent = time.perf_counter() - start, _spent() - spent
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
     if status != 0:
         raise InputError(f"{words[0]}: ended with status {status} ({(lines or ['no message'])[-1]}); expected 0")
-    return Watched(seconds, tuple(looks))
+    return Watched(seconds, spent, tuple(looks))
+
+
+def _spent() -> float:
+    """Processor seconds of the children that have ended, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

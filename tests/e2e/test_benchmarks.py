@@ -122,7 +122,7 @@ def test_a_soak_says_what_grows(root: Path, monkeypatch: pytest.MonkeyPatch):
     def made(runs: int, _: object) -> tuple[dict[str, Watched], int]:
         looks = tuple((done / 100, 500_000_000 + int(1e5 * runs * done / 100)) for done in range(100))
         times = {"spinn run": 3 + 0.1 * runs, "audit": 2 + 0.01 * runs, "build": 20 + 1e-5 * runs**2}
-        return {name: Watched(seconds, looks) for name, seconds in times.items()}, 1000 * runs
+        return {name: Watched(9.0, seconds, looks) for name, seconds in times.items()}, 1000 * runs
 
     monkeypatch.setattr(soak, "soak", made)
     report = soak.measure(lambda _: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,12 @@ def test_a_quadratic_cost_steepens_behind_a_fixed_one():
     costs = [100 + 1e-4 * size**2 for size in SIZES]
     assert costs[-1] / SIZES[-1] < costs[0] / SIZES[0]
     assert growth.steepening(SIZES, costs) == pytest.approx(1500 / 625)
+
+
+def test_noise_is_no_measurement():
+    """A folder that costs no more than a smaller one does not show that costs are linear, and no target holds by it."""
+    assert math.isnan(growth.steepening(SIZES, [1, 2, 4, 3.9]))
+    assert math.isnan(growth.steepening(SIZES, [5, 2, 4, 8]))
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=3, max_size=3))

@@ -22,7 +22,7 @@ def test_the_memory_of_the_process_is_seen():
 
 def test_a_mean_is_of_the_looks_of_that_part_alone():
     """The end of the part is not in it; a part without a look is refused."""
-    seen = Watched(1.0, ((0.0, 1), (0.25, 10), (0.4, 20), (0.5, 99)))
+    seen = Watched(1.0, 1.0, ((0.0, 1), (0.25, 10), (0.4, 20), (0.5, 99)))
     assert seen.between(0.25, 0.5) == 15
     with pytest.raises(InputError, match=r"no look at the process between 0\.75 and 1"):
         seen.between(0.75, 1.0)
