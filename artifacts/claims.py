@@ -125,9 +125,11 @@ def _evaluate(results: Results, claim: dict[str, Any]) -> Outcome:
     if missing:
         raise InputError(f"claim {name}: {missing[0]} is missing; paper/claims.toml says what each claim states")
     if str(claim["comparison"]) not in _CHECKS:
-        raise InputError(f"claim {name}: comparison = {claim['comparison']!r}: one of {', '.join(_CHECKS)} expected")
+        raise InputError(
+            f"claim {name}: comparison = {claim['comparison']!r:.80}: one of {', '.join(_CHECKS)} expected"
+        )
     if claim["test"] not in TESTS:
-        raise InputError(f"claim {name}: test = {claim['test']!r}: one of {', '.join(TESTS)} expected")
+        raise InputError(f"claim {name}: test = {claim['test']!r:.80}: one of {', '.join(TESTS)} expected")
     try:
         _Claim.model_validate(claim)
     except ValidationError as error:

@@ -40,7 +40,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not TOML, has a number with thousands of digits, or is longer or deeper than the bounds here.
+        ValueError: it is not TOML, has a number of more than 64 bits, or is longer or deeper than the bounds here.
     """
     with open(path, "rb") as stream:
         content = stream.read(MOST_TOML + 1)
@@ -55,6 +55,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(_too_deep()) from None
     _refuse_depth(tables)
+    _refuse_large(tables)
     return tables
 
 
@@ -74,6 +75,15 @@ def _refuse_depth(value: object) -> None:
         if not level:
             return
     raise ValueError(_too_deep())
+
+
+def _refuse_large(value: object) -> None:
+    """TOML has numbers of 64 bits; of one with thousands of digits not even a message can be made."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_large(inner)
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a whole number of more than 64 bits, which TOML does not have")
 
 
 def _too_deep() -> str:

@@ -293,7 +293,7 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
             where = f"variants[{index}]."
             name = _typed(_table_of(variant, where), "name", str, where)
             if name in stated:
-                raise InputError(f"{where}name = {name!r}: names are unique")
+                raise InputError(f"{where}name = {name!r:.80}: names are unique")
             stated[name] = _read_variant(variant, where, target, dense)
         if not stated:
             raise InputError("variants = []: at least one")
@@ -307,9 +307,14 @@ def _read_target(content: dict[str, Any], where: str) -> Criteria:
     _known(target, TARGET_KEYS, f"{where}target.")
     reduction, bounds, size = (target.get(key) for key in ("reduction", "parameter_range", "size_bytes"))
     if bounds is not None and not (isinstance(bounds, list) and len(bounds) == 2 and all(map(_whole, bounds))):
-        raise InputError(f"{where}target.parameter_range = {bounds!r}: two whole numbers, such as [180000, 210000]")
+        raise InputError(f"{where}target.parameter_range = {bounds!r:.80}: two whole numbers, such as [180000, 210000]")
+    if reduction is not None and not isinstance(reduction, str):
+        kind = type(reduction).__name__
+        raise InputError(
+            f"{where}target.reduction = {reduction!r:.80}: a string such as '0.30', which is held exactly, not a {kind}"
+        )
     if size is not None and not _whole(size):
-        raise InputError(f"{where}target.size_bytes = {size!r}: a whole number")
+        raise InputError(f"{where}target.size_bytes = {size!r:.80}: a whole number")
     return Criteria(
         None if reduction is None else parse_reduction(reduction, f"{where}target.reduction"),
         None if bounds is None else (bounds[0], bounds[1]),
@@ -321,7 +326,7 @@ def _read_variant(variant: dict[str, Any], where: str, target: Criteria, dense: 
     _known(variant, VARIANT_KEYS, where)
     pruner = _typed(variant, "pruner", str, where)
     if pruner not in PRUNERS:
-        raise InputError(f"{where}pruner = {pruner!r}: one of {', '.join(PRUNERS)}")
+        raise InputError(f"{where}pruner = {pruner!r:.80}: one of {', '.join(PRUNERS)}")
     ratios: list[str] = []
     for index, stage in enumerate(_typed(variant, "stages", list, where)):
         place = f"{where}stages[{index}]."
@@ -345,14 +350,14 @@ def _whole(value: object) -> bool:
 
 def _table_of(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{where.rstrip('.')} = {value!r}: a table")
+        raise InputError(f"{where.rstrip('.')} = {value!r:.80}: a table")
     return value
 
 
 def _known(table: dict[str, Any], keys: frozenset[str], where: str) -> None:
     for key in table:
         if key not in keys:
-            raise InputError(f"{where}{key}: no such key; there are {', '.join(sorted(keys))}")
+            raise InputError(f"{where}{key:.80}: no such key; there are {', '.join(sorted(keys))}")
 
 
 def _typed(table: dict[str, Any], key: str, kind: type, where: str) -> Any:
@@ -360,5 +365,5 @@ def _typed(table: dict[str, Any], key: str, kind: type, where: str) -> Any:
         raise InputError(f"{where}{key}: is missing")
     if not isinstance(table[key], kind):
         expected = {str: "a string, such as '0.30'" if key == "ratio" else "a string", list: "a list"}[kind]
-        raise InputError(f"{where}{key} = {table[key]!r}: {expected}")
+        raise InputError(f"{where}{key} = {table[key]!r:.80}: {expected}")
     return table[key]

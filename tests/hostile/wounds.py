@@ -5,6 +5,7 @@ A strategy for each form of file; it draws from a good one. Knows the languages,
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -112,11 +113,15 @@ def reshaped_json(random: Random, good: bytes, sound: bool = False) -> bytes:
     keys = list(re.finditer(r'"[^"\\]*": ', text)) if not sound and random.random() < 0.1 else []
     if keys:  # one that stands twice
         key = random.choice(keys)
-        text = f"{text[: key.start()]}{key[0]}{json.dumps(random.choice(VALUES))}, {text[key.start() :]}"
+        text = f"{text[: key.start()]}{key[0]}{json.dumps(_value(random))}, {text[key.start() :]}"
     if not sound and random.random() < 0.05:
         at = random.randint(0, len(text))
         text = text[:at] + "[" * random.choice((3, 100, 2000)) + text[at:]
     return _bytes(text)
+
+
+def _value(random: Random) -> Any:
+    return copy.deepcopy(random.choice(VALUES))  # what is in it may be hurt in turn
 
 
 def _bytes(text: str) -> bytes:
@@ -126,7 +131,7 @@ def _bytes(text: str) -> bytes:
 def _hurt(random: Random, content: Any) -> Any:
     """The value with one place in it changed."""
     if not isinstance(content, dict | list) or not content or random.random() < 0.02:
-        return random.choice(VALUES)
+        return _value(random)
     holder: Any = content
     while True:
         key = random.choice(list(holder)) if isinstance(holder, dict) else random.randrange(len(holder))
@@ -140,11 +145,11 @@ def _hurt(random: Random, content: Any) -> Any:
     elif wound == "near" and isinstance(inner, int | float) and not isinstance(inner, bool):
         holder[key] = random.choice((inner + 1, -inner, inner * 2, str(inner)))
     elif wound == "more" and isinstance(holder, list):
-        holder += [inner] * random.choice((1, 2, 50))
+        holder += [copy.deepcopy(inner) for _ in range(random.choice((1, 2, 50)))]
     elif wound == "key" and isinstance(holder, dict):
         holder[random.choice(TEXTS)] = holder.pop(key)
     else:
-        holder[key] = random.choice(VALUES)
+        holder[key] = _value(random)
     return content
 
 

@@ -51,7 +51,10 @@ def test_json_within_its_bounds_is_what_it_says() -> None:
     [
         ("a = [" + "\n[" * 100_000, f"nested more than {DEEPEST} deep"),
         ("a = " + "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), f"nested more than {DEEPEST} deep"),
-        ("a = " + "9" * 4090, None),
+        ("a = " + "9" * 4090, "more than 64 bits"),
+        ("a = [{b = 0x" + "f" * 4000 + "}]", "more than 64 bits"),
+        ("a = 9223372036854775808", "more than 64 bits"),
+        ("a = [9223372036854775807, -9223372036854775808]", None),
         ("a = " + "9" * 5000, "line 1 has 5,004 letters"),
         ("# " + "x" * LONGEST_LINE, f"at most {LONGEST_LINE:,} expected"),
         ("#\n" * MOST_TOML, f"more than {MOST_TOML:,} bytes"),
