@@ -41,7 +41,7 @@ def test_a_hostile_file_does_no_harm(hostile: Hostile, tmp_path: Path) -> None:
         assert said[0].isprintable()
     assert not [name for name in outcome.changed if makers.MARKER in name], "a command in the file was run"
     assert outcome.changed <= {"a/b/runs/audit.json"}
-    assert rows()[hostile.name] == row(hostile, outcome), "run python tests/hostile_page.py if this is meant"
+    assert rows()[hostile.name] == row(hostile, outcome), "run python tests/support/hostile_page.py if this is meant"
 
 
 def test_the_page_has_every_hostile_file_and_no_other() -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(1, str(Path(__file__).parents[1]))
+from hostile.outcome import write
 
 if __name__ == "__main__":
-    from hostile.outcome import write
-
     write()

@@ -38,7 +38,7 @@ from verify.card import recounted
 from verify.findings import Finding, Verdict
 from verify.state_files import read_state
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "paper" / "reference" / "minutes"
 CORPUS = ROOT / "tests" / "e2e" / "corpus"
 

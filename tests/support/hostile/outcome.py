@@ -107,9 +107,10 @@ def _within(hostile: Hostile, here: Path) -> tuple[int, str, str]:
 
 
 def _apart(hostile: Hostile, here: Path) -> tuple[int, str, str]:
+    places = [str(ROOT / "tests" / "support"), str(ROOT)]
     code = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_AS, ({ROOM}, {ROOM}))\n"
-        f"resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nsys.path[:0] = {[str(ROOT / 'tests'), str(ROOT)]!r}\n"
+        f"resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nsys.path[:0] = {places!r}\n"
     )
     if hostile.call[0] in LIBRARY:
         code += f"from hostile.outcome import call\ncall({hostile.call!r})"
@@ -136,7 +137,7 @@ TITLE = """# Hostile files, and what each got
 Files that were made to do harm, the call that is given them, its exit status and what it says. None of them ran
 anything, wrote outside of its output folder, or took more than 3 GiB of address space, the libraries included.
 [SECURITY.md](../SECURITY.md) says what is trusted. A test makes each of these calls and compares; after a change that
-is meant, `python tests/hostile_page.py` writes this page again.
+is meant, `python tests/support/hostile_page.py` writes this page again.
 
 `archive` stands for what opens the archive that `spinn data fetch nasa` downloads, `template` for what fills a template
 of the paper: no command is given either by a stranger.
