@@ -158,13 +158,13 @@ def _bytes(paths: Any) -> int:
 
 
 def epoch(measured: Point, *, stages: bool) -> Point:
-    """An epoch of a stack in the dense phase, or in the stages: medians over their phases, and the largest memory."""
+    """An epoch of a stack in the dense phase, or in the stages: the shortest of their phases, and the most memory."""
     phases = [phase for phase in measured["phases"] if phase["stage"] == stages]
     return {
         "parameters": measured["parameters"],
         "stack": phases[0]["stack"],
-        "flops": statistics.median(phase["flops"] / phase["epochs"] for phase in phases),
-        "seconds": statistics.median(phase["seconds"] / phase["epochs"] for phase in phases),
+        "flops": phases[0]["flops"] / phases[0]["epochs"],  # of all alike: masked weights are multiplied too
+        "seconds": min(phase["seconds"] / phase["epochs"] for phase in phases),
         "memory_bytes": max(phase["memory_bytes"] for phase in phases),
     }
 
@@ -284,7 +284,8 @@ def _where(stored: dict[str, Any]) -> str:
         f"Measured on {about['processor']}, {about['cores']} cores, {about['threads']} threads of training, "
         f"{about['memory_bytes'] / 2**30:.0f} GiB, torch {about['packages']['torch']}, Python {about['python']}; load "
         f"average {about['load_average']:.2f} as it began. Dense phases have {DENSE_EPOCHS} epochs, each of the four "
-        f"stages has {STAGE_EPOCHS}; of {stored['rounds']} round(s) over all points the shortest of each time counts."
+        f"stages has {STAGE_EPOCHS}; the shortest time counts, of {stored['rounds']} round(s) over all points and of "
+        "phases of one kind."
     )
 
 
