@@ -137,5 +137,7 @@ def read_spread(reference: Path) -> dict[str, Any]:
         }
     except FileNotFoundError:
         return {"folders": 1, "machines": [], "claims": {}, "numbers": {}}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{reference / SPREAD}: not the spread of repeats ({error!r}); restore the file") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise RecordError(
+            f"{reference / SPREAD}: not the spread of repeats ({error!r:.200}); restore the file"
+        ) from None

@@ -285,7 +285,7 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
         raise InputError(f"{path}: not a TOML file ({error})") from None
     try:
         _known(content, EXPERIMENT_KEYS, "")
-        layers = check_layers(_typed(content, "layers", list, ""))
+        layers = check_layers(_widths(_typed(content, "layers", list, "")))
         target = _read_target(content, "")
         dense = _table_of(content.get("dense", {}), "dense.")
         stated: dict[str, _Stated] = {}
@@ -342,6 +342,13 @@ def _read_variant(variant: dict[str, Any], where: str, target: Criteria, dense: 
     phases = ({**dense, **own_dense}, *variant["stages"])
     epochs = tuple(phase["epochs"] for phase in phases if _whole(phase.get("epochs")))
     return _Stated(pruner, tuple(ratios), declared, own, epochs if len(epochs) == len(phases) else ())
+
+
+def _widths(stated: list[Any]) -> list[int]:
+    for index, width in enumerate(stated):
+        if not _whole(width):
+            raise InputError(f"layers[{index}] = {width!r:.80}: a width is a whole number of at least 1")
+    return stated
 
 
 def _whole(value: object) -> bool:

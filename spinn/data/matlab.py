@@ -87,7 +87,7 @@ def _part(parts: Iterator[Element], kinds: frozenset[int], what: str) -> memoryv
 
 def _head(data: memoryview, order: str) -> tuple[int, tuple[int, ...], bytes, Iterator[Element]]:
     """Flags, size and name of a matrix, and its other parts. scipy reads these three of all variables in a file."""
-    if struct.unpack_from(f"{order}II", data) != (6, 8) if len(data) >= 16 else True:
+    if len(data) < 16 or struct.unpack_from(f"{order}II", data) != (6, 8):
         raise ValueError("a matrix without flags")
     parts = _elements(data, order)
     flags = struct.unpack_from(f"{order}I", next(parts)[1])[0]
