@@ -267,6 +267,7 @@ class _Page(HTMLParser):
             self.name = dict(attrs).get("data-table") or ""
         elif tag == "tr":
             self.rows.append([])
+            self._cell = False
         elif tag in ("td", "th"):
             self.rows = self.rows or [[]]
             self.rows[-1].append("")

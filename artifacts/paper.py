@@ -34,6 +34,7 @@ MARKED = re.compile(r"\\val\{([^{}]*)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
 """A number in paper.tex: its name, and its text as LaTeX."""
 
 
+_WRONG = (TypeError, ValueError, AttributeError, SyntaxError)  # the last: of what a template was made into
 ROWS, ROWS_WRAPPED = 60, 40
 """Of a table on one page, where each row is a line, and where texts break their lines."""
 
@@ -118,7 +119,7 @@ def fill(source: str, content: Content, name: str) -> str:
     except SecurityError as error:
         told = str(error).rstrip(".")
         raise InputError(f"paper/{name}: {told}; a template reaches what it is given, and nothing else") from None
-    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (jinja2.TemplateError, ArithmeticError, LookupError, *_WRONG) as error:
         raise InputError(f"paper/{name}: {error!r:.200}; a template looks values up by name, and prints them") from None
     except RecursionError:
         raise InputError(f"paper/{name}: it calls itself, or is nested, without an end") from None

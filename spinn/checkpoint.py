@@ -98,7 +98,7 @@ def read(path: Path) -> Checkpoint:
         return _decode(layers, tensors)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such checkpoint; it was deleted, or the run did not get this far") from None
-    except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise RecordError(f"{path}: not a readable checkpoint ({error!s:.200}); roll back a stage") from None
 
 

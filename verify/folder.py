@@ -453,5 +453,5 @@ def read_network(path: Path, layers: Sequence[int], *, free: bool = False) -> Ne
         raise UnavailableError(f"{path.name}: no such file") from None
     except KeyError as error:
         raise UnavailableError(f"{path.name}: not a readable checkpoint (tensor {error!s:.80} is missing)") from None
-    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last: of a dtype
         raise UnavailableError(f"{path.name}: not a readable checkpoint ({error!s:.200})") from None
