@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,31 +203,36 @@ def _training(measured: Point) -> float:
     return sum(phase["flops"] for phase in measured["phases"]) / 1e12
 
 
-def _values(one: Point) -> tuple[float, float]:
-    return one["runs"], one["runs"] * one["parameters"] / 1e6
+def _epoch(what: str, *, stages: bool) -> Law:
+    def terms(one: Point) -> tuple[float, float]:
+        return 1, one["flops"] / 1e12
+
+    return Law(what, ("s", "s / TFLOP"), terms, lambda one: one["seconds"], partial(epoch, stages=stages))
+
+
+def _size(what: str, name: str) -> Law:
+    def terms(one: Point) -> tuple[float, float]:
+        return 1, one["parameters"] / 1e6
+
+    return Law(what, ("MB", "MB / million parameters"), terms, lambda one: one[name] / 1e6)
+
+
+def _judging(what: str, name: str) -> Law:
+    def terms(one: Point) -> tuple[float, float, float]:
+        return 1, one["runs"], one["runs"] * one["parameters"] / 1e6
+
+    return Law(what, ("s", "s / run", "s / million parameters of all runs"), terms, lambda one: one[name])
 
 
 LAWS = {
-    "dense": Law(
-        "an epoch of the dense phase, of a stack",
-        ("s", "s / TFLOP"),
-        lambda one: (1, one["flops"] / 1e12),
-        lambda one: one["seconds"],
-        lambda measured: epoch(measured, stages=False),
-    ),
-    "stage": Law(
-        "an epoch of a stage, of a stack",
-        ("s", "s / TFLOP"),
-        lambda one: (1, one["flops"] / 1e12),
-        lambda one: one["seconds"],
-        lambda measured: epoch(measured, stages=True),
-    ),
+    "dense": _epoch("an epoch of the dense phase, of a stack", stages=False),
+    "stage": _epoch("an epoch of a stage, of a stack", stages=True),
     "memory": Law(
         "largest resident set while a stack trains",
         ("MB", "MB / million parameters of the stack"),
         lambda one: (1, one["stack"] * one["parameters"] / 1e6),
         lambda one: one["memory_bytes"] / 1e6,
-        lambda measured: epoch(measured, stages=True),
+        partial(epoch, stages=True),
     ),
     "run": Law(
         "`spinn run`, the whole command",
@@ -234,30 +240,10 @@ LAWS = {
         lambda one: (1, one["runs"], _training(one)),
         lambda one: one["run_seconds"],
     ),
-    "bytes": Law(
-        "size of a run on disk",
-        ("MB", "MB / million parameters"),
-        lambda one: (1, one["parameters"] / 1e6),
-        lambda one: one["run_bytes"] / 1e6,
-    ),
-    "final": Law(
-        "size of the final network alone",
-        ("MB", "MB / million parameters"),
-        lambda one: (1, one["parameters"] / 1e6),
-        lambda one: one["final_bytes"] / 1e6,
-    ),
-    "audit": Law(
-        "`spinn-verify records`",
-        ("s", "s / run", "s / million parameters of all runs"),
-        lambda one: (1, *_values(one)),
-        lambda one: one["audit_seconds"],
-    ),
-    "replay": Law(
-        "`spinn-verify records --replay`",
-        ("s", "s / run", "s / million parameters of all runs"),
-        lambda one: (1, *_values(one)),
-        lambda one: one["replay_seconds"],
-    ),
+    "bytes": _size("size of a run on disk", "run_bytes"),
+    "final": _size("size of the final network alone", "final_bytes"),
+    "audit": _judging("`spinn-verify records`", "audit_seconds"),
+    "replay": _judging("`spinn-verify records --replay`", "replay_seconds"),
 }
 
 
