@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from artifacts.numbers import Format
+from artifacts.predictors import INTERVAL, estimate_columns
 from artifacts.render import Table, spread_columns, table_frame
 from artifacts.results import Results
 from artifacts.stats import Estimate, bootstrap_mean
 
 SCORES = {"physics": "physics", "data": "data", "physics_signed": "physics, signed"}
+GAIN = "signed, less random's"
 CHOICES = {"pruner": "the pruner's", "magnitude": "by magnitude", "random": "at random"}
 WHAT = (
     "The chance that a weight that stayed scores above one that went (area under the ROC curve): 0.5 where the choice "
@@ -42,8 +44,7 @@ def table(results: Results) -> Table | None:
                 rows.append({**row, **columns, "runs": len(found)})
     if not rows:
         return None
-    said = (_said(results, variant) for variant in results.variants)
-    notes = (WHAT, _claim(), *(sentence for sentence in said if sentence), *results.footnotes)
+    notes = (WHAT, _claim(), *results.footnotes)
     expressions = {
         "": "P(score of a weight that stayed > of one that went) + P(equal) / 2, mean over runs",
         "runs": "runs that recorded it",
@@ -87,19 +88,25 @@ def _claim() -> str:
     )
 
 
-def _said(results: Results, variant: str) -> str:
-    """What the signed values of a variant are, beside those of the random choice in the same run and stage."""
-    change = gain(results, "physics_signed", variant)
-    if change.value is None:
-        return ""
+def link(results: Results) -> Table | None:
+    """The signed values of each variant less those of the random choice in the same run and stage; None without any."""
+    rows = []
+    for variant in results.variants:
+        change = gain(results, "physics_signed", variant)
+        if change.value is not None:
+            row = {"variant": results.label(variant), **estimate_columns(GAIN, change)}
+            rows.append(row | {"where the interval lies": _lies(change)})
+    if not rows:
+        return None
+    notes = (f"Mean over runs and stages. {INTERVAL}", _claim(), *results.footnotes)
+    expressions = {"": "area of the pruner's choice - area of the random choice, mean over runs and stages"}
+    sources = {results.label(name): results.source(name) for name in results.variants}
+    caption = "Whether what went stands against physics more than a random choice does."
+    return Table("physics-link", caption, table_frame(rows), notes, {}, ("variant",), expressions, sources)
+
+
+def _lies(change: Estimate) -> str:
     low, high = (change.value if end is None else end for end in (change.low, change.high))
-    if low > 0:
-        verdict = "above, as the claim has it"
-    elif high < 0:
-        verdict = "below: against the claim"
-    else:
-        verdict = "on both sides of zero: these numbers do not show the claim"
-    return (
-        f"{results.label(variant)}: its signed values less those of the random choice in the same run and stage are "
-        f"{change.value:+.3f} on average (95 % over cases {low:+.3f} to {high:+.3f}), {verdict}."
-    )
+    if low is None or high is None or low <= 0 <= high:
+        return "on both sides of zero: these numbers do not show the claim"
+    return "above zero, as the claim has it" if low > 0 else "below zero: against the claim"

@@ -223,7 +223,7 @@ def _outputs(
     for table in made:
         known |= table.numbers()
     known |= executed.executed(found)
-    sources = found.sources()
+    sources = found.sources() | executed.sources()
     for one in beside:
         sources |= one.sources()
     outputs = {

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 
 from artifacts.numbers import Number, latex_escape, latex_number
 from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
+from artifacts.stated import PLACE, numerals, value
 
 Grid = tuple[tuple[str, ...], ...]
 """A table as it is printed: header, then rows."""
@@ -114,15 +115,26 @@ def _values(
 ) -> Iterator[Problem]:
     """The values of the CSV are those of the numbers, digit for digit."""
     at = {column: index for index, column in enumerate(header)}
-    for (row, column), number in cells.items():
-        where = f"row {row + 1}, {column} ({number.name})"
+    for (row, place), number in cells.items():
+        where, (column, _, nth) = f"row {row + 1}, {place} ({number.name})", _cell(place)
         if row >= len(rows) or at.get(column, len(header)) >= len(rows[row]):
             yield Problem(_blamed(changed, numbers_file, file), f"{where}: it is missing, {numbers_file} has it")
             continue
         text = rows[row][at[column]]
-        if text != spell(number.value):
+        if nth:  # within a text, which has it as it is printed
+            found = numerals(text)[int(nth) - 1 : int(nth)]
+            right = [(one, value(one)) for one in found] == [(number.text, number.value)]
+        else:
+            right = text == spell(number.value)
+        if not right:
             blamed = _blamed(changed, numbers_file, file)
             yield Problem(blamed, f"{where}: {text} in {file}, but {number.value!r} in {numbers_file}")
+
+
+def _cell(place: str) -> tuple[str, str, str]:
+    """The column of a place, and which of the numbers in its text is meant."""
+    column, found, nth = place.rpartition(PLACE)
+    return (column, found, nth) if found and re.fullmatch("[1-9][0-9]{0,3}", nth) else (place, "", "")
 
 
 def _printed(

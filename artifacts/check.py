@@ -48,6 +48,7 @@ _Name = Annotated[str, AfterValidator(_inside)]
 
 class _Inputs(BaseModel):
     records: dict[_Name, str] | None = None
+    code: dict[_Name, str] | None = None
 
 
 class _Manifest(BaseModel):
@@ -271,13 +272,13 @@ def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
 def _sources(content: bytes, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     """The digest that a number names is that of its source's files, and those are the files that were read."""
     sources, inputs = manifest.get("sources"), manifest.get("inputs")
-    records = inputs.get("records") if isinstance(inputs, dict) else None
-    if not isinstance(sources, dict) or not isinstance(records, dict):
+    records, code = (inputs.get(key) if isinstance(inputs, dict) else None for key in ("records", "code"))
+    if not isinstance(sources, dict) or not isinstance(records, dict) or not isinstance(code, dict):
         yield Problem(MANIFEST, "it does not say what the numbers were made from; build again")
         return
     for group, files in sources.items():
         for name, digest in dict(files).items():
-            if records.get(name) != digest:
+            if digest not in (records.get(name), code.get(name)):
                 yield Problem(MANIFEST, f"source {group}: {name} has another digest among the inputs")
     digests = {group: digest_of(files) for group, files in sources.items()}
     right = {f"{group} sha256:{digest}" for group, digest in digests.items()}

@@ -34,6 +34,7 @@ _CHECKS: dict[str, Callable[[float, Any], bool]] = {
     "within": lambda value, bound: bound[0] <= value <= bound[1],
 }
 EFFECT, POWER = "decidable effect", "power (%)"
+_STATED = ("statement", "threshold", "margin")
 TESTS = ("exact", "point", "case-bootstrap", "paired-case-bootstrap", "interval")
 REQUIRED = ("name", "statement", "value", "comparison", "threshold", "unit", "test", "margin", "applies_to")
 
@@ -330,6 +331,8 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
     formats = {name: _format(outcome.claim) for name, outcome in by_claim.items()} | {POWER: Format(0, "%")}
     expressions = {name: str(outcome.claim["value"]) for name, outcome in by_claim.items()}
     expressions |= {EFFECT: "(z + z_goal) · width of the interval / 2z", POWER: "100 Φ(margin · 2z / width - z)"}
+    expressions |= dict.fromkeys(_STATED, "as claims.toml states it, fixed before the runs")
     ours = results.source(CLAIMS, results.primary)
     sources = {name: tuple(dict.fromkeys((*ours, *outcome.measured.source))) for name, outcome in by_claim.items()}
+    sources |= dict.fromkeys(_STATED, results.source(CLAIMS))
     return Table("claims", "Success criteria.", frame, notes, formats, ("claim",), expressions, sources)

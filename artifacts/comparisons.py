@@ -149,8 +149,16 @@ def wear_levels(results: Results) -> Table:
         f"the highest. {INTERVAL} {LAW_CHOICE}",
         *(results.footnotes if results.primary in results.marked else ()),
     )
-    formats = {"": Format(4), "from": Format(3), "to": Format(3), "cuts": COUNT, "cases": COUNT}
+    formats = {
+        "": Format(4),
+        "level": Format(unit=UNITS["VB"]),
+        "from": Format(3),
+        "to": Format(3),
+        "cuts": COUNT,
+        "cases": COUNT,
+    }
     expressions = {
+        "level": "artifacts.comparisons.WEAR_EDGES",
         "from": "smallest measured value in the bin",
         "to": "largest measured value in the bin",
         "cuts": "labelled held-out cuts in the bin",
@@ -161,7 +169,7 @@ def wear_levels(results: Results) -> Table:
     }
     labels = ("target", "level", "predictor")
     caption = "Error on held-out cases by level of the measured value."
-    return Table("wear-levels", caption, table_frame(rows), notes, formats, labels, expressions, sources)
+    return Table("wear-levels", caption, table_frame(rows), notes, formats, labels, expressions, sources, ("level",))
 
 
 def intervals(results: Results) -> Table:

@@ -130,4 +130,5 @@ def environment(results: Results) -> Table:
         for key, value in {**known, **{f"package {name}": version for name, version in packages.items()}}.items():
             seen.setdefault(key.replace("_", " "), {})[str(value)] = None
     rows = [{"": key, "value": ", ".join(values)} for key, values in seen.items()]
-    return Table("environment", "Machine and libraries of the runs.", table_frame(rows), labels=("",))
+    caption, names = "Machine and libraries of the runs.", ("", "value")  # versions and models are names, no numbers
+    return Table("environment", caption, table_frame(rows), labels=names)

@@ -6,31 +6,64 @@ So a text that states a learning rate states the one that the runs had. Knows na
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from artifacts.comparisons import WEAR_EDGES
 from artifacts.numbers import Number, slug
 from artifacts.results import Results
 from artifacts.significance import SIGN_PATTERNS
+from artifacts.stated import stated
 from artifacts.stats import LEVEL, RESAMPLES
-from spinn.record import CLAIMS, DATASET, PLAN
+from spinn.record import CLAIMS, DATACARD, DATASET, PLAN
+from spinn.storage import digest_file, digest_of
 from verify.laws import DOC_REFERENCE, FEED_REFERENCE
+
+_ROOT = Path(__file__).parent.parent
+_MODULES = (
+    "artifacts/adaptation.py",
+    "artifacts/comparisons.py",
+    "artifacts/significance.py",
+    "artifacts/stats.py",
+    "verify/laws.py",
+)
 
 
 def executed(results: Results) -> dict[str, Number]:
-    """Every value by its name: `config.…` from the plan, `count.…` of data and runs, `method.…` of this code."""
-    made = {}
+    """Every value by its name: `config.…` of the plan, `count.…`, `method.…` of this code, `note.…`."""
+    made = {number.name: number for number in _notes(results)}
     for name, value, unit, expression in (*_config(results), *_counts(results), *_method(results)):
-        source = results.source(CLAIMS) if name.startswith("config.claims.") else results.source(PLAN)
-        if name.startswith("method."):
-            source = ()
-        elif name.startswith("count.") and "cut" in name:
-            source = results.source(DATASET)
         text = str(value) if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.12g}"
         number = float(value) if isinstance(value, str) else value
         digits = len(text.partition(".")[2]) if "e" not in text else 0
-        made[name] = Number(name, number, text, unit, digits, source, expression)
+        made[name] = Number(name, number, text, unit, digits, _source(results, name, expression), expression)
     return made
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """The modules whose constants are values, each with its digest."""
+    paths = {name: _ROOT / name for name in _MODULES}
+    return {name: {name: digest_file(path)} for name, path in paths.items()}
+
+
+def _source(results: Results, name: str, expression: str) -> tuple[str, ...]:
+    if name.startswith("method."):
+        module = "/".join(expression.removeprefix("100 ").split(".")[:2]) + ".py"
+        return (f"{module} sha256:{digest_of(sources()[module])}",)
+    if name.startswith("config.claims."):
+        return results.source(CLAIMS)
+    if name.startswith("count.audit-"):
+        return results.source(*results.variants)
+    return results.source(DATASET if name.startswith("count.") and "cut" in name else PLAN)
+
+
+def _notes(results: Results) -> Iterator[Number]:
+    """The numbers in notes that the paper prints: on marked variants, and on the data as it was read."""
+    for at, (variant, text) in enumerate(zip(results.marked, results.footnotes, strict=True), 1):
+        yield from stated(text, f"note.mark.{at}", source=results.source(variant), expression=f"note on {variant}")
+    for at, note in enumerate(results.datacard.get("notes", ()), 1):
+        source = results.source(DATACARD)
+        yield from stated(str(note), f"note.data.{at}", source=source, expression="note of the loader")
 
 
 def _config(results: Results) -> Iterator[tuple[str, Any, str, str]]:
@@ -81,6 +114,8 @@ def _counts(results: Results) -> Iterator[tuple[str, Any, str, str]]:
     yield "count.weights", results.total_weights(), "", "entries of its weight matrices"
     yield "count.biases", results.total_parameters() - results.total_weights(), "", "its biases"
     yield "count.claims", len(results.claims), "", "claims in the plan"
+    unchecked = sum(finding.severity == "unchecked" for finding in results.verdict.findings)
+    yield "count.audit-unchecked", unchecked, "", "checks of the audit that lacked what they look at"
 
 
 def _method(results: Results) -> Iterator[tuple[str, Any, str, str]]:

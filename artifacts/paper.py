@@ -1,8 +1,8 @@
 r"""The paper: its LaTeX from templates and named values, with every number traceable in the source that it prints.
 
 A template looks numbers up by name and prints nothing else: each becomes `\val{name}{text}`, so that paper.tex says of
-every number which entry of numbers.json it is. Hyperparameters are values too, read from the executed plan. Knows how
-a template is filled; what it says is in `paper/*.tex.j2`.
+every number which entry of numbers.json it is; digits of a name stand in `\called{…}`. Hyperparameters are values too,
+read from the executed plan. Knows how a template is filled; what it says is in `paper/*.tex.j2`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from artifacts import prose, typeset
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 from artifacts.render import HIGH, LOW, Table, clean, displayed
+from artifacts.stated import split, stated
+from artifacts.typed import Constants, has_number
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
 from spinn.errors import InputError
 
@@ -41,6 +43,10 @@ ROWS, ROWS_WRAPPED = 60, 40
 
 class Tex(str):
     """A text that is LaTeX already."""
+
+
+class Name(str):
+    """What something is called: of a variant, a stage, an experiment. Digits in it are no number."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def outputs(
         InputError: a template has a number of its own, looks up what is not there, or drops a claim.
         TypesetError: LaTeX stopped, or a page is not as it should be.
     """
-    constants = prose.Constants.read(FOLDER / CONSTANTS)
+    constants = Constants.read(FOLDER / CONSTANTS)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
     made[BIBLIOGRAPHY] = (FOLDER / BIBLIOGRAPHY).read_bytes()
     content = Content(results, {table.name: table for table in tables}, outcomes, known, frozenset(figures))
@@ -80,6 +86,7 @@ def outputs(
         source = (FOLDER / name).read_text(encoding="utf-8")
         prose.refuse(source, f"paper/{name}", constants, known)
         texts.append(fill(source, content, name))
+        prose.refuse_made(texts[-1], f"paper/{name.removesuffix('.j2')}", constants, known)
         made[name.removesuffix(".j2")] = texts[-1].encode()
     dropped = [one.claim["name"] for one in outcomes if not any(_verdict_mark(one) in text for text in texts)]
     if dropped:
@@ -145,6 +152,8 @@ def _printed(value: Any) -> Any:
     """What an expression prints: LaTeX as it is, other text escaped, no bare number."""
     if isinstance(value, Tex):
         return value
+    if isinstance(value, Name):
+        return _called(value)
     if isinstance(value, str):
         return latex_escape(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -179,15 +188,15 @@ class Content:
         )
         return {
             **{function.__name__: function for function in functions},
-            "source": found.plan.dataset.source.partition(" ")[0],
+            "source": Name(found.plan.dataset.source.partition(" ")[0]),
             "simulated": found.plan.dataset.source == "simulator",
-            "experiment": experiment.name,
+            "experiment": Name(experiment.name),
             "targets": [(target_name(target), target_label(target)) for target in found.targets],
-            "primary": found.label(found.primary),
-            "pruner": variant.pruner,
-            "stages": [str(stage) for stage in range(1, found.last_stage(found.primary) + 1)],
-            "last": str(found.last_stage(found.primary)),
-            "variants": {name: found.label(name) for name in found.variants},
+            "primary": Name(found.label(found.primary)),
+            "pruner": Name(variant.pruner),
+            "stages": [Name(stage) for stage in range(1, found.last_stage(found.primary) + 1)],
+            "last": Name(found.last_stage(found.primary)),
+            "variants": {name: Name(found.label(name)) for name in found.variants},
             "baselines": tuple(baseline.name for baseline in found.baselines),
             "terms": self._terms(),
             "corrects": experiment.correction_of(variant) is not None,
@@ -195,8 +204,9 @@ class Content:
             "split": experiment.split.kind,
             "widths": Tex("-".join(self.n("config", "layers", str(i)) for i in range(len(experiment.layers)))),
             "served": self._served(),
-            "footnotes": found.footnotes,
-            "remarks": self.tables["data"].notes,
+            "recounted": found.recounted,
+            "footnotes": [self._told(note, f"note.mark.{at}") for at, note in enumerate(found.footnotes, 1)],
+            "remarks": [self._told(note, f"note.data.{at}") for at, note in enumerate(self.tables["data"].notes, 1)],
             "tables": frozenset(self.tables),
             "figures": self.figures,
         }
@@ -213,6 +223,10 @@ class Content:
         rows = self.tables["training-cost"].frame["variants"] if "training-cost" in self.tables else ()
         primary = self.results.label(self.results.primary)
         return tuple(dict.fromkeys(row for row in rows if primary in row.split(", ")))
+
+    def _told(self, text: str, name: str) -> Tex:
+        """A text with the numbers that it states, which `artifacts.executed` named."""
+        return _text(text, [self.known[one.name] for one in stated(text, name)])
 
     def number(self, *parts: str) -> Number:
         """The value that is called so; each part but the first is spelled as a table has it."""
@@ -272,7 +286,7 @@ class Content:
         if missing:
             raise InputError(f"the paper asks for column {missing[0]!r} of table {name}; it has {list(table.frame)}")
         rows = self._rows(name, where) if rows is None else rows
-        marks = {(one.cells[0][1], one.cells[0][2]): one for one in table.numbers().values()}
+        marks = {one.cells[0][1:]: one for one in table.numbers().values()}
         left = dict(zip(displayed(list(table.frame)), table.left_aligned(), strict=True))
         broken = ">{\\raggedright\\arraybackslash}"
         form = "".join(f"{broken}p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
@@ -306,11 +320,25 @@ def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], N
     if value is None:
         return latex_escape(table.pick(table.formats, row, column, Format()).missing)
     if isinstance(value, str):
-        text = latex_escape(" ".join(value.split()))
+        text = _text(" ".join(value.split()), table.told(row, column))
         claimed = table.name == "claims" and column == "verdict"
         return f"\\verdict{{{table.frame.iat[row, 0]}}}{{{text}}}" if claimed else text
     ends = [marks.get((row, column + end)) if intervals else None for end in (LOW, HIGH)]
     return _folded(marks[row, column], *ends)
+
+
+def _text(text: str, numbers: Sequence[Number]) -> Tex:
+    """A text with each of its numbers marked; what else in it looks like one is a name."""
+    if not numbers:
+        return _called(text)
+    first, *others = split(text)
+    return Tex(_called(first) + "".join(_mark(one) + _called(part) for one, part in zip(numbers, others, strict=True)))
+
+
+def _called(text: str) -> Tex:
+    """A text whose digits, if any, are a name's."""
+    escaped = latex_escape(text)
+    return Tex(f"\\called{{{escaped}}}" if has_number(escaped) else escaped)
 
 
 def _folded(one: Number, low: Number | None, high: Number | None) -> Tex:

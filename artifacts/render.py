@@ -1,7 +1,8 @@
 """A table of raw values, and the same table as CSV, LaTeX, Markdown, HTML cells and plain text.
 
-A `Table` holds values, never texts of numbers. Columns `X low` and `X high` are the interval of column `X`: the CSV
-has all three, every other form folds them into one cell. Knows nothing of records.
+A `Table` holds values; where a text states numbers (`146 of 167`), each of them is a named value too. Columns `X low`
+and `X high` are the interval of column `X`: the CSV has all three, every other form folds them into one cell. Knows
+nothing of records.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
+from artifacts.stated import PLACE, stated
 
 Frame: TypeAlias = Any  # a pandas DataFrame: its annotations say "Series | ndarray | bool" where code knows better
 LOW, HIGH = " low", " high"
@@ -27,8 +29,9 @@ class Table:
     """A table before it is printed.
 
     `frame` holds str (labels), int, float or None (not measured, not defined). The columns in `labels` name a row;
-    they are text. `formats`, `expressions` and `sources` are keyed by a column (without ` low`/` high`), which goes
-    first, or by a row's label; the key "" is what holds for everything else. `expressions` say what was computed.
+    they are text, and digits in them are names, but for the columns in `stated`. `formats`, `expressions` and
+    `sources` are keyed by a column (without ` low`/` high`), which goes first, or by a row's label; the key "" is what
+    holds for everything else. `expressions` say what was computed.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Table:
     labels: tuple[str, ...] = ()
     expressions: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stated: tuple[str, ...] = ()
 
     def pick(self, options: Mapping[str, _Kept], row: int, column: str, default: _Kept) -> _Kept:
         """What `options` says about one cell: by the column, then by the row's labels, then in general."""
@@ -48,7 +52,7 @@ class Table:
         return default
 
     def numbers(self) -> dict[str, Number]:
-        """Every numeric cell as a number, named `<table>.<row labels>.<column>`."""
+        """Every numeric cell, and every number in a text, as a number named `<table>.<row labels>.<column>`."""
         return dict(self._numbers)
 
     @cached_property
@@ -62,23 +66,41 @@ class Table:
             parts = [slug(str(label)) for label in self._row_labels[row]]
             for position, column in enumerate(self.frame.columns):
                 value = clean(self.frame.iat[row, position])
-                if column in self.labels or value is None or isinstance(value, str):
+                if value is None or (column in self.labels and column not in self.stated):
                     continue
                 how = self.pick(self.formats, row, column, Format())
                 name = base = ".".join([self.name, *parts, slug(column)])
                 count = 1
-                while name in out:
+                while name in out or f"{name}.1" in out:
                     count += 1
                     name = f"{base}.{count}"
                 expression = self.pick(self.expressions, row, column, "")
                 source = self.pick(self.sources, row, column, ())
-                cell = ((self.name, row, str(column)),)
-                out[name] = Number(name, value, how.text(value), how.unit, how.digits, source, expression, cell)
+                cell = (self.name, row, str(column))
+                if isinstance(value, str):
+                    told = {"unit": how.unit, "source": source, "expression": expression, "cell": cell}
+                    out |= {number.name: number for number in stated(" ".join(value.split()), name, **told)}
+                    continue
+                out[name] = Number(name, value, how.text(value), how.unit, how.digits, source, expression, (cell,))
+        return out
+
+    def told(self, row: int, column: str) -> list[Number]:
+        """The numbers that the text of a cell states, in their order."""
+        return self._told.get((row, column), [])
+
+    @cached_property
+    def _told(self) -> dict[tuple[int, str], list[Number]]:
+        out: dict[tuple[int, str], list[Number]] = {}
+        for number in self._numbers.values():
+            _, row, place = number.cells[0]
+            column, found, _ = place.rpartition(PLACE)
+            if found:
+                out.setdefault((row, column), []).append(number)
         return out
 
     def shown(self) -> list[list[str]]:
         """The printed table: header, then rows, intervals folded; the only place where a cell's text is made."""
-        texts = {(number.cells[0][1], number.cells[0][2]): number.text for number in self.numbers().values()}
+        texts = {number.cells[0][1:]: number.text for number in self.numbers().values()}
         columns = displayed([str(column) for column in self.frame.columns])
         rows = [columns]
         for row in range(len(self.frame)):

@@ -48,6 +48,7 @@ from verify.folder import Data, read_data
 from verify.laws import Law
 
 MARK = "†"
+_OF_WEIGHTS = ("ledger-achieved", "masks-monotone", "predictions-replayed")  # checks of the audit
 _CUT = ["case", "run", "time"]  # what tells one cut from another
 _ABOVE = (PLAN, DATASET, DATACARD, CLAIMS)
 UNITS = {"VB": "mm", "thermal": "µm"}
@@ -138,6 +139,13 @@ class Results:
         parts = [f"declared in the plan and found by the audit: {', '.join(named) or 'none'}"]
         parts += [f"declared and unchecked: {', '.join(counted)}"] if counted else []
         return f"{MARK} {variant}: {'; '.join(parts)}. Its numbers are those of a faulty method."
+
+    @property
+    def recounted(self) -> bool:
+        """Whether the audit had the weights of `primary`, to count masks and to make predictions again in every run."""
+        ours = {record.run_id for record in self.records if record.variant == self.primary}
+        unchecked = [finding for finding in self.verdict.findings if finding.severity == "unchecked"]
+        return not any(finding.check in _OF_WEIGHTS and finding.run_id in ours for finding in unchecked)
 
     def total_parameters(self) -> int:
         """Weights and biases of the dense network."""

@@ -6,6 +6,7 @@ MFLOP are computed here once, so that a number's value is in the unit that its t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ NAMES = (
     "coefficients",
     "residuals",
     "attribution",
+    "physics-link",
     "adaptation",
     "training-cost",
     "inference-cost",
@@ -49,6 +51,7 @@ NAMES = (
     "certificate-cells",
     "environment",
 )
+_RANGE = re.compile(r"\w+ \((min|mm|mm/rev|µm|W)\): \S+ to \S+")  # a row of the data card, with the unit of its numbers
 COUNT = Format(0)
 PERCENT = Format(2, "%")
 NEURONS = (
@@ -61,7 +64,11 @@ def data_card(results: Results) -> Table:
     """What data it is, how many cuts and cases, what was left out: as the loader stated it."""
     rows = [{"": str(label), "value": str(value)} for label, value in results.datacard["rows"]]
     notes = tuple(str(note) for note in results.datacard.get("notes", ()))
-    return Table("data", "Data.", table_frame(rows), notes, labels=("",), sources={"": results.source(DATACARD)})
+    ranges = {row[""]: _RANGE.fullmatch(f"{row['']}: {row['value']}") for row in rows}
+    formats = {label: Format(unit=found[1]) for label, found in ranges.items() if found}
+    expressions = {"": "as the loader counted and measured it: spinn.data.card"}
+    sources = {"": results.source(DATACARD)}
+    return Table("data", "Data.", table_frame(rows), notes, formats, ("",), expressions, sources)
 
 
 def exclusions(results: Results) -> Table | None:
@@ -75,12 +82,11 @@ def exclusions(results: Results) -> Table | None:
         }
         for item in results.datacard.get("exclusions", ())
     ]
-    labels = ("case", "run", "left out", "reason")
-    return (
-        Table("exclusions", "What was left out of the data, and why.", table_frame(rows), labels=labels)
-        if rows
-        else None
-    )
+    if not rows:
+        return None
+    labels, sources = ("case", "run", "left out", "reason"), {"": results.source(DATACARD)}
+    caption, expressions = "What was left out of the data, and why.", {"": "as the loader states its reason"}
+    return Table("exclusions", caption, table_frame(rows), (), {}, labels, expressions, sources, stated=("reason",))
 
 
 def schedule(results: Results) -> Table:
@@ -111,13 +117,16 @@ def schedule(results: Results) -> Table:
             )
     notes = (
         f"Weight sparsity is over the {weights:,} prunable weights, reduction over all {total:,} parameters. Achieved "
-        "counts are read off the masks; in brackets: smallest and largest run, where runs differ.",
+        "counts are those of the masks, as each record states them; in brackets: smallest and largest run, where runs "
+        "differ.",
         *compacted,
         *results.footnotes,
     )
     formats = {"": COUNT, "weight sparsity (%)": PERCENT, "reduction (%)": PERCENT}
     expressions = {
         "": "planned ledger and masks of every run after the stage",
+        "ratio": "share of the weights or neurons still active that the stage removes, as planned",
+        "widths after": "neurons from input to output after the stage, as planned",
         "pruned": "weights that the stage removed, mean over runs",
         "parameters": "kept weights and biases by the mask, mean over runs",
         "weight sparsity (%)": "100 (1 - kept weights / prunable weights), mean over runs",
@@ -126,8 +135,9 @@ def schedule(results: Results) -> Table:
     }
     sources = {results.label(name): results.source(PLAN, name) for name in results.variants}
     caption = "Pruning schedule, planned and achieved."
-    labels = ("variant", "stage", "ratio", *(["widths after"] if compacted else []))
-    return Table("schedule", caption, table_frame(rows), notes, formats, labels, expressions, _by_row(sources, rows))
+    labels, stated = ("variant", "stage", "ratio", *(["widths after"] if compacted else [])), ("ratio", "widths after")
+    of = _by_row(sources, rows) | dict.fromkeys(stated, results.source(PLAN))
+    return Table("schedule", caption, table_frame(rows), notes, formats, labels, expressions, of, stated)
 
 
 def _compacted(results: Results) -> tuple[str, ...]:
@@ -418,6 +428,7 @@ def all_tables(results: Results) -> list[Table]:
         coefficients.table(results),
         coefficients.residuals(results),
         attribution.table(results),
+        attribution.link(results),
         adaptation.adaptation(results),
         costs.training_cost(results),
         costs.inference_cost(results),

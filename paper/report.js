@@ -62,42 +62,59 @@
   function move(button, event) {
     const step = keys[event.key];
     if (!step) return;
-    let row = button.closest("tr");
-    let column = button.closest("td").cellIndex;
-    for (;;) {
-      column += step[1];
-      if (step[0]) row = step[0] > 0 ? row.nextElementSibling : row.previousElementSibling;
-      const cell = row && row.cells[column];
-      if (!cell) return;
-      const next = cell.querySelector("button");
-      if (next) {
-        event.preventDefault();
-        next.focus();
-        return;
-      }
+    const row = button.closest("tr");
+    let next = null;
+    if (step[1]) {
+      const all = [...row.querySelectorAll("button")];
+      next = all[all.indexOf(button) + step[1]];
+    }
+    for (let other = row; step[0] && !next; ) {
+      other = step[0] > 0 ? other.nextElementSibling : other.previousElementSibling;
+      if (!other) break;
+      next = other.cells[button.closest("td").cellIndex].querySelector("button");
+    }
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  }
+
+  // The numbers within a text, each a button of its own.
+  function within(cell, named, opener) {
+    for (let nth = 1, name; (name = named(` #${nth}`)); nth += 1) {
+      const rest = cell.lastChild;
+      const text = told.numbers[name][1];
+      const spelled = text.replace(/[.+]/g, "\\$&");
+      const at = rest.data.search(new RegExp(`(?<![\\w.,])${spelled}(?!\\w)`)); // not a part of a name
+      if (at < 0) return;
+      rest.splitText(at + text.length);
+      rest.splitText(at).replaceWith(opener(text, [name]));
     }
   }
 
   for (const table of document.querySelectorAll("table[data-table]")) {
     const columns = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
     let stop = null;
+    const opener = (text, names) => {
+      const button = element("button", text);
+      button.type = "button";
+      button.tabIndex = stop ? -1 : 0;
+      stop = stop || button;
+      button.setAttribute("aria-haspopup", "dialog");
+      button.addEventListener("click", () => show(names));
+      button.addEventListener("keydown", (event) => move(button, event));
+      button.addEventListener("focus", () => {
+        stop.tabIndex = -1;
+        stop = button;
+        stop.tabIndex = 0;
+      });
+      return button;
+    };
     [...table.tBodies[0].rows].forEach((row, index) => {
       [...row.cells].forEach((cell, position) => {
-        const ends = ENDS.map((end) => places.get(key(table.dataset.table, index, columns[position] + end)));
-        if (!ends[0]) return;
-        const button = element("button", cell.textContent);
-        button.type = "button";
-        button.tabIndex = stop ? -1 : 0;
-        stop = stop || button;
-        button.setAttribute("aria-haspopup", "dialog");
-        button.addEventListener("click", () => show(ends.filter(Boolean)));
-        button.addEventListener("keydown", (event) => move(button, event));
-        button.addEventListener("focus", () => {
-          stop.tabIndex = -1;
-          stop = button;
-          stop.tabIndex = 0;
-        });
-        cell.replaceChildren(button);
+        const named = (end) => places.get(key(table.dataset.table, index, columns[position] + end));
+        const ends = ENDS.map(named).filter(Boolean);
+        if (ends.length) cell.replaceChildren(opener(cell.textContent, ends));
+        else within(cell, named, opener);
       });
     });
   }

@@ -57,23 +57,25 @@ def test_the_gain_is_the_mean_over_runs_and_stages_of_the_pruner_less_chance(fou
 
 
 @pytest.mark.parametrize(
-    ("own", "at_random", "said"),
+    ("own", "at_random", "gain", "said"),
     [
-        (0.7, 0.5, "are +0.200 on average (95 % over cases +0.200 to +0.200), above, as the claim has it"),
-        (0.3, 0.5, "are -0.200 on average (95 % over cases -0.200 to -0.200), below: against the claim"),
-        (0.5, 0.5, "are +0.000 on average (95 % over cases +0.000 to +0.000), on both sides of zero"),
+        (0.75, 0.5, 0.25, "above zero, as the claim has it"),
+        (0.25, 0.5, -0.25, "below zero: against the claim"),
+        (0.5, 0.5, 0.0, "on both sides of zero: these numbers do not show the claim"),
     ],
 )
-def test_what_the_numbers_say_of_the_claim(found: Results, own: float, at_random: float, said: str):
+def test_what_the_numbers_say_of_the_claim(found: Results, own: float, at_random: float, gain: float, said: str):
     """The pruner is compared with the random choice of the same run and stage; the interval over cases decides."""
     areas = {"physics_signed_pruner": own, "physics_signed_random": at_random}
-    table = attribution.table(told(found, lambda attributed: {**attributed, **areas}))
+    table = attribution.link(told(found, lambda attributed: {**attributed, **areas}))
     assert table is not None
-    (note,) = [note for note in table.notes if note.startswith("sparse:")]
-    assert said in note
+    row = table.frame[table.frame["variant"] == "sparse"].iloc[0]
+    assert (row[attribution.GAIN], row["where the interval lies"]) == (gain, said)
+    assert table.numbers()["physics-link.sparse.signed-less-random-s"].value == gain
     assert any("associations at the moment of pruning" in note for note in table.notes)
 
 
 def test_without_physics_there_is_no_table(found: Results):
     """Records of runs whose physics terms were off say nothing."""
     assert attribution.table(told(found, lambda attributed: None)) is None
+    assert attribution.link(told(found, lambda attributed: None)) is None

@@ -9,17 +9,17 @@ import pytest
 from artifacts import prose
 from artifacts.numbers import Number
 from artifacts.paper import FOLDER
+from artifacts.typed import NONE, Constants
 from artifacts.typeset import CONSTANTS, TEMPLATES
 from spinn.errors import InputError
 
-NONE = prose.Constants({}, frozenset())
 KNOWN = {
     "accuracy.sparse.r2": Number("accuracy.sparse.r2", 0.90871, "0.909", "", 3, (), ""),
     "progression.sparse.parameters": Number("progression.sparse.parameters", 190030, "190,030", "", 0, (), ""),
 }
 
 
-def texts(source: str, constants: prose.Constants = NONE) -> list[str]:
+def texts(source: str, constants: Constants = NONE) -> list[str]:
     """The literals of a template, as they stand in it."""
     return [one.text for one in prose.literals(source, "t", constants, KNOWN)]
 
@@ -41,6 +41,25 @@ def texts(source: str, constants: prose.Constants = NONE) -> list[str]:
         (r'\VAR{"0.909"}', ["0.909"]),
         (r'\BLOCK{set score = "0.909"}\VAR{score}', ["0.909"]),
         (r'\VAR{"0.909"|upper}', ["0.909"]),
+        (r'\VAR{"0.909".strip()}', ["0.909"]),
+        (r'\VAR{"{} percent".format("91.5")}', ["91.5"]),
+        (r'\VAR{{"a": "0.909"}["a"]}', ["0.909"]),
+        (r'\BLOCK{for x in ("0.909",)}\VAR{x}\BLOCK{endfor}', ["0.909"]),
+        (r'\VAR{tabular("accuracy", {"R2": "R2 of 0.909"})}', ["R2 of 0.909"]),
+        (r'\VAR{tabular("accuracy", columns={"R2": "0.909"}, where={"seeds": ("5",)})}', ["0.909"]),
+        ("\\COMMENT{of { and}\nIt is 0.909.", ["0.909"]),
+        (r'\VAR{n("a{")} It is 0.909.', ["0.909"]),
+        (r"\ref{tab:1}[0.909] and \cite[of 0.808]{han2015}", ["0.808", "0.909"]),
+        (r"\url{0.909}", ["0.909"]),
+        (r"\hypersetup{pdftitle={With 0.909}}", ["0.909"]),
+        (r"\setcounter{score}{91}\thescore", ["91"]),
+        (r"\renewcommand{\scorefraction}{0.909}", ["0.909"]),
+        (r"\ref{0.909", ["0.909"]),
+        ("It is a third, or two-thirds, of them.", ["a third", "two-thirds"]),
+        ("A tenfold gain by one percent, by one per cent.", ["one per cent", "one percent", "tenfold"]),
+        ("Hundreds, tens, doubled, halved.", ["Hundreds", "doubled", "halved", "tens"]),
+        ("It is ½ of ① in Ⅷ.", ["½", "Ⅷ", "①"]),
+        ("It is ^^y or \\char`9 or \\romannumeral 8.", ["8", "9", "\\char", "\\romannumeral", "^^y"]),
     ],
 )
 def test_a_number_typed_by_hand_is_found(source: str, found: list[str]):
@@ -60,7 +79,12 @@ def test_a_number_typed_by_hand_is_found(source: str, found: list[str]):
         r"\begin{tabular}{@{}p{2.5in}l@{}}a \\[3pt] b\end{tabular}",
         r"\includegraphics[width=0.5\linewidth]{figure2}",
         r"\newcommand{\val}[2]{#2}",
-        "one of them, at first, in no case",
+        "one of them, at first, in no case, the third column, one in general",
+        r"\setcounter{topnumber}{4}\renewcommand{\topfraction}{0.95}",
+        r"\begin{tikzpicture}[text width=0.93\columnwidth]\end{tikzpicture}",
+        r'\BLOCK{if verdict("wear-r2") in ("holds", "r2")}a\BLOCK{endif}\VAR{variants["neurons-160"]}',
+        r'\VAR{tabular("a", {"p95 (ms)": "slow"}, where={"layer": "layers.2"}, wrap={"layer": "1.2in"})}',
+        r"\val{accuracy.sparse.r2}{0.909} \verdict{wear-r2}{holds: 3} \called{stage-1}",
     ],
 )
 def test_what_is_no_number_of_the_work_is_let_through(source: str):
@@ -78,7 +102,7 @@ def test_constants_of_an_equation_are_those_declared_for_it(tmp_path: Path):
     """A numeral is let through in the equation that declares it, and nowhere else."""
     path = tmp_path / "constants.toml"
     path.write_text('[[constant]]\nvalue = "1"\nequations = ["eq:a"]\ninline = ["R^1"]\nmeaning = "m"\nsource = "s"\n')
-    constants = prose.Constants.read(path)
+    constants = Constants.read(path)
     assert texts(r"\begin{equation} y = 1 + x \label{eq:a} \end{equation} $R^1$", constants) == []
     assert texts(r"\begin{equation} y = 1 + 2x \label{eq:a} \end{equation}", constants) == ["2"]
     assert texts(r"\begin{equation} y = 1 + x \label{eq:b} \end{equation} $1$", constants) == ["1"]
@@ -91,7 +115,24 @@ def test_a_constant_without_its_source_is_refused(key: str, tmp_path: Path):
     path = tmp_path / "constants.toml"
     path.write_text("[[constant]]\n" + "".join(f"{name} = {lines[name]}\n" for name in lines if name != key))
     with pytest.raises(InputError, match=f"constant 1: {key} is missing"):
-        prose.Constants.read(path)
+        Constants.read(path)
+
+
+def test_what_an_expression_hides_is_found_in_what_it_makes():
+    """Letters that are joined, or taken from a name, make a number that no mark calls by its name."""
+    source = r'\VAR{"0" ~ "." ~ "9"}'
+    assert texts(source) == ["0", "9"]
+    hidden = r"\VAR{has.__name__|length}"
+    assert texts(hidden) == []
+    with pytest.raises(InputError, match=r"paper/paper\.tex:2: 0\.909: accuracy\.sparse\.r2 retyped"):
+        prose.refuse_made("A line.\nIt is 0.909.\n", "paper/paper.tex", NONE, KNOWN)
+    prose.refuse_made("It is \\val{accuracy.sparse.r2}{0.909} in \\called{stage {[}1{]}}.\n", "t", NONE, KNOWN)
+
+
+def test_a_piece_of_text_is_let_through_where_it_is_declared():
+    """What the coefficient of determination is called has a digit, and is no number."""
+    declared = Constants({}, frozenset(), frozenset({"R²"}))
+    assert texts("R² is high, x² is not", declared) == ["²"]
 
 
 def test_a_refusal_names_file_line_value_and_what_is_retyped():
@@ -112,7 +153,7 @@ def test_a_refusal_names_file_line_value_and_what_is_retyped():
 def test_the_templates_have_no_number_of_their_own(name: str):
     """What is in the repository passes its own checker, and stops passing with a number in prose, caption or table."""
     source = (FOLDER / name).read_text(encoding="utf-8")
-    constants = prose.Constants.read(FOLDER / CONSTANTS)
+    constants = Constants.read(FOLDER / CONSTANTS)
     assert prose.literals(source, name, constants, {}) == []
     for place, text in (
         (r"\maketitle", r"\maketitle Accuracy is 0.909."),

@@ -30,7 +30,7 @@ ON_PIPES = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
-KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39, "ArrowDown": 40}
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}
 
 
 class Browser:
@@ -173,7 +173,7 @@ def numbers(built: Path) -> dict[str, Any]:
 def test_a_claim_is_found_opened_and_says_where_its_number_comes_from(page: Browser, built: Path):
     """A click on a claim's number shows its exact value, its expression, its records and their digests; no error."""
     assert page.evaluate("document.querySelector('#claim-wear-r2').innerText").startswith("wear-r2")
-    page.click("#claim-wear-r2 button")
+    page.click("#claim-wear-r2 td[data-column=value] button")
     shown = page.evaluate("document.querySelector('dialog[open]').innerText")
     number = numbers(built)["claims.wear-r2.value"]
     assert number["text"] in shown
@@ -207,9 +207,23 @@ def test_every_number_can_be_opened(page: Browser, built: Path):
     assert all(text[0] in "-0123456789" for _, _, text in buttons)
 
 
+def test_a_number_within_a_text_can_be_opened(page: Browser, built: Path):
+    """Each number that a claim states is a button of its own, and the text around it stays."""
+    page.click("#claim-final-parameters td[data-column=statement] button:nth-of-type(2)")
+    shown = page.evaluate("document.querySelector('dialog[open]').innerText")
+    number = numbers(built)["claims.final-parameters.statement.2"]
+    assert number["text"] == "210,000"
+    for part in ("210000", number["expression"], "claims.json", "claims.final-parameters.statement.2"):
+        assert part in shown, part
+    text = page.evaluate("document.querySelector('#claim-final-parameters td[data-column=statement]').textContent")
+    assert text == "After the last stage 180,000 to 210,000 parameters are left."
+    assert page.errors() == []
+
+
 def test_the_keyboard_does_it_too(page: Browser):
     """Tab goes to a table's numbers, arrows from number to number, Enter opens, Escape closes and leads back."""
-    page.evaluate("document.querySelector('#claim-final-parameters button').focus()")
+    value = "td[data-column=value] button"
+    page.evaluate(f"document.querySelector('#claim-final-parameters {value}').focus()")
     page.press("ArrowDown")
     assert page.evaluate("document.activeElement.closest('tr').id") == "claim-final-reduction"
     page.press("Enter")
@@ -217,7 +231,6 @@ def test_the_keyboard_does_it_too(page: Browser):
     page.press("Escape")
     assert page.evaluate("document.querySelector('dialog[open]')") is None
     assert page.evaluate("document.activeElement.closest('tr').id") == "claim-final-reduction"
-    page.evaluate("document.querySelector('#claim-final-reduction button').focus()")
     for _ in range(40):  # past the links to the tables
         page.press("Tab")
         if page.evaluate("Boolean(document.activeElement.closest('#schedule'))"):
@@ -225,6 +238,8 @@ def test_the_keyboard_does_it_too(page: Browser):
     first = page.evaluate("document.activeElement.closest('td').cellIndex")
     page.press("ArrowRight")
     assert page.evaluate("document.activeElement.closest('td').cellIndex") == first + 1
+    page.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.closest('td').cellIndex") == first
     assert page.errors() == []
 
 

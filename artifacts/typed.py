@@ -1,0 +1,190 @@
+r"""Numbers that a text of LaTeX prints by itself: digits, glyphs and words, wherever a reader would see them.
+
+What is no number of the work is taken out first: comments, arguments that say where and how (`\ref`, lengths, columns
+of a table), years of a citation, section numbers, and the constants of an equation as `paper/constants.toml` declares
+them. So is what a mark says is a named value, a verdict or a name. Knows nothing of templates.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from spinn.documents import read_toml
+from spinn.errors import InputError
+
+# Commands whose arguments are no text: so many of `{…}`, and `[…]` before the last of them.
+STRUCTURE = {
+    **dict.fromkeys(("label", "ref", "eqref", "pageref", "cite", "citep", "citet"), 1),
+    **dict.fromkeys(("documentclass", "usepackage", "usetikzlibrary", "tikzset", "graphicspath"), 1),
+    **dict.fromkeys(("includegraphics", "bibliography", "bibliographystyle", "vspace", "hspace", "cmidrule"), 1),
+    **dict.fromkeys(("vspace*", "hspace*", "pdftrailerid", "enlargethispage", "parbox"), 1),
+    **dict.fromkeys(("setlength", "addtolength"), 2),
+}
+PRINTING = ("cite", "citep", "citet")  # what they have in `[…]` is text
+BODIES = {"tabular": 1, "tabular*": 2, "minipage": 1, "tabularx": 2}  # arguments of \begin{…} after its name
+DRAWING = ("tikzpicture", "scope")  # environments whose `[…]` says how
+DISPLAYS = ("equation", "equation*", "align", "align*")
+WORDS = (
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
+    *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+"""Two to twenty, in their order."""
+_MORE = (
+    *("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
+    *("tens", "hundreds?", "thousands?", "millions?", "billions?", "dozens?", "half", "halves", "twice", "thrice"),
+    *("doubled?", "tripled?", "quadrupled?", "halved", rf"(?:{'|'.join(WORDS)}|hundred|thousand)-?fold"),
+    r"(?:a|one|two|three|four|five)[ ~\n-](?:third|quarter|fifth|sixth|seventh|eighth|ninth|tenth|hundredth)s?",
+    r"one[ ~\n-](?:percent|per[ ~\n-]cent)",
+)
+_NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
+_WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
+_HIDDEN = re.compile(r"\^\^.|\\(?:char|symbol|romannumeral|Roman|ding|textcircled)(?![a-zA-Z])")
+_FLOATS = "(?:dbl)?(?:top|bottom|floatpage)fraction|textfraction"
+_ALLOWED = (
+    re.compile(r"(?<=[\w.~])[ ~]\((?:19|20)\d\d\)"),  # Archard (1953)
+    re.compile(r"\b(?:Section|Sec\.|Appendix)[ ~]\d+(?:\.\d+)*"),
+    re.compile(rf"\\renewcommand\{{\\(?:{_FLOATS})\}}\{{[\d.]+\}}"),  # how much of a page floats may fill
+    re.compile(r"\\setcounter\{(?:(?:dbl)?topnumber|bottomnumber|totalnumber)\}\{\d\}"),  # and how many there may be
+    re.compile(r"#\d"),  # the argument of a macro
+    re.compile(r"(?<=\})\[\d\](?=\{)"),  # \newcommand{\val}[2]{…}
+)
+_GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+_MARKS = re.compile(rf"\\(?:(?:val|verdict){_GROUP}|called){_GROUP}")
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What may stand by itself: numerals by the label of their equation, inline formulas, and pieces of a text."""
+
+    equations: Mapping[str, frozenset[str]]
+    inline: frozenset[str]
+    texts: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, path: Path) -> Constants:
+        """Read `paper/constants.toml`.
+
+        Raises:
+            InputError: it is not there, or a constant lacks its value, meaning or source.
+        """
+        try:
+            entries = read_toml(path).get("constant", [])
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
+        equations: dict[str, set[str]] = {}
+        inline: set[str] = set()
+        texts: set[str] = set()
+        for number, entry in enumerate(entries, 1):
+            for key in ("value", "meaning", "source"):
+                if not str(entry.get(key, "")).strip():
+                    raise InputError(
+                        f"{path}: constant {number}: {key} is missing; say what it is and where it is from"
+                    )
+            for label in entry.get("equations", ()):
+                equations.setdefault(label, set()).add(str(entry["value"]))
+            inline |= set(entry.get("inline", ()))
+            texts |= set(entry.get("text", ()))
+        return cls(
+            {label: frozenset(values) for label, values in equations.items()}, frozenset(inline), frozenset(texts)
+        )
+
+
+NONE = Constants({}, frozenset())
+
+
+def typed(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
+    """Line and text of each number that LaTeX would print of `text` without a mark that says which it is."""
+    text = _MARKS.sub(_blanked, text)
+    text = re.sub(r"(?<!\\)%[^\n]*", _blanked, text)
+    text = _without_mathematics(text, constants)  # before labels go, by which its constants are declared
+    text = _without_structure(text)
+    for pattern in _ALLOWED:
+        text = pattern.sub(_blanked, text)
+    yield from _numbers(text, constants)
+
+
+def has_number(text: str) -> bool:
+    """Whether there is a digit, a glyph or a word for a number in a text."""
+    return any(_numbers(text, NONE))
+
+
+def blank(text: str) -> str:
+    """As many blanks, line ends kept, so that positions stay."""
+    return re.sub(r"[^\n]", " ", text)
+
+
+def _blanked(match: re.Match[str]) -> str:
+    return blank(match.group())
+
+
+def _numbers(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
+    for known in sorted(constants.texts, key=len, reverse=True):
+        text = text.replace(known, blank(known))
+    for pattern in (_NUMERAL, _WORD, _HIDDEN):
+        for match in pattern.finditer(text):
+            yield text.count("\n", 0, match.start()) + 1, match.group()
+    for at, character in enumerate(text):
+        if not character.isascii() and _is_numeric(character):
+            yield text.count("\n", 0, at) + 1, character
+
+
+def _is_numeric(character: str) -> bool:
+    """Whether a glyph says a number, as ½ does; digits of any script are found as numerals."""
+    return unicodedata.numeric(character, None) is not None and not character.isdecimal()
+
+
+def _closing(text: str, at: int) -> int:
+    """The position after the bracket that closes the one at `at`; `at` itself where none does: nothing is taken out."""
+    pairs, depth = {"{": "}", "[": "]"}, 0
+    opening, closing = text[at], pairs[text[at]]
+    for position in range(at, len(text)):
+        if text[position] in (opening, closing) and (position == at or text[position - 1] != "\\"):
+            depth += 1 if text[position] == opening else -1
+            if not depth:
+                return position + 1
+    return at
+
+
+@cache
+def _structural() -> re.Pattern[str]:
+    names = "|".join(sorted(map(re.escape, STRUCTURE), key=len, reverse=True))
+    return re.compile(rf"\\({names})(?![a-zA-Z*])|\\begin\{{([a-zA-Z]+\*?)\}}|\\\\(?=\[)")
+
+
+def _without_structure(text: str) -> str:
+    """`text` less the arguments that say where and how."""
+    position = 0
+    while match := _structural().search(text, position):
+        command, environment = match.groups()
+        groups = STRUCTURE[command] if command else BODIES.get(environment, 0)
+        how = not command and environment in (None, *DRAWING)
+        position = match.end()
+        while (bracket := text[position : position + 1]) and bracket in ("{[" if groups else "[" if how else ""):
+            end = _closing(text, position)
+            if end == position:
+                break
+            if bracket == "{" or command not in PRINTING:
+                text = text[:position] + blank(text[position:end]) + text[end:]
+            position, groups, how = end, groups - (bracket == "{"), False
+    return text
+
+
+def _without_mathematics(text: str, constants: Constants) -> str:
+    """`text` less the numerals that are declared; others stay, and are found."""
+    shown = "|".join(map(re.escape, DISPLAYS))
+    for match in re.finditer(rf"\\begin\{{({shown})\}}(.*?)\\end\{{\1\}}", text, re.DOTALL):
+        label = re.search(r"\\label\s*\{([^}]*)\}", match[0])
+        declared = constants.equations.get(label.group(1), frozenset()) if label else frozenset()
+        body = match[0]
+        for one in _NUMERAL.finditer(body):
+            if one.group() in declared:
+                body = body[: one.start()] + blank(one.group()) + body[one.end() :]
+        text = text[: match.start()] + body + text[match.end() :]
+    for formula in sorted(constants.inline, key=len, reverse=True):
+        text = text.replace(f"${formula}$", blank(f"${formula}$"))
+    return text
