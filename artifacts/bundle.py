@@ -20,7 +20,9 @@ import yaml
 
 from artifacts.benchmarks import BENCHMARKS
 from artifacts.build import MANIFEST
+from artifacts.certified import CERTIFICATE
 from artifacts.check import check, read_manifest
+from artifacts.mutants import MUTANTS
 from artifacts.results import RefusedError
 from spinn.errors import InputError
 from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
@@ -29,6 +31,7 @@ from verify.audit import audit
 
 SUMS, CRATE, README = "SHA256SUMS", "ro-crate-metadata.json", "README.md"
 _ROOT = Path(__file__).parent.parent
+_OPTIONS = {BENCHMARKS: "--benchmarks", MUTANTS: "--mutants", CERTIFICATE: "--certificate"}  # as those of a build
 _FROM_CHECKOUT = ("CITATION.cff", "LICENSE", "constraints.txt", "pyproject.toml")
 _WEIGHTS = ".safetensors"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can state
@@ -67,6 +70,8 @@ def bundle(
     date: str | None = None,
     weights: bool = False,
     benchmarks: Path | None = None,
+    mutants: Path | None = None,
+    certificate: Path | None = None,
 ) -> Bundle:
     """Write the archive of a folder of runs and of what was built from it.
 
@@ -78,22 +83,25 @@ def bundle(
             would give other bytes tomorrow.
         weights: whether the networks go in as well.
         benchmarks: the history that the paper prints, where it prints one.
+        mutants: the outcome of all mutants, likewise.
+        certificate: that of a reproduction, likewise.
 
     Raises:
         RefusedError: the audit refuses the records, or `check` the paper, or the paper is of other records.
-        InputError: a file that is needed is not there.
+        InputError: a file that is needed is not there, or one is given that the paper does not print.
     """
     manifest = read_manifest(paper)
-    _refuse(runs, paper, manifest, benchmarks)
+    given = {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate}
+    beside = {name: path for name, path in given.items() if path is not None}
+    _refuse(runs, paper, manifest, beside)
     plan = read_model(runs / PLAN, Plan)
     content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
     content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
-    read = [name for name in manifest["inputs"]["records"] if name != BENCHMARKS and not name.endswith(_WEIGHTS)]
+    content |= beside
+    read = [name for name in manifest["inputs"]["records"] if name not in beside and not name.endswith(_WEIGHTS)]
     for name in read:  # a compressed one goes in as it is
         path = runs / name if (runs / name).is_file() else packed(runs / name)
         content[f"records/{path.relative_to(runs).as_posix()}"] = path
-    if benchmarks and BENCHMARKS in manifest["inputs"]["records"]:
-        content[BENCHMARKS] = benchmarks
     networks = [*runs.glob(f"{RUNS}/*/*{_WEIGHTS}"), *runs.glob(f"{ADAPTATION}/*{_WEIGHTS}")] if weights else []
     if weights and not networks:
         raise InputError(f"{runs}: there are no weights in it; bundle it without --weights")
@@ -103,7 +111,7 @@ def bundle(
     date = date or str(about.get("date-released", ""))
     if not date:
         raise InputError("date: none given, and CITATION.cff has no date-released; name one with --date YYYY-MM-DD")
-    content[README] = _readme(plan, about, weights).encode()
+    content[README] = _readme(plan, about, weights, beside).encode()
     content[CRATE] = _json(_crate(content, plan, about, date))
     lines = [f"{_sha256(content[name])}  {name}\n" for name in sorted(content)]
     content[SUMS] = "".join(lines).encode()
@@ -111,13 +119,14 @@ def bundle(
     return Bundle(out, digest_file(out), len(content))
 
 
-def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], benchmarks: Path | None) -> None:
+def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], beside: Mapping[str, Path]) -> None:
     problems = check(paper)
     if problems:
         raise RefusedError(
             f"{paper}: {len(problems)} problem(s), the first {problems[0].file}: {problems[0].message}; "
             "only a folder that `spinn-artifacts check` lets through is bundled"
         )
+    _match(paper, manifest["inputs"]["records"], beside)
     if not (runs / PLAN).is_file():
         raise InputError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
     verdict = audit(runs, replay=True)
@@ -128,13 +137,22 @@ def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], benchmarks: Pa
             "no such records are bundled"
         )
     for name, digest in manifest["inputs"]["records"].items():
-        path = benchmarks if name == BENCHMARKS else runs / name
-        if path is None:
-            raise InputError(f"{paper}: it prints benchmarks; name their history with --benchmarks")
+        path = beside.get(name, runs / name)
         if name.endswith(_WEIGHTS) and not path.is_file():
             continue  # withheld: the audit says what it could not look at
         if not is_stored(path) or digest_file(path) != digest:
             raise RefusedError(f"{path}: not the file that {paper} was built from; run `spinn-artifacts build` again")
+
+
+def _match(paper: Path, read: Mapping[str, str], beside: Mapping[str, Path]) -> None:
+    """What is named beside the runs is there, and is what the build named."""
+    for name, option in _OPTIONS.items():
+        if name in read and name not in beside:
+            raise InputError(f"{paper}: it was built with {option}; name that file with {option}")
+        if name in beside and name not in read:
+            raise InputError(f"{beside[name]}: {paper} was built without it; leave out {option}, or build again")
+        if name in beside and not beside[name].is_file():
+            raise InputError(f"{beside[name]}: no such file; {option} wants the one that {paper} was built with")
 
 
 # --- what is described ----------------------------------------------------------------------------------------------
@@ -200,10 +218,11 @@ def _author(author: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {"@id": identity, "@type": "Person", "name": " ".join(names.values()).strip(), **names}
 
 
-def _readme(plan: Plan, about: Mapping[str, Any], weights: bool) -> str:
+def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Mapping[str, Path]) -> str:
     withheld = (
         "" if weights else "\nThe networks themselves are not in it: what only they can show is then unchecked.\n"
     )
+    printed = "".join(f"| `{name}` | measured elsewhere, and printed in the paper |\n" for name in sorted(beside))
     return f"""# {about["title"]}
 
 Experiment {plan.experiment.name} on {plan.dataset.source}: {len(plan.runs)} runs, and what was built from them.
@@ -227,7 +246,7 @@ spinn-artifacts check paper
 |---|---|
 | `records/` | `plan.json`, written before any training; data, success criteria, and the record of each run |
 | `paper/` | `report.html` to read first; tables, figures, `numbers.json` with the source of each number |
-| `environment.json` | the machines and libraries of the runs |
+{printed}| `environment.json` | the machines and libraries of the runs |
 | `{CRATE}` | description of the whole by RO-Crate 1.1 |
 | `CITATION.cff`, `LICENSE` | how to cite it, and on which terms it may be used |
 """

@@ -77,15 +77,26 @@ def check(folder: Path, as_json: bool) -> int:
 )
 @click.option("--weights", is_flag=True, help="Put the networks in as well.")
 @click.option("--benchmarks", type=click.Path(path_type=Path), help="The history.jsonl that PAPER was built with.")
+@click.option("--mutants", type=click.Path(path_type=Path), help="The outcome of all mutants, likewise.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="The certificate.json, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def bundle(
-    runs: Path, paper: Path, out: Path, date: datetime | None, weights: bool, benchmarks: Path | None, as_json: bool
+    runs: Path,
+    paper: Path,
+    out: Path,
+    date: datetime | None,
+    weights: bool,
+    benchmarks: Path | None,
+    mutants: Path | None,
+    certificate: Path | None,
+    as_json: bool,
 ) -> int:
     """Write one archive of RUNS and of PAPER, built from them, for a repository. Status 1: either does not hold."""
     from artifacts.bundle import bundle as bundle_all
 
     day = f"{date:%Y-%m-%d}" if date else None
-    made = bundle_all(runs, paper, out, date=day, weights=weights, benchmarks=benchmarks)
+    beside = {"benchmarks": benchmarks, "mutants": mutants, "certificate": certificate}
+    made = bundle_all(runs, paper, out, date=day, weights=weights, **beside)
     size = out.stat().st_size / 1e6
     text = f"{out}: {made.files:,} files, {size:,.1f} MB, sha256 {made.sha256}"
     click.echo(json.dumps(made.as_json(), indent=1) if as_json else text)

@@ -10,11 +10,14 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from artifacts.build import build
 from artifacts.bundle import bundle
 from artifacts.check import check
+from artifacts.reproduce import CERTIFICATE, reproduce, write
 from artifacts.results import RefusedError
 from spinn.errors import InputError
 from verify.audit import audit
@@ -34,6 +37,24 @@ def unpacked(archive: Path, tmp_path: Path) -> Path:
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(tmp_path)
     return tmp_path / "spinn-fabricated"
+
+
+@pytest.fixture(scope="module")
+def beside(honest: Path, history: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a paper can print beside the runs, by the option that names it; not to be changed."""
+    folder = tmp_path_factory.mktemp("beside")
+    mutants = folder / "as-printed.json"
+    mutants.write_text(json.dumps({"mutants": [{"name": "none", "expected": None, "caught_by": []}]}))
+    write(reproduce(honest, honest), folder)
+    return {"benchmarks": history, "mutants": mutants, "certificate": folder / CERTIFICATE}
+
+
+@pytest.fixture(scope="module")
+def built_beside(honest: Path, beside: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build makes of the honest folder and of all that; not to be changed."""
+    out = tmp_path_factory.mktemp("built")
+    build(honest, out, **beside)
+    return out
 
 
 def own_check(folder: Path) -> int:
@@ -112,6 +133,55 @@ def test_compressed_records_go_in_as_they_are(honest: Path, built: Path, tmp_pat
     (runs / "runs" / "sparse-f00-s0" / "record.json.xz").unlink()
     with pytest.raises(RefusedError):
         bundle(runs, built, tmp_path / "other.zip", date=DATE)
+
+
+def test_what_the_paper_prints_beside_the_runs_goes_in(
+    honest: Path, beside: dict[str, Any], built_beside: Path, tmp_path: Path
+):
+    """Benchmarks, mutants and certificate: as they were built from, described, checked, the same bytes each time."""
+    made = bundle(honest, built_beside, tmp_path / "spinn.zip", date=DATE, **beside)
+    again = bundle(honest, built_beside, tmp_path / "again.zip", date=DATE, **beside)
+    assert again.path.read_bytes() == made.path.read_bytes()
+    with zipfile.ZipFile(made.path) as opened:
+        opened.extractall(tmp_path)
+    folder = tmp_path / "spinn-fabricated"
+    assert own_check(folder) == 0
+    assert check(folder / "paper") == ()
+    assert audit(folder / "records").holds
+    (folder / "records" / "audit.json").unlink()
+    read = json.loads((folder / "paper" / "build.json").read_bytes())["inputs"]["records"]
+    parts = {part["@id"] for part in json.loads((folder / "ro-crate-metadata.json").read_bytes())["@graph"]}
+    names = {"benchmarks": "benchmarks/history.jsonl", "mutants": "mutants.json", "certificate": "certificate.json"}
+    for option, name in names.items():
+        content = (folder / name).read_bytes()
+        assert content == beside[option].read_bytes()
+        assert hashlib.sha256(content).hexdigest() == read[name]
+        assert name in parts
+        assert f"| `{name}` |" in (folder / "README.md").read_text()
+        (folder / name).write_bytes(content.replace(b"e", b"3", 1))
+        assert own_check(folder) != 0, name
+        (folder / name).write_bytes(content)
+    assert own_check(folder) == 0
+
+
+@pytest.mark.parametrize("option", ["benchmarks", "mutants", "certificate"])
+def test_what_is_beside_is_named_and_is_what_was_built_from(
+    honest: Path, built: Path, beside: dict[str, Any], built_beside: Path, tmp_path: Path, option: str
+):
+    """Not named, not there, changed since, or never printed: one line with the option, and no archive."""
+    out, changed = tmp_path / "spinn.zip", tmp_path / "changed.json"
+    changed.write_bytes(beside[option].read_bytes() + b"\n")
+    others: dict[str, Any] = {name: path for name, path in beside.items() if name != option}
+    wrong: tuple[tuple[Path, dict[str, Any], str], ...] = (
+        (built_beside, others, f"it was built with --{option}; name that file with --{option}"),
+        (built_beside, others | {option: Path("nowhere")}, f"nowhere: no such file; --{option} wants the one"),
+        (built_beside, others | {option: changed}, r"changed\.json: not the file that .* was built from"),
+        (built, {option: beside[option]}, f"was built without it; leave out --{option}"),
+    )
+    for paper, named, message in wrong:
+        with pytest.raises((InputError, RefusedError), match=message):
+            bundle(honest, paper, out, date=DATE, **named)
+    assert not out.exists()
 
 
 def test_the_crate_describes_every_file(unpacked: Path):

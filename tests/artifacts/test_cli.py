@@ -149,3 +149,17 @@ def test_bundle_prints_what_it_wrote(honest: Path, built: Path, tmp_path: Path, 
     status, _, errors = call([words[0], words[1], str(changed), *words[3:]], monkeypatch, capsys)
     assert status == 1
     assert "summary.txt: it was changed after the build" in errors
+
+
+def test_bundle_takes_what_the_build_took(honest: Path, tmp_path: Path, monkeypatch, capsys):
+    """--mutants and --certificate name for an archive what they named for the build."""
+    folder, mutants, out = tmp_path / "certificate", tmp_path / "mutants.json", tmp_path / "out"
+    mutants.write_text(json.dumps({"mutants": [{"name": "none", "expected": None, "caught_by": []}]}))
+    call(["reproduce", str(honest), "--reference", str(honest), "--out", str(folder)], monkeypatch, capsys)
+    beside = ["--mutants", str(mutants), "--certificate", str(folder / "certificate.json")]
+    assert call(["build", str(honest), "--out", str(out), *beside], monkeypatch, capsys)[0] == 0
+    words = ["bundle", str(honest), str(out), "--out", str(tmp_path / "spinn.zip"), "--date", "2026-11-27"]
+    assert call([*words, *beside], monkeypatch, capsys)[0] == 0
+    status, _, errors = call([*words, *beside[2:]], monkeypatch, capsys)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "name that file with --mutants" in errors
