@@ -113,7 +113,7 @@ def bundle(
         raise InputError("date: none given, and CITATION.cff has no date-released; name one with --date YYYY-MM-DD")
     content[README] = _readme(plan, about, weights, beside).encode()
     content[CRATE] = _json(_crate(content, plan, about, date))
-    lines = [f"{_sha256(content[name])}  {name}\n" for name in sorted(content)]
+    lines = [f"{_sha256(content[name])}  ./{name}\n" for name in sorted(content)]  # as the README's command prints them
     content[SUMS] = "".join(lines).encode()
     _write(out, f"spinn-{plan.experiment.name}", content)
     return Bundle(out, digest_file(out), len(content))
@@ -227,12 +227,17 @@ def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Mapping
 
 Experiment {plan.experiment.name} on {plan.dataset.source}: {len(plan.runs)} runs, and what was built from them.
 
-Is every file as it was? This needs nothing but a shell (on macOS: `shasum -a 256 --check --strict SHA256SUMS`), and
-fails after one changed byte:
+Is every file as it was? This needs nothing but a shell (on macOS write `shasum -a 256` for `sha256sum`). It makes the
+list of checksums anew and compares it with {SUMS}: where all is as it was it prints nothing, and it fails after one
+changed byte, in {SUMS} as in any other file, and after a file more or less. The commands below leave files behind, so
+run it first:
 
 ```bash
-sha256sum --check --strict --quiet SHA256SUMS
+find . ! -type d ! -path ./{SUMS} -exec sha256sum {{}} + | LC_ALL=C sort -k 2 | diff {SUMS} -
 ```
+
+It proves that the files and {SUMS} belong together, not who wrote them: whoever changes a file and its line alike is
+found only by the sha256 of the archive, which `spinn-artifacts bundle` printed. Compare that with the published one.
 
 Do the records hold, and does the paper say what they say? With version {about["version"]} of spinn installed
 (`constraints.txt` has the versions of everything else):

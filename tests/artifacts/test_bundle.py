@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-import shlex
 import shutil
 import subprocess
 import zipfile
@@ -60,12 +59,15 @@ def built_beside(honest: Path, beside: dict[str, Any], tmp_path_factory: pytest.
 def own_check(folder: Path) -> int:
     """The status of the first command that the README in the bundle names."""
     readme = (folder / "README.md").read_text()
-    command = shlex.split(readme.partition("```bash\n")[2].partition("\n```")[0])
-    assert command[0] == "sha256sum"
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode
+    command = readme.partition("```bash\n")[2].partition("\n```")[0]
+    assert "sha256sum" in command
+    return subprocess.run(["sh", "-c", command], cwd=folder, check=False, capture_output=True).returncode
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum (GNU coreutils) is not installed")
+with_sha256sum = pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum (GNU coreutils) here")
+
+
+@with_sha256sum
 def test_its_own_check_passes_and_fails_after_one_byte(unpacked: Path):
     """Unpacked elsewhere its check command holds; after one changed byte in any kind of file it does not."""
     assert own_check(unpacked) == 0
@@ -74,7 +76,7 @@ def test_its_own_check_passes_and_fails_after_one_byte(unpacked: Path):
     names += ["records/plan.json", "records/runs/sparse-f00-s0/predictions.csv", "records/baselines/mean.csv"]
     for name in names:
         content = (unpacked / name).read_bytes()
-        at = len(content) // 2 if name != "SHA256SUMS" else 10
+        at = len(content) // 2
         changed = b"0" if content[at : at + 1] != b"0" else b"1"
         (unpacked / name).write_bytes(content[:at] + changed + content[at + 1 :])
         assert own_check(unpacked) != 0, name
@@ -82,6 +84,46 @@ def test_its_own_check_passes_and_fails_after_one_byte(unpacked: Path):
     assert own_check(unpacked) == 0
     (unpacked / "LICENSE").unlink()
     assert own_check(unpacked) != 0
+
+
+@with_sha256sum
+def test_no_file_escapes_its_own_check_by_a_change_of_the_list(unpacked: Path):
+    """A line taken away, twice there or of another name, and the file it was of changed too: each is seen."""
+    path = unpacked / "SHA256SUMS"
+    lines = path.read_text().splitlines(keepends=True)
+    victim = unpacked / "paper" / "summary.txt"
+    at = next(index for index, line in enumerate(lines) if line.endswith("  ./paper/summary.txt\n"))
+    before, line, after = lines[:at], lines[at], lines[at + 1 :]
+    lists = {
+        "taken away": [*before, *after],
+        "another name": [*before, line.replace("summary", "summery"), *after],
+        "a comment": [*before, f"# {line}", *after],
+        "twice": [*before, line, line, *after],
+        "no end": [*lines[:-1], lines[-1].removesuffix("\n")],
+        "nothing": [],
+    }
+    for content in (victim.read_bytes(), victim.read_bytes() + b"R2 0.99\n"):
+        victim.write_bytes(content)
+        for how, changed in lists.items():
+            path.write_text("".join(changed))
+            assert own_check(unpacked) != 0, how
+
+
+@with_sha256sum
+def test_a_file_more_is_seen(unpacked: Path):
+    """Hidden ones, links and ones below a new folder too; the README says that the audit leaves one."""
+    for name in (".hidden", "paper/tables/another.csv", "records/runs/another/record.json"):
+        (unpacked / name).parent.mkdir(exist_ok=True)
+        (unpacked / name).write_text("more")
+        assert own_check(unpacked) != 0, name
+        (unpacked / name).unlink()
+    (unpacked / "link").symlink_to("LICENSE")
+    assert own_check(unpacked) != 0
+    (unpacked / "link").unlink()
+    assert own_check(unpacked) == 0
+    audit(unpacked / "records")
+    assert own_check(unpacked) != 0
+    assert "The commands below leave files behind" in (unpacked / "README.md").read_text()
 
 
 def test_records_and_paper_hold_where_it_is_unpacked(unpacked: Path):
@@ -115,6 +157,7 @@ def test_the_same_inputs_give_the_same_bytes(archive: Path, honest: Path, built:
     assert again.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
+@with_sha256sum
 def test_compressed_records_go_in_as_they_are(honest: Path, built: Path, tmp_path: Path):
     """As a reference keeps them; unpacked, they hold as well."""
     runs = Path(shutil.copytree(honest, tmp_path / "runs"))
@@ -135,6 +178,7 @@ def test_compressed_records_go_in_as_they_are(honest: Path, built: Path, tmp_pat
         bundle(runs, built, tmp_path / "other.zip", date=DATE)
 
 
+@with_sha256sum
 def test_what_the_paper_prints_beside_the_runs_goes_in(
     honest: Path, beside: dict[str, Any], built_beside: Path, tmp_path: Path
 ):
