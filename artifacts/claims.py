@@ -51,7 +51,7 @@ class _Claim(BaseModel):
     threshold: float | list[float]
     unit: str
     test: str
-    margin: float | str
+    margin: float | Literal["none"]
     applies_to: dict[str, list[str]]
 
     @model_validator(mode="after")

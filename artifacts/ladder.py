@@ -41,9 +41,13 @@ class Step:
         return stated | ({} if self.test is None else {"test": self.test.as_json()})
 
 
-def tolerance(reference: float, found: float, spread: float) -> float:
-    """`MULTIPLE` times the largest difference that repeats have shown, and never less than rounding."""
-    return max(MULTIPLE * spread, ROUNDING * max(abs(reference), abs(found)))
+def tolerance(reference: float, found: float, spread: float, margin: float | None = None) -> float:
+    """`MULTIPLE` times the largest difference that repeats have shown, or the margin if less; never less than rounding.
+
+    A difference that claims say matters still matters where repeats scatter more than that.
+    """
+    allowed = MULTIPLE * spread if margin is None else min(MULTIPLE * spread, margin)
+    return max(allowed, ROUNDING * max(abs(reference), abs(found)))
 
 
 def climb(
@@ -54,6 +58,7 @@ def climb(
     *,
     reasons: str,
     elsewhere: bool,
+    margin: float | None = None,
     test: Callable[[], Equivalence] | None = None,
 ) -> Step:
     """The highest rung that two values stand on.
@@ -65,7 +70,8 @@ def climb(
         spread: the largest difference between repeats that the reference was made with.
         reasons: what differs between the two machines and plans; stated on every rung but the first.
         elsewhere: whether machine, libraries or data differ. Only there is a number without a margin not judged.
-        test: the two one-sided tests, where a margin was fixed.
+        margin: what claims let the value differ by; None where they say nothing of it. 0 is for counts.
+        test: the two one-sided tests, where a margin above 0 was fixed.
     """
     if reference is None or found is None:
         if reference is None and found is None:
@@ -74,7 +80,10 @@ def climb(
         return Step(name, "not run" if found is None else "different", f"{missing} has no value", reference, found)
     if reference == found:
         return Step(name, "bitwise", "", reference, found)
-    allowed = tolerance(reference, found, spread)
+    allowed = tolerance(reference, found, spread, margin)
+    if margin is not None and margin < MULTIPLE * spread:
+        wide = f"{MULTIPLE} times the spread of repeats, {MULTIPLE * spread:.3g}, is wider"
+        reasons = f"the tolerance is the margin, {margin:g}: {wide}; {reasons}"
     if abs(found - reference) <= allowed:
         return Step(name, "within tolerance", reasons, reference, found, allowed)
     if test is not None:

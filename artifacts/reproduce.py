@@ -200,7 +200,7 @@ class _Pair:
 
         # A margin of 0 is for counts and sizes: there is nothing to test, and no machine may change them.
         tested = test if margin else None
-        return climb(name, reference, found, spread, reasons=self.why, elsewhere=False, test=tested)
+        return climb(name, reference, found, spread, reasons=self.why, elsewhere=False, margin=margin, test=tested)
 
     def cells(self, spread: dict[str, float]) -> tuple[Step, ...]:
         """A step for each number of the reference's tables."""
@@ -221,8 +221,16 @@ class _Pair:
             parts = [np.array([part.get(name, np.nan) for part in side], float) for side in self.tested_cells]
             return self._test(margin or 0.0, number.value, found.value, *parts)
 
-        elsewhere, tested = self.differences.elsewhere, test if margin else None
-        return climb(name, number.value, found.value, spread, reasons=self.why, elsewhere=elsewhere, test=tested)
+        return climb(
+            name,
+            number.value,
+            found.value,
+            spread,
+            reasons=self.why,
+            elsewhere=self.differences.elsewhere,
+            margin=margin,
+            test=test if margin else None,
+        )
 
     def _machines(self) -> str:
         if self.differences.elsewhere:

@@ -169,6 +169,8 @@ def test_incomplete_claims_are_refused(found: Results):
         only(found, comparison="over")
     with pytest.raises(InputError, match=r"claim wear-r2: test = 'intervall': one of exact, .*, interval expected"):
         only(found, test="intervall")
+    with pytest.raises(InputError, match=r"claim wear-r2: margin.* = 'some'"):
+        only(found, margin="some")
     base = {key: value for key, value in found.claims[0].items() if key != "threshold"}
     with pytest.raises(InputError, match="claim final-parameters: threshold is missing"):
         claims.evaluate(replace(found, claims=(base,)))

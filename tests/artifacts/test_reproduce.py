@@ -86,6 +86,32 @@ def test_what_repeats_differed_by_is_allowed_three_times(found: Results):
     assert climb("a", 1.0, 1.0 + ROUNDING * 2, 0.0, **near).rung == "different"
 
 
+def test_a_tolerance_is_never_wider_than_the_margin():
+    """The smaller of both holds, and the reason says when it is the margin; 0 leaves rounding alone."""
+    near = {"reasons": "other thread count", "elsewhere": False}
+    told = "the tolerance is the margin, 0.02: 3 times the spread of repeats, 0.3, is wider; other thread count"
+    within, beyond = (climb("a", 1.0, found, 0.1, margin=0.02, **near) for found in (1.015, 1.025))
+    assert (within.rung, within.reason, within.tolerance) == ("within tolerance", told, 0.02)
+    assert (beyond.rung, beyond.reason) == ("different", f"beyond the tolerance of 0.02; {told}")
+    narrow = climb("a", 1.0, 1.25, 0.1, margin=0.5, **near)
+    assert (narrow.rung, narrow.reason) == ("within tolerance", "other thread count")
+    assert climb("a", 100, 101, 5.0, margin=0, **near).rung == "different"
+    assert climb("a", 1.0, 1.0 + ROUNDING / 2, 5.0, margin=0, **near).rung == "within tolerance"
+
+
+def test_repeats_that_scatter_do_not_excuse_a_claim_or_its_cell(found: Results):
+    """Off by more than the margin it has to be shown equivalent, however wide the spread of the reference is."""
+    cell = "accuracy.flank-wear-vb-mm.sparse.r2"
+    spread = {**NONE, "claims": {"wear-r2": 10.0}, "numbers": {cell: 10.0}}
+    made = certify(elsewhere(shifted(found, 0.2), threads=7), found, spread)
+    for name in ("wear-r2", cell):
+        assert step(made, name).rung == "different"
+        assert step(made, name).tolerance == 0.02
+        assert (
+            "the tolerance is the margin, 0.02: 3 times the spread of repeats, 30, is wider" in step(made, name).reason
+        )
+
+
 def test_a_step_down_says_why(found: Results):
     """Other threads, another processor, another library: each is named in the reason of each step below bitwise."""
     changed = {"threads": 7, "processor": "another", "packages": {"torch": "9.9"}}
