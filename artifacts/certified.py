@@ -121,7 +121,8 @@ def _claims(entries: Sequence[Entry], source: tuple[str, ...], verdict: str) -> 
         *([verdict] if verdict else []),
         f"Within tolerance: no further apart than {MULTIPLE} times the largest difference between repeats of the "
         "reference, nor than the margin of the claim. Equivalent: two one-sided tests at 5 % with that margin; power "
-        "is that of showing it if there were no difference. Costs of another machine are not compared.",
+        "is that of showing it if there were no difference. Different: neither, or another verdict on the claim. Costs "
+        "of another machine are not compared.",
     )
     formats = {"": Format(6, significant=True), "p": Format(3), "power (%)": Format(0, "%")}
     expressions = {"": f"the claim's value, as {CERTIFICATE} has it", "p": "the larger p of two one-sided tests"}

@@ -1,14 +1,14 @@
 """How near a number of a reproduction is to the reference's: the rungs, and which of them a pair of numbers stands on.
 
 bitwise · within tolerance · equivalent · different · not run. Beside the ladder stands what cannot be compared, with
-the reason: times of another machine, and numbers for which no margin was fixed. Knows two values and what is allowed
-between them; nothing of runs.
+the reason: times of another machine, and numbers for which no margin was fixed. Knows two values, the verdicts on
+them and what is allowed between; nothing of runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # scipy, which who reads a stored certificate has no need of
@@ -24,7 +24,10 @@ Value = float | int | None
 
 @dataclass(frozen=True)
 class Step:
-    """Where one claim or table cell stands; `tolerance` is what its value may differ by, `test` what was tested."""
+    """Where one claim or table cell stands; `tolerance` is what its value may differ by, `test` what was tested.
+
+    `verdicts` are those on a claim: in the reference, and here.
+    """
 
     name: str
     rung: Rung
@@ -33,11 +36,14 @@ class Step:
     reproduced: Value = None
     tolerance: float | None = None
     test: Equivalence | None = None
+    verdicts: tuple[str, str] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What certificate.json says about it."""
         stated = {"name": self.name, "rung": self.rung, "reference": self.reference, "reproduced": self.reproduced}
         stated |= {"reason": self.reason, "tolerance": self.tolerance}
+        if self.verdicts is not None:
+            stated["verdicts"] = dict(zip(("reference", "reproduced"), self.verdicts, strict=True))
         return stated | ({} if self.test is None else {"test": self.test.as_json()})
 
 
@@ -95,3 +101,19 @@ def climb(
         told = "beyond the spread of repeats, and no margin is fixed for it"
         return Step(name, "incomparable", f"{told}; {reasons}", reference, found, allowed)
     return Step(name, "different", f"beyond the tolerance of {allowed:.3g}; {reasons}", reference, found, allowed)
+
+
+def judged(step: Step, there: str, here: str) -> Step:
+    """The step of a claim, given the verdict on it in the reference, `there`, and in the reproduction, `here`.
+
+    Where these differ the paper would state something else, however near the values are: the claim is different. One
+    that is not compared, or that has no value on a side, stays where it is.
+    """
+    step = replace(step, verdicts=(there, here))
+    if there == here:
+        return step
+    told = f"verdict: {there} in the reference, {here} here"
+    if step.rung in FAILS or step.rung == "incomparable":
+        return replace(step, reason=f"{step.reason}; {told}")
+    told = f"{told}: the paper would state something else, though the value alone stands on '{step.rung}'"
+    return replace(step, rung="different", reason=f"{told}; {step.reason}".removesuffix("; "))

@@ -17,7 +17,7 @@ import numpy as np
 from artifacts import certified, claims, comparisons, tables
 from artifacts.certified import CERTIFICATE
 from artifacts.equivalence import Equivalence, paired, pseudo_values, welch
-from artifacts.ladder import FAILS, MULTIPLE, Step, climb
+from artifacts.ladder import FAILS, MULTIPLE, Step, climb, judged
 from artifacts.numbers import Number
 from artifacts.plans import Differences, compare
 from artifacts.reference import audited, is_cost, machine, read_spread, values
@@ -173,21 +173,19 @@ class _Pair:
     def claims(self, spread: dict[str, float]) -> tuple[Step, ...]:
         """A step for each claim of the reference."""
         there, here = ({str(one.claim["name"]): one for one in claims.evaluate(side)} for side in self.sides)
-        steps = []
-        for name, one in there.items():
-            other, reference = here.get(name), one.measured.value
-            if other is None:
-                steps.append(Step(name, "not run", "the reproduction's plan has no such claim", reference))
-                continue
-            changed = [key for key in one.claim if other.claim.get(key) != one.claim[key]]
-            if changed:
-                told = f"{changed[0]} = {one.claim[changed[0]]} in the reference, {other.claim.get(changed[0])} here"
-                steps.append(Step(name, "different", f"the claim was changed: {told}", reference, other.measured.value))
-                continue
-            step = self._claim(one.claim, reference, other.measured.value, spread.get(name, 0.0))
-            told = f"{step.reason}; verdict: {one.verdict} in the reference, {other.verdict} here"
-            steps.append(step if one.verdict == other.verdict else replace(step, reason=told.removeprefix("; ")))
-        return tuple(steps)
+        return tuple(self._judged(one, here.get(name), spread.get(name, 0.0)) for name, one in there.items())
+
+    def _judged(self, one: claims.Outcome, other: claims.Outcome | None, spread: float) -> Step:
+        name, reference = str(one.claim["name"]), one.measured.value
+        if other is None:
+            return Step(name, "not run", "the reproduction's plan has no such claim", reference)
+        found, changed = other.measured.value, [key for key in one.claim if other.claim.get(key) != one.claim[key]]
+        if changed:
+            told = f"{changed[0]} = {one.claim[changed[0]]} in the reference, {other.claim.get(changed[0])} here"
+            step = Step(name, "different", f"the claim was changed: {told}", reference, found)
+        else:
+            step = self._claim(one.claim, reference, found, spread)
+        return judged(step, one.verdict, other.verdict)
 
     def _claim(self, claim: dict[str, Any], reference: Any, found: Any, spread: float) -> Step:
         name, margin = str(claim["name"]), claim["margin"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from artifacts import claims, results
-from artifacts.ladder import ROUNDING, climb
+from artifacts.ladder import ROUNDING, RUNGS, Step, climb, judged
 from artifacts.plans import compare
 from artifacts.reference import SPREAD, is_cost, make, read_spread, values
 from artifacts.reproduce import CERTIFICATE, PAGE, certify, reproduce, write
@@ -172,6 +172,83 @@ def test_cells_without_a_margin_are_judged_where_nothing_else_differs(found: Res
     name = next(one.name for one in here.cells if one.rung == "different" and one.name.startswith("wear-levels"))
     assert "no margin is fixed" in step(there, name).reason
     assert step(there, name).rung == "incomparable"
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+
+def test_another_verdict_is_different_wherever_the_value_stands():
+    """Only what was not compared, or has no value on a side, stays where it is; both verdicts are always named."""
+    for rung in RUNGS:
+        same, moved = (judged(Step("a", rung, "why"), "holds", here) for here in ("holds", "fails"))
+        assert (same.rung, same.reason) == (rung, "why")
+        assert moved.rung == (rung if rung in ("not run", "incomparable") else "different")
+        assert "verdict: holds in the reference, fails here" in moved.reason
+        assert "why" in moved.reason
+        assert moved.as_json()["verdicts"] == {"reference": "holds", "reproduced": "fails"}
+    assert judged(Step("a", "bitwise"), "holds", "fails").reason == (
+        "verdict: holds in the reference, fails here: the paper would state something else, though the value alone "
+        "stands on 'bitwise'"
+    )
+    assert "verdicts" not in Step("a", "bitwise").as_json()
+
+
+def claimed(found: Results, threshold: float, test: str) -> Results:
+    """The results with the claim on wear R² alone, its bound moved."""
+    base = next(claim for claim in found.claims if claim["name"] == "wear-r2")
+    stated = {"statement": f"It is above {threshold!r}.", "threshold": threshold, "test": test}
+    return replace(found, claims=({**base, **stated},))
+
+
+@pytest.mark.parametrize(("spread", "rung"), [(1e-3, "within tolerance"), (0.0, "equivalent")])
+@pytest.mark.parametrize(("test", "between"), [("point", {"holds", "fails"}), ("interval", {"holds", "not decidable"})])
+def test_a_claim_that_moves_over_its_threshold_is_different(
+    found: Results, spread: float, rung: str, test: str, between: set[str]
+):
+    """However near its value is: the statement that the paper prints is another."""
+    other = elsewhere(shifted(found, 1e-6), threads=7)
+    sides = [claims.measure(side, "r2.VB") for side in (found, other)]
+    ends = [one.value if test == "point" else one.low for one in sides]
+    assert ends[0] is not None
+    assert ends[1] is not None
+    bound = (ends[0] + ends[1]) / 2
+    theirs, ours = claimed(found, bound, test), claimed(other, bound, test)
+    verdicts = [claims.evaluate(side)[0].verdict for side in (theirs, ours)]
+    assert set(verdicts) == between
+    made = certify(ours, theirs, {**NONE, "claims": {"wear-r2": spread}})
+    one = step(made, "wear-r2")
+    assert one.rung == "different"
+    assert one.reason.startswith(
+        f"verdict: {verdicts[0]} in the reference, {verdicts[1]} here: the paper would state something else, "
+        f"though the value alone stands on '{rung}'; "
+    )
+    assert one.verdicts == tuple(verdicts)
+    assert made.exit_status == 1
+    assert one.reason in made.text()
+    far = bound - 0.1
+    assert step(certify(claimed(other, far, test), claimed(found, far, test), NONE), "wear-r2").rung == "equivalent"
+
+
+def test_verdicts_on_what_is_not_compared_change_no_rung(found: Results):
+    """A time is the machine's own; what one side has no data for was not run. Both verdicts are named."""
+    slow = [
+        one.model_copy(update={"latency": tuple(time.model_copy(update={"p95_ms": 1e3}) for time in one.latency)})
+        for one in found.records
+    ]
+    timed = step(certify(elsewhere(replace(found, records=tuple(slow)), threads=7), found, NONE), "inference-time")
+    assert (timed.rung, timed.verdicts) == ("incomparable", ("holds", "fails"))
+    assert "verdict: holds in the reference, fails here" in timed.reason
+    less = step(certify(replace(found, baselines=()), found, NONE), "at-least-wear-law")
+    assert less.rung == "not run"
+    assert less.reason.startswith("the reproduction has no value; verdict: ")
+    assert less.reason.endswith("in the reference, not evaluated here")
+
+
+def test_every_claim_of_a_certificate_has_its_verdicts(found: Results):
+    """In certificate.json, as they are in the tables of either side."""
+    stated = {one["name"]: one["verdicts"] for one in certify(found, found, NONE).as_json()["claims"]}
+    for one in claims.evaluate(found):
+        assert stated[one.claim["name"]] == {"reference": one.verdict, "reproduced": one.verdict}
 
 
 # --- other plans, and what was changed ------------------------------------------------------------------------------
