@@ -20,6 +20,7 @@ from artifacts.numbers import Format
 from artifacts.predictors import find
 from artifacts.render import Table, spread
 from artifacts.results import Results, target_name
+from artifacts.statements import contradiction
 from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
 from spinn.errors import InputError
 from spinn.record import BASELINES, CLAIM_NAME, CLAIMS, first_problem
@@ -59,6 +60,14 @@ class _Claim(BaseModel):
         both = isinstance(self.threshold, list)
         if both != (self.comparison == "within") or (isinstance(self.threshold, list) and len(self.threshold) != 2):
             raise ValueError(f"threshold = {self.threshold}: two numbers where comparison = 'within', else one")
+        return self
+
+    @model_validator(mode="after")
+    def _statement(self) -> _Claim:
+        bounds = self.threshold if isinstance(self.threshold, list) else [self.threshold]
+        told = contradiction(self.statement, self.comparison, bounds)
+        if told:
+            raise ValueError(f"{told}: the same expected of both")
         return self
 
 
@@ -113,7 +122,7 @@ def evaluate(results: Results) -> tuple[Outcome, ...]:
     """Every planned claim, in the order of the file.
 
     Raises:
-        InputError: a claim lacks a key, or names a comparison or a test that does not exist.
+        InputError: a claim lacks a key, names a comparison or a test that does not exist, or states something else.
     """
     return tuple(_evaluate(results, claim) for claim in results.claims)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from scipy.stats import norm
 
 from artifacts import claims, results, tables
 from artifacts.results import Results
+from artifacts.statements import contradiction
 from spinn.errors import InputError
 from verify.audit import audit
 
@@ -19,9 +21,10 @@ FILE = Path(__file__).parents[2] / "paper" / "claims.toml"
 
 
 def only(found: Results, **changes: Any) -> claims.Outcome:
-    """The outcome of a single claim: the one on wear R², with some keys changed."""
+    """The outcome of a single claim: the one on wear R², with some keys changed; it states its threshold."""
     base = next(claim for claim in found.claims if claim["name"] == "wear-r2")
-    return claims.evaluate(replace(found, claims=({**base, **changes},)))[0]
+    claim = {**base, "statement": f"The bound is {changes.get('threshold', base['threshold'])}.", **changes}
+    return claims.evaluate(replace(found, claims=(claim,)))[0]
 
 
 def test_the_file_states_every_key_once_and_every_value_is_known():
@@ -174,6 +177,29 @@ def test_incomplete_claims_are_refused(found: Results):
     base = {key: value for key, value in found.claims[0].items() if key != "threshold"}
     with pytest.raises(InputError, match="claim final-parameters: threshold is missing"):
         claims.evaluate(replace(found, claims=(base,)))
+
+
+def test_a_claim_that_contradicts_its_statement_is_refused(found: Results):
+    """Another number or another direction, by the claim's name; with the right ones it is judged."""
+    statement = "Pruning costs less than 5 % of the dense network's R² of tool wear."
+    loss = {"name": "wear-loss", "value": "r2-loss.VB", "comparison": "below", "threshold": 5.0, "unit": "%"}
+    assert only(found, **loss, statement=statement).measured.value is not None
+    with pytest.raises(InputError, match=r"claim wear-loss: .*threshold = 7\.0 is not in .*, which has 5: the same"):
+        only(found, **loss | {"threshold": 7.0}, statement=statement)
+    with pytest.raises(InputError, match=r"claim wear-loss: .*comparison = 'at-most' is not what .* 'less than': the"):
+        only(found, **loss | {"comparison": "at-most"}, statement=statement)
+
+
+@pytest.mark.parametrize(
+    "path", [FILE, *sorted(FILE.parent.glob("reference/*/claims.json"))], ids=lambda path: path.parent.name
+)
+def test_no_claim_of_this_project_contradicts_its_statement(path: Path):
+    """Neither those that are to be fixed next nor those that a reference was planned with."""
+    text = path.read_text(encoding="utf-8")
+    for claim in tomllib.loads(text)["claim"] if path == FILE else json.loads(text):
+        bound = claim["threshold"]
+        bounds = bound if isinstance(bound, list) else [bound]
+        assert contradiction(claim["statement"], claim["comparison"], bounds) == "", claim["name"]
 
 
 def test_table_states_value_threshold_and_verdict(found: Results):

@@ -63,7 +63,7 @@ stages = [{ ratio = "0.30", epochs = 4, learning_rate = 5e-3 }]
 """
 CLAIMS = b"""[[claim]]
 name = "few"
-statement = "Few parameters are left."
+statement = "Few parameters are left: 100 to 1,000."
 value = "parameters"
 comparison = "within"
 threshold = [100, 1000]
@@ -73,7 +73,7 @@ margin = 0
 applies_to = { targets = [], data = ["any"] }
 [[claim]]
 name = "fast"
-statement = "It is fast."
+statement = "It is fast: less than 100 ms."
 value = "latency-p95"
 comparison = "below"
 threshold = 100.0

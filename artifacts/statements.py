@@ -1,0 +1,45 @@
+"""Whether the sentence of a claim says what the claim says: the same numbers, the same direction.
+
+The paper prints the sentence and decides by the threshold, so neither may say what the other does not. Knows English
+words and decimal numbers; nothing of what is measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"(?<!\w)[-−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)", re.ASCII)
+_PHRASES = {
+    "at least": "at-least",
+    "no less than": "at-least",
+    "at most": "at-most",
+    "no more than": "at-most",
+    "above": "above",
+    "more than": "above",
+    "below": "below",
+    "less than": "below",
+}
+_PHRASE = re.compile(rf"\b(?:{'|'.join(_PHRASES)})\b")
+
+
+def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> str:
+    """What in a claim contradicts its statement; empty where nothing does.
+
+    Args:
+        statement: a sentence. Its numbers may have thousands separators and zeros at their end.
+        comparison: of the claim. A range has both of its ends, so that it may be told as at least and at most.
+        bounds: the threshold, or both ends of a range. A bound of 0 need not be named ("better than"); the sign of
+            those around 0 need not either ("within 0.02 of").
+    """
+    named = {number: float(number.replace(",", "").replace("−", "-")) for number in _NUMBER.findall(statement)}
+    around = len(bounds) == 2 and bounds[0] < 0 < bounds[1]
+    known = {abs(value) if around else value for value in named.values()}
+    for bound in bounds:
+        if bound and (abs(bound) if around else bound) not in known:
+            return f"threshold = {bound:,} is not in the statement, which has {', '.join(named) or 'no number':.80}"
+    allowed = ("at-least", "at-most") if comparison == "within" else (comparison,)
+    for phrase in _PHRASE.findall(" ".join(statement.lower().split())):
+        if _PHRASES[phrase] not in allowed:
+            return f"comparison = {comparison!r} is not what the statement says, {phrase!r}"
+    return ""

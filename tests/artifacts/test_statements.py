@@ -1,0 +1,78 @@
+"""A claim and its sentence say the same number and the same direction, however the number is spelled."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from artifacts.statements import contradiction
+
+SAME: dict[str, tuple[str, str, list[float]]] = {
+    "as it is": ("It costs less than 5 %.", "below", [5.0]),
+    "zeros at the end": ("It is above 0.70.", "above", [0.7]),
+    "no zeros at the end": ("It leaves at least 70 % fewer.", "at-least", [70.0]),
+    "thousands": ("It takes at most 1,850,000.5 bytes.", "at-most", [1850000.5]),
+    "a range": ("From 180,000 to 210,000 are left.", "within", [180000, 210000]),
+    "a range with hyphens": ("It has 180,000-210,000 of them.", "within", [180000, 210000]),
+    "a range of two phrases": ("At least 3, and at most 5.", "within", [3.0, 5.0]),
+    "a range around zero": ("Of 67,602 it is within 0.02.", "within", [-0.02, 0.02]),
+    "a range around zero, with signs": ("It is from −0.03 to 0.02.", "within", [-0.03, 0.02]),
+    "below zero": ("It is above -5, and so a loss.", "above", [-5.0]),
+    "no zero before the point": ("It is above .75.", "above", [0.75]),
+    "nothing to name": ("It is better than the other.", "above", [0.0]),
+    "no more than": ("It takes no more\n than 5.", "at-most", [5.0]),
+    "no less than": ("NO LESS THAN 5.", "at-least", [5.0]),
+}
+OTHER: dict[str, tuple[str, str, list[float], str]] = {
+    "another number": ("It costs 5 %.", "below", [7.0], "threshold = 7.0 is not in the statement, which has 5"),
+    "no number": ("It is fast.", "below", [100.0], "threshold = 100.0 is not in the statement, which has no number"),
+    "one digit": ("At most 850,000.", "at-most", [85000], "threshold = 85,000 is not in .*, which has 850,000$"),
+    "a part of a name": ("The R2 of it.", "above", [2.0], "threshold = 2.0 is not in the statement, which has no"),
+    "a part of a number": ("It is above 0.75.", "above", [75.0], "threshold = 75.0 is not .* has 0.75$"),
+    "the other sign": ("It is above 5.", "above", [-5.0], "threshold = -5.0 is not in the statement, which has 5"),
+    "a minus": ("It is above −5.", "above", [5.0], "threshold = 5.0 is not in the statement, which has −5"),
+    "an end of a range": ("From 3 to 5.", "within", [3.0, 6.0], "threshold = 6.0 is not .* has 3, 5$"),
+    "an end around zero": ("Within 0.02.", "within", [-0.03, 0.02], "threshold = -0.03 is not .* has 0.02$"),
+    "a range above zero": ("From -3 to 5.", "within", [3.0, 5.0], "threshold = 3.0 is not .* has -3, 5$"),
+}
+PHRASES = {
+    "at least": "at-least",
+    "at most": "at-most",
+    "above": "above",
+    "below": "below",
+    "less than": "below",
+    "more than": "above",
+}
+
+
+@pytest.mark.parametrize(("statement", "comparison", "bounds"), SAME.values(), ids=SAME)
+def test_what_says_the_same_is_no_contradiction(statement: str, comparison: str, bounds: list[float]):
+    """Whatever the spelling of number and phrase."""
+    assert contradiction(statement, comparison, bounds) == ""
+
+
+@pytest.mark.parametrize(("statement", "comparison", "bounds", "told"), OTHER.values(), ids=OTHER)
+def test_a_bound_that_is_not_stated_is_named(statement: str, comparison: str, bounds: list[float], told: str):
+    """With the numbers that the statement has."""
+    assert re.match(told, contradiction(statement, comparison, bounds))
+
+
+@pytest.mark.parametrize("comparison", ["above", "at-least", "below", "at-most"])
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_each_phrase_is_of_one_comparison(phrase: str, comparison: str):
+    """Every other comparison contradicts it, also where another phrase of the statement agrees."""
+    told = contradiction(f"It is {phrase} 5.", comparison, [5.0])
+    both = contradiction(f"It is {comparison.replace('-', ' ')} 5 and {phrase} 5.", comparison, [5.0])
+    if PHRASES[phrase] == comparison:
+        assert told == both == ""
+    else:
+        assert told == both == f"comparison = {comparison!r} is not what the statement says, {phrase!r}"
+
+
+@pytest.mark.parametrize("phrase", ["above", "below", "less than", "more than"])
+def test_a_range_has_both_of_its_ends(phrase: str):
+    """A phrase that leaves an end out contradicts it."""
+    assert contradiction(f"From 3 to 5, {phrase} 3.", "within", [3.0, 5.0]) == (
+        f"comparison = 'within' is not what the statement says, {phrase!r}"
+    )
