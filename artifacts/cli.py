@@ -147,9 +147,9 @@ def reproduce(runs: Path, reference: Path, out: Path | None, as_json: bool) -> i
 @click.option("--repeat", "repeats", type=click.Path(path_type=Path), multiple=True, help="A repeat of RUNS.")
 def reference(runs: Path, out: Path, repeats: tuple[Path, ...]) -> int:
     """Make a reference of RUNS: compressed, without weights, with the spread between RUNS and its repeats."""
-    from artifacts.reference import make
+    from artifacts.reference import digest, make
 
-    click.echo(f"{out}: {make(runs, out, repeats) / 1e6:.2f} MB")
+    click.echo(f"{out}: {make(runs, out, repeats) / 1e6:.2f} MB, sha256:{digest(out)}")
     return 0
 
 

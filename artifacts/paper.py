@@ -291,7 +291,8 @@ class Content:
         broken = ">{\\raggedright\\arraybackslash}"
         form = "".join(f"{broken}p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
         lines = [" & ".join(_cell(table, row, column, marks, intervals) for column in columns) for row in rows]
-        head = " & ".join(latex_escape(heading) for heading in columns.values()) + " \\\\\n\\midrule\n"
+        named = (_called(name) if name == heading else latex_escape(heading) for name, heading in columns.items())
+        head = " & ".join(named) + " \\\\\n\\midrule\n"
         head = head if any(columns.values()) else ""
         body = " \\\\\n".join(lines) + " \\\\" if lines else ""
         return Tex(f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}\n\\toprule\n{head}{body}\n\\bottomrule\n\\end{{tabular}}")

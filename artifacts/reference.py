@@ -22,6 +22,7 @@ from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
 from spinn.record import (
     ADAPTATION,
+    AUDIT,
     BASELINES,
     CLAIMS,
     DATACARD,
@@ -34,7 +35,7 @@ from spinn.record import (
     read_model,
     run_folder,
 )
-from spinn.storage import packed, read_stored, write_atomic
+from spinn.storage import digest_file, digest_of, packed, read_stored, write_atomic
 from verify.audit import audit
 
 SPREAD = "spread.json"
@@ -119,6 +120,12 @@ def _spread(first: Results, others: Sequence[Results]) -> dict[str, Any]:
 def _largest(sides: Sequence[dict[str, Any]]) -> dict[str, float]:
     shared = [name for name in sides[0] if all(name in side for side in sides)]
     return {name: max(side[name] for side in sides) - min(side[name] for side in sides) for name in sorted(shared)}
+
+
+def digest(reference: Path) -> str:
+    """What tells whether a reference is the one that was kept: of all its files, less the verdict of an audit."""
+    paths = (path for path in reference.rglob("*") if path.is_file() and path.name != AUDIT)
+    return digest_of({path.relative_to(reference).as_posix(): digest_file(path) for path in paths})
 
 
 def read_spread(reference: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from artifacts.equivalence import Equivalence, paired, pseudo_values, welch
 from artifacts.ladder import FAILS, MULTIPLE, Step, climb, judged
 from artifacts.numbers import Number
 from artifacts.plans import Differences, compare
-from artifacts.reference import audited, is_cost, machine, read_spread, values
+from artifacts.reference import audited, digest, is_cost, machine, read_spread, values
 from artifacts.render import Table
 from artifacts.results import RefusedError, Results
 from artifacts.slices import of_seeds, without_case
@@ -89,6 +89,7 @@ class Certificate:
         """The certificate for a terminal: the verdict first."""
         known = [equal for equal in self.runs.values() if equal is not None]
         lines = ["reproduced" if self.holds else "NOT reproduced"]
+        lines += [f"the reference is sha256:{self.reference['sha256']}"] if "sha256" in self.reference else []
         lines += [f"refused: {reason}" for reason in self.refused]
         lines += [f"the plan differs: {difference}" for difference in self.differences.plan]
         lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
@@ -117,7 +118,8 @@ def reproduce(runs: Path, reference: Path) -> Certificate:
             refused.append(f"{which}: {error}")
     if not refused:
         ours, theirs = sides
-        return certify(ours, theirs, spread)
+        certificate = certify(ours, theirs, spread)
+        return replace(certificate, reference=certificate.reference | {"sha256": digest(reference)})
     missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)
     nothing: dict[str, bool | None] = {run.run_id: None for run in plans[1].runs}
     stated = [{"plan": plan_digest(plan)} for plan in plans]

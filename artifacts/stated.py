@@ -14,7 +14,7 @@ from artifacts.numbers import Number
 PLACE = " #"
 """Within the column that a number names as its cell: which of the numbers in that cell's text it is, from 1."""
 _NUMERAL = re.compile(
-    r"(?<![\w.,])(?:(?<![^\s(\[=:])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30})(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,2})?"
+    r"(?<![\w.,])(?:(?<![^\s(\[=:])[-−])?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30})(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,2})?"
     r"(?![\w^]|[.,][0-9])"
 )
 
@@ -31,7 +31,7 @@ def split(text: str) -> list[str]:
 
 def value(numeral: str) -> int | float:
     """What a numeral says."""
-    plain = numeral.replace(",", "")
+    plain = numeral.replace(",", "").replace("−", "-")
     return float(plain) if "." in plain or "e" in plain else int(plain)
 
 

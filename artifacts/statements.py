@@ -1,7 +1,7 @@
 """Whether the sentence of a claim says what the claim says: the same numbers, the same direction.
 
 The paper prints the sentence and decides by the threshold, so neither may say what the other does not. Knows English
-words and decimal numbers; nothing of what is measured.
+words; nothing of what is measured.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_NUMBER = re.compile(r"(?<!\w)[-−]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)", re.ASCII)
+from artifacts.stated import numerals, value
+
 _PHRASES = {
     "at least": "at-least",
     "no less than": "at-least",
@@ -32,9 +33,9 @@ def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> s
         bounds: the threshold, or both ends of a range. A bound of 0 need not be named ("better than"); the sign of
             those around 0 need not either ("within 0.02 of").
     """
-    named = {number: float(number.replace(",", "").replace("−", "-")) for number in _NUMBER.findall(statement)}
+    named = numerals(statement)
     around = len(bounds) == 2 and bounds[0] < 0 < bounds[1]
-    known = {abs(value) if around else value for value in named.values()}
+    known = {abs(value(one)) if around else value(one) for one in named}
     for bound in bounds:
         if bound and (abs(bound) if around else bound) not in known:
             return f"threshold = {bound:,} is not in the statement, which has {', '.join(named) or 'no number':.80}"

@@ -19,7 +19,6 @@ SAME: dict[str, tuple[str, str, list[float]]] = {
     "a range around zero": ("Of 67,602 it is within 0.02.", "within", [-0.02, 0.02]),
     "a range around zero, with signs": ("It is from −0.03 to 0.02.", "within", [-0.03, 0.02]),
     "below zero": ("It is above -5, and so a loss.", "above", [-5.0]),
-    "no zero before the point": ("It is above .75.", "above", [0.75]),
     "nothing to name": ("It is better than the other.", "above", [0.0]),
     "no more than": ("It takes no more\n than 5.", "at-most", [5.0]),
     "no less than": ("NO LESS THAN 5.", "at-least", [5.0]),

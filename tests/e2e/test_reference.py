@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from artifacts import build
+from artifacts.reference import digest
 from spinn import experiment
-from spinn.record import PLAN, Plan, read_model
+from spinn.record import AUDIT, PLAN, RUNS, Plan, read_model
 from verify.audit import audit
 
 REFERENCE = Path(__file__).parents[2] / "paper" / "reference"
@@ -43,6 +45,19 @@ def test_records_hold_and_what_needs_weights_is_unchecked(folder: Path):
     assert verdict.holds
     assert not list(folder.rglob("*.safetensors"))
     assert any("weights withheld" in finding.message for finding in verdict.findings if finding.severity == "unchecked")
+
+
+def test_a_reference_is_the_one_that_was_kept(folder: Path):
+    """Its digest is the one in the README; one of any other byte is another, and an audit's verdict changes nothing."""
+    kept = dict(re.findall(r"^([a-z-]+) +([0-9a-f]{64})$", (REFERENCE / "README.md").read_text(), flags=re.MULTILINE))
+    assert sorted(kept) == NAMES
+    assert digest(folder) == kept[folder.name]
+    assert (folder / AUDIT).is_file()
+    changed = sorted((folder / RUNS).rglob("predictions*"))[0]
+    content = changed.read_bytes()
+    changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert digest(folder) != kept[folder.name]
+    changed.write_bytes(content)
 
 
 def test_records_are_of_the_experiment_as_it_stands(folder: Path):
