@@ -321,9 +321,11 @@ def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], N
     if value is None:
         return latex_escape(table.pick(table.formats, row, column, Format()).missing)
     if isinstance(value, str):
-        text = _text(" ".join(value.split()), table.told(row, column))
-        claimed = table.name == "claims" and column == "verdict"
-        return f"\\verdict{{{table.frame.iat[row, 0]}}}{{{text}}}" if claimed else text
+        text, verdict = " ".join(value.split()), ""
+        if table.name == "claims" and column == "verdict":
+            verdict, colon, reason = text.partition(":")
+            text, verdict = colon + reason, f"\\verdict{{{table.frame.iat[row, 0]}}}{{{latex_escape(verdict)}}}"
+        return verdict + _text(text, table.told(row, column))
     ends = [marks.get((row, column + end)) if intervals else None for end in (LOW, HIGH)]
     return _folded(marks[row, column], *ends)
 
@@ -354,4 +356,4 @@ def _mark(number: Number) -> Tex:
 
 
 def _verdict_mark(outcome: Outcome) -> str:
-    return f"\\verdict{{{outcome.claim['name']}}}{{{latex_escape(outcome.verdict)}"
+    return f"\\verdict{{{outcome.claim['name']}}}{{{latex_escape(outcome.verdict)}}}"

@@ -64,8 +64,8 @@ def run_command(command: Callable[[], object], name: str) -> NoReturn:
     """Run a command line's body and end the process as DESIGN section 9 says.
 
     Expected errors become one line on standard error and their exit status; an operating system error (a full disk,
-    a read-only mount, a missing permission) is bad input, status 2. Anything else is a fault of this project and
-    keeps its traceback.
+    a read-only mount, a missing permission) and memory that does not suffice are bad input, status 2. Anything else is
+    a fault of this project and keeps its traceback.
     """
     try:
         status = command()
@@ -79,11 +79,25 @@ def run_command(command: Callable[[], object], name: str) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _leave(
+            f"{name}: out of memory ({one_line(error):.200}); what was finished is kept: run it again where there is "
+            "more, without --fresh; or train fewer runs together: a smaller `stack` in the experiment, and --fresh",
+            2,
+        )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = _FULL.get(error.errno or 0, (error.strerror or str(error)).lower())
         _leave(f"{name}: {where}{what}; what was finished is kept: mend this, and run it again without --fresh", 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory is what was missing; for the host's, torch has no exception of its own."""
+    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return told or "allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -16,7 +16,9 @@ from artifacts.claims import Outcome
 from artifacts.numbers import Number, decode_json, latex_number
 from artifacts.render import Table
 from artifacts.results import Results
+from artifacts.typed import Constants, typed
 from spinn.errors import InputError
+from verify.findings import Finding
 
 WHICH = shutil.which
 WITH_LATEX = pytest.mark.skipif(bool(typeset.missing()), reason="LaTeX is not installed")
@@ -54,6 +56,58 @@ def test_what_reads_no_value_has_no_digit(built: Path):
     abstract = source.partition(r"\begin{abstract}")[2].partition(r"\end{abstract}")[0]
     assert len(paper.MARKED.findall(abstract)) > 8
     assert not re.search(r"\d", paper.MARKED.sub("", abstract).replace("$R^2$", ""))
+
+
+def test_all_that_is_printed_is_called_by_its_name(built: Path):
+    """The whole of paper and supplement: nothing prints a number but in a mark; without one it is found."""
+    constants = Constants.read(paper.FOLDER / typeset.CONSTANTS)
+    for name in ("paper", "supplement"):
+        source = (built / "paper" / f"{name}.tex").read_text(encoding="utf-8")
+        assert list(typed(source, constants)) == []
+        bare = paper.MARKED.sub(r"\2", source, count=1)
+        line = source[: source.index(r"\val{", source.index(r"\begin{document}"))].count("\n") + 1
+        assert {at for at, _ in typed(bare, constants)} == {line}
+
+
+def test_the_numbers_of_a_text_in_a_table_are_marked(content: paper.Content):
+    """In the data card, in what a claim states, in its threshold; the ratios of a schedule, and the edges of levels."""
+    for name, columns in (
+        ("data", {"": "", "value": ""}),
+        ("claims", {"statement": "", "threshold": ""}),
+        ("schedule", {"ratio": "ratio"}),
+        ("wear-levels", {"level": "level"}),
+    ):
+        marked = dict(paper.MARKED.findall(content.tabular(name, columns)))
+        assert len(marked) > 1
+        assert all(text == latex_number(content.known[key].text) for key, text in marked.items())
+        assert all(content.known[key].source for key in marked)
+
+
+def test_a_verdict_is_printed_whatever_its_reason_says(content: paper.Content):
+    """A reason with a number in it is a text with a number; the verdict before it stands in its own mark."""
+    first = content.outcomes[0]
+    odd = replace(first, verdict="not evaluated", measured=claims.Measured(None, reason="none of 16 has three labels"))
+    outcomes = (odd, *content.outcomes[1:])
+    made = [table for table in content.tables.values() if table.name != "claims"]
+    told = filled(content.results, [*made, claims.table(content.results, outcomes)], outcomes)
+    name = first.claim["name"]
+    said = (
+        rf"\verdict{{{name}}}{{not evaluated}}: none of \val{{claims.{name}.verdict}}{{16}}\called{{ has three labels}}"
+    )
+    assert said in told.tabular("claims", {"verdict": "verdict"})
+
+
+def test_the_paper_says_that_weights_were_withheld(content: paper.Content):
+    """Masks that the audit could not count are not told as counted."""
+    source = (paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8")
+    assert "as counted in the masks of every run" in paper.fill(source, content, "t")
+    run = next(record.run_id for record in content.results.records if record.variant == content.results.primary)
+    missing = Finding("masks-monotone", "unchecked", "weights withheld", run)
+    verdict = replace(content.results.verdict, findings=(*content.results.verdict.findings, missing))
+    told = paper.fill(source, replace(content, results=replace(content.results, verdict=verdict)), "t")
+    assert "as counted in the masks" not in told
+    assert "masks recounted" not in told
+    assert "the masks are withheld here" in told
 
 
 def test_a_long_table_is_printed_in_parts_and_each_row_once(content: paper.Content, monkeypatch: pytest.MonkeyPatch):

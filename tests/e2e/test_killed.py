@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from spinn.record import PROGRESS
 
 Call = Callable[..., Any]
 KILLS = int(os.environ.get("KILLS", "1"))
+FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 SIGNALS = [signal.SIGKILL] * KILLS + [signal.SIGTERM] * max(1, KILLS // 5)
 
 
@@ -61,6 +63,69 @@ def test_a_kill_at_any_moment_changes_no_digest(
     names = {path.relative_to(out).as_posix() for path in out.rglob("*")}
     assert names == {path.relative_to(undisturbed).as_posix() for path in undisturbed.rglob("*")}
     assert not any(name.endswith(PROGRESS) for name in names)
+
+
+@pytest.mark.parametrize("number", range(max(1, KILLS // 10)))
+def test_memory_that_runs_out_loses_nothing(
+    call: Call, start: Call, tiny: Path, life: tuple[Path, float], digests: Call, tmp_path: Path, number: int
+) -> None:
+    """From a random moment on the process may not grow: it ends with an error or gets by, and the same command goes on.
+
+    Where a library cannot go on without memory it ends the process itself; then it is as if it had been killed.
+    """
+    undisturbed, seconds = life
+    out = tmp_path / "runs"
+    process = start("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    time.sleep(random.Random(100 + number).uniform(0.5, 1) * seconds)
+    if process.poll() is None:
+        taken = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (taken, resource.RLIM_INFINITY))
+    process.communicate(timeout=120)
+    ended = call("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    assert ended.status == 0, ended.err
+    assert digests(out) == digests(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "ask", ["import torch; torch.empty(10**15)", "import numpy; numpy.empty(10**15)", "bytearray(10**16)"]
+)
+def test_memory_that_does_not_suffice_is_one_line(ask: str) -> None:
+    """Of torch, of numpy and of Python: status 2 and what to do, no traceback; any other error keeps its own."""
+    code = f"from spinn.errors import run_command\ndef ask():\n    {ask}\nrun_command(ask, 'spinn')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("spinn: out of memory (")
+    assert "run it again where there is more, without --fresh; or train fewer runs together" in ended.stderr
+    other = code.replace(ask, "raise RuntimeError('mat1 and mat2 shapes cannot be multiplied')")
+    ended = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+
+
+@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed: apt-get install libfaketime")
+@pytest.mark.parametrize("jump", ["-400d", "+4000d"])
+def test_a_clock_that_jumps_changes_no_digest(
+    call: Call, start: Call, tiny: Path, life: tuple[Path, float], digests: Call, tmp_path: Path, jump: str
+) -> None:
+    """By years, to and fro, while it runs and between a kill and what goes on; audit and build hold after it."""
+    undisturbed, seconds = life
+    out, stamp = tmp_path / "runs", tmp_path / "stamp"
+    shifted = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME_TIMESTAMP_FILE": str(stamp), "FAKETIME_NO_CACHE": "1"}
+    shifted |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    stamp.write_text("+0d")
+    process = start("spinn", "run", tiny, "--out", out, "--device", "cpu", env=shifted)
+    time.sleep(0.5 * seconds)
+    stamp.write_text(jump)
+    time.sleep(0.3 * seconds)
+    process.kill()
+    process.communicate(timeout=60)
+    ended = call("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    assert ended.status == 0, ended.err
+    assert digests(out) == digests(undisturbed)
+    assert call("spinn-verify", "records", out, env=shifted).status == 0
+    assert call("spinn-artifacts", "build", out, "--out", tmp_path / "paper", env=shifted).status == 0
+    assert call("spinn-artifacts", "check", tmp_path / "paper").status == 0
 
 
 def test_a_second_process_is_refused_while_the_first_is_at_work(
