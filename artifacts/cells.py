@@ -16,7 +16,8 @@ from pathlib import PurePosixPath
 
 from artifacts.numbers import Number, latex_escape, latex_number
 from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
-from artifacts.stated import PLACE, numerals, value
+from artifacts.stated import PLACE
+from spinn.numerals import numerals, value
 
 Grid = tuple[tuple[str, ...], ...]
 """A table as it is printed: header, then rows."""

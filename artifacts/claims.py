@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from artifacts import adaptation, attribution, power
 from artifacts.costs import TIMED
@@ -20,10 +19,9 @@ from artifacts.numbers import Format
 from artifacts.predictors import find
 from artifacts.render import Table, spread
 from artifacts.results import Results, target_name
-from artifacts.statements import contradiction
 from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
-from spinn.errors import InputError
-from spinn.record import BASELINES, CLAIM_NAME, CLAIMS, first_problem
+from spinn.claims import refuse
+from spinn.record import BASELINES, CLAIMS
 
 Holds = Literal["holds", "fails", "not decidable", "not evaluated"]
 _SIGNS = {"above": ">", "at-least": "≥", "below": "<", "at-most": "≤"}
@@ -36,39 +34,6 @@ _CHECKS: dict[str, Callable[[float, Any], bool]] = {
 }
 EFFECT, POWER = "decidable effect", "power (%)"
 _STATED = ("statement", "threshold", "margin")
-TESTS = ("exact", "point", "case-bootstrap", "paired-case-bootstrap", "interval")
-REQUIRED = ("name", "statement", "value", "comparison", "threshold", "unit", "test", "margin", "applies_to")
-
-
-class _Claim(BaseModel):
-    """What a claim states, so that nothing in it is taken for what it is not: its name stands in LaTeX as it is."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    name: str = Field(pattern=f"^{CLAIM_NAME}$", max_length=100)
-    statement: str
-    value: str
-    comparison: str
-    threshold: float | list[float]
-    unit: str
-    test: str
-    margin: float | Literal["none"]
-    applies_to: dict[str, list[str]]
-
-    @model_validator(mode="after")
-    def _bounds(self) -> _Claim:
-        both = isinstance(self.threshold, list)
-        if both != (self.comparison == "within") or (isinstance(self.threshold, list) and len(self.threshold) != 2):
-            raise ValueError(f"threshold = {self.threshold}: two numbers where comparison = 'within', else one")
-        return self
-
-    @model_validator(mode="after")
-    def _statement(self) -> _Claim:
-        bounds = self.threshold if isinstance(self.threshold, list) else [self.threshold]
-        told = contradiction(self.statement, self.comparison, bounds)
-        if told:
-            raise ValueError(f"{told}: the same expected of both")
-        return self
 
 
 @dataclass(frozen=True)
@@ -128,22 +93,7 @@ def evaluate(results: Results) -> tuple[Outcome, ...]:
 
 
 def _evaluate(results: Results, claim: dict[str, Any]) -> Outcome:
-    name = f"{claim.get('name')!s:.80}" if isinstance(claim, dict) else ""
-    if not name:
-        raise InputError(f"{CLAIMS}: {claim!r:.80}: a table of what a claim states expected")
-    missing = [key for key in REQUIRED if key not in claim]
-    if missing:
-        raise InputError(f"claim {name}: {missing[0]} is missing; paper/claims.toml says what each claim states")
-    if str(claim["comparison"]) not in _CHECKS:
-        raise InputError(
-            f"claim {name}: comparison = {claim['comparison']!r:.80}: one of {', '.join(_CHECKS)} expected"
-        )
-    if claim["test"] not in TESTS:
-        raise InputError(f"claim {name}: test = {claim['test']!r:.80}: one of {', '.join(TESTS)} expected")
-    try:
-        _Claim.model_validate(claim)
-    except ValidationError as error:
-        raise InputError(f"claim {name!s:.80}: {first_problem(error)}; paper/claims.toml has sound ones") from None
+    refuse(claim)
     where = claim["applies_to"].get("data", ["any"])
     if "any" not in where and results.plan.dataset.source not in where:
         return Outcome(claim, Measured(None, reason="not claimed for this data"), "not evaluated")

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from artifacts import prose, typeset
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 from artifacts.render import HIGH, LOW, Table, clean, displayed
-from artifacts.stated import split, stated
+from artifacts.stated import stated
 from artifacts.typed import Constants, has_number
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
 from spinn.errors import InputError
+from spinn.numerals import split
 
 if TYPE_CHECKING:
     from jinja2.runtime import Context

@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 
 from spinn import lock, record, schedule, storage, variants
+from spinn.claims import refuse
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.documents import read_toml
@@ -45,7 +46,11 @@ def load(path: Path | str) -> Experiment:
 
 
 def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str, Any]]:
-    """The claims of an experiment, or none where its file names none."""
+    """The claims of an experiment, or none where its file names none.
+
+    Raises:
+        InputError: the file has something else in it, or a claim that `spinn.claims` refuses.
+    """
     if experiment.claims is None:
         return []
     path = experiment_path.parent / experiment.claims
@@ -55,11 +60,16 @@ def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str,
         storage.canonical_json(claims)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: a value that JSON cannot spell ({error}); use finite numbers and text") from None
-    if not isinstance(claims, list) or not all(isinstance(claim, dict) and "name" in claim for claim in claims):
-        raise InputError(f"{path}: a [[claim]] has no name; each claim is a [[claim]] table with at least a name")
-    for name in [claim["name"] for claim in claims]:
-        if not (isinstance(name, str) and re.fullmatch(record.CLAIM_NAME, name)):
-            raise InputError(f"{path}: name = {name!r:.80}: small letters, digits and hyphens expected, of a claim")
+    if not isinstance(claims, list):
+        raise InputError(f"{path}: claim = {claims!r:.80}: [[claim]] tables expected")
+    for claim in claims:
+        try:
+            refuse(claim)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    names = [claim["name"] for claim in claims]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path}: claim {twice[0]} stands there twice; give one of them another name")
     return claims
 
 

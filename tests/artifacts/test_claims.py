@@ -13,8 +13,9 @@ from scipy.stats import norm
 
 from artifacts import claims, results, tables
 from artifacts.results import Results
-from artifacts.statements import contradiction
+from spinn.claims import TESTS, Claim
 from spinn.errors import InputError
+from spinn.statements import contradiction
 from verify.audit import audit
 
 FILE = Path(__file__).parents[2] / "paper" / "claims.toml"
@@ -33,9 +34,9 @@ def test_the_file_states_every_key_once_and_every_value_is_known():
     names = [claim["name"] for claim in listed]
     assert len(set(names)) == len(names) == 23
     for claim in listed:
-        assert set(claim) == set(claims.REQUIRED)
+        assert set(claim) == set(Claim.model_fields)
         assert claim["comparison"] in claims._CHECKS
-        assert claim["test"] in claims.TESTS
+        assert claim["test"] in TESTS
 
 
 def test_verdict_follows_the_threshold(found: Results):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifacts.stated import numerals, split, stated, value
+from artifacts.stated import stated
+from spinn.numerals import numerals, split, value
 
 
 @pytest.mark.parametrize(

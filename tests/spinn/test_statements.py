@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from artifacts.statements import contradiction
+from spinn.statements import contradiction
 
 SAME: dict[str, tuple[str, str, list[float]]] = {
     "as it is": ("It costs less than 5 %.", "below", [5.0]),

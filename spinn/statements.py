@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from artifacts.stated import numerals, value
+from spinn.numerals import numerals, value
 
 _PHRASES = {
     "at least": "at-least",
