@@ -222,7 +222,9 @@ def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Mapping
     withheld = (
         "" if weights else "\nThe networks themselves are not in it: what only they can show is then unchecked.\n"
     )
-    printed = "".join(f"| `{name}` | measured elsewhere, and printed in the paper |\n" for name in sorted(beside))
+    printed = "".join(
+        f"| `{name}` | measured elsewhere, and printed in `paper/report.html` |\n" for name in sorted(beside)
+    )
     return f"""# {about["title"]}
 
 Experiment {plan.experiment.name} on {plan.dataset.source}: {len(plan.runs)} runs, and what was built from them.
@@ -246,6 +248,9 @@ Do the records hold, and does the paper say what they say? With version {about["
 spinn-verify records records{" --replay" if weights else ""}
 spinn-artifacts check paper
 ```
+
+`check` compares `paper/paper/*.tex` with the numbers; that the PDFs were set from these only setting them again shows:
+`latexmk -pdf paper.tex` in `paper/paper`.
 {withheld}
 | part | content |
 |---|---|

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.beside import read_output
-from artifacts.ladder import MULTIPLE, RUNGS, Rung, Value
+from artifacts.ladder import FAILS, MULTIPLE, RUNGS, Rung, Value
 from artifacts.numbers import Format
 from artifacts.render import Table, table_frame
 from spinn.errors import RecordError
@@ -45,20 +45,40 @@ class Entry(_Part):
     reference: Value
     reproduced: Value
     test: Test | None = None
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _as_it_stands(self) -> Entry:
+        if self.rung == "bitwise" and self.reference != self.reproduced:
+            raise ValueError(f"{self.name:.80}: {self.reference} and {self.reproduced} are not bitwise equal")
+        if self.rung == "equivalent" and self.test is None:
+            raise ValueError(f"{self.name:.80}: equivalent by no test")
+        return self
 
 
 class _Side(_Part):
     plan: str
+    sha256: str = ""
 
 
 class Stored(_Part):
     """What certificate.json says."""
 
     holds: bool
+    refused: tuple[str, ...]
+    differences: tuple[str, ...] = Field(alias="plan")
     reference: _Side
     reproduction: _Side
     claims: tuple[Entry, ...]
-    cells: tuple[Entry, ...] = Field(default=())
+    cells: tuple[Entry, ...]
+
+    @model_validator(mode="after")
+    def _verdict(self) -> Stored:
+        failing = [entry for entry in (*self.claims, *self.cells) if entry.rung in FAILS]
+        if self.holds != (not (self.refused or self.differences or failing)):
+            found = failing[0].name if failing else "a difference" if self.refused or self.differences else "nothing"
+            raise ValueError(f"holds = {str(self.holds).lower()}, and what speaks against it is {found:.80}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,12 @@ class Certified:
         if own not in plans:
             told = f"a certificate of the plans {plans[0]:.12} and {plans[1]:.12}"
             raise RecordError(f"{path}: {told}, and these runs are of {own:.12}; give the one of these runs")
+        listed = [entry.name for entry in found.claims]
+        missing = [name for name in plan.claims.names if name not in listed]
+        if missing and not found.differences:
+            raise RecordError(
+                f"{path}: claim {missing[0]} of the plan is not in it; write it again with `make reproduce`"
+            )
         return cls(found, digest_file(path))
 
     def sources(self) -> dict[str, dict[str, str]]:
@@ -89,7 +115,8 @@ class Certified:
     def tables(self) -> list[Table]:
         """As `tables`, each number traced to the file."""
         source = tuple(f"{group} sha256:{digest_of(files)}" for group, files in self.sources().items())
-        verdict = "Reproduced." if self.stored.holds else "NOT reproduced."
+        verdict = "Reproduced" if self.stored.holds else "NOT reproduced"
+        verdict += f"; the reference is sha256:{self.stored.reference.sha256}." if self.stored.reference.sha256 else "."
         return tables(self.stored.claims, self.stored.cells, source, verdict)
 
 
@@ -114,6 +141,7 @@ def _claims(entries: Sequence[Entry], source: tuple[str, ...], verdict: str) -> 
             "rung": entry.rung,
             "p": entry.test.p if entry.test else None,
             "power (%)": 100 * entry.test.power if entry.test and entry.test.power is not None else None,
+            "why": entry.reason,
         }
         for entry in entries
     ]

@@ -129,6 +129,9 @@ def environment(results: Results) -> Table:
         packages = known.pop("packages")
         for key, value in {**known, **{f"package {name}": version for name, version in packages.items()}}.items():
             seen.setdefault(key.replace("_", " "), {})[str(value)] = None
+    for baseline in results.baselines:
+        if baseline.library:
+            seen.setdefault("libraries of the baselines", {})[baseline.library] = None
     rows = [{"": key, "value": ", ".join(values)} for key, values in seen.items()]
     caption, names = "Machine and libraries of the runs.", ("", "value")  # versions and models are names, no numbers
     return Table("environment", caption, table_frame(rows), labels=names)

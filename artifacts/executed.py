@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.comparisons import WEAR_EDGES
+from artifacts.luck import LUCKY_CASES
 from artifacts.numbers import Number, slug
 from artifacts.results import Results
 from artifacts.significance import SIGN_PATTERNS
@@ -23,6 +24,7 @@ _ROOT = Path(__file__).parent.parent
 _MODULES = (
     "artifacts/adaptation.py",
     "artifacts/comparisons.py",
+    "artifacts/luck.py",
     "artifacts/significance.py",
     "artifacts/stats.py",
     "verify/laws.py",
@@ -108,6 +110,8 @@ def _counts(results: Results) -> Iterator[tuple[str, Any, str, str]]:
     yield "count.cuts", cuts, "", "cuts in the data"
     yield "count.features", experiment.layers[0], "", "inputs of the network"
     yield "count.runs", len(results.records), "", "runs of all variants"
+    histories = results.history[results.history["variant"] == results.primary]["run_id"].nunique()
+    yield "count.histories", histories, "", f"runs of {results.primary} with a history"
     yield "count.variants", len(results.variants), "", "variants"
     yield "count.baselines", len(results.baselines), "", "baselines"
     yield "count.parameters", results.total_parameters(), "", "weights and biases of the dense network"
@@ -122,6 +126,7 @@ def _method(results: Results) -> Iterator[tuple[str, Any, str, str]]:
     yield "method.level", round(100 * LEVEL), "%", "100 artifacts.stats.LEVEL"
     yield "method.resamples", RESAMPLES, "", "artifacts.stats.RESAMPLES"
     yield "method.sign-patterns", SIGN_PATTERNS, "", "artifacts.significance.SIGN_PATTERNS"
+    yield "method.lucky-cases", LUCKY_CASES, "", "artifacts.luck.LUCKY_CASES"
     yield "method.doc-reference", DOC_REFERENCE, "mm", "verify.laws.DOC_REFERENCE"
     yield "method.feed-reference", FEED_REFERENCE, "mm/rev", "verify.laws.FEED_REFERENCE"
     for position, edge in enumerate(WEAR_EDGES, 1):

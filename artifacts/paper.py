@@ -206,6 +206,7 @@ class Content:
             "widths": Tex("-".join(self.n("config", "layers", str(i)) for i in range(len(experiment.layers)))),
             "served": self._served(),
             "recounted": found.recounted,
+            "withheld": found.withheld,
             "footnotes": [self._told(note, f"note.mark.{at}") for at, note in enumerate(found.footnotes, 1)],
             "remarks": [self._told(note, f"note.data.{at}") for at, note in enumerate(self.tables["data"].notes, 1)],
             "tables": frozenset(self.tables),

@@ -7,12 +7,13 @@ letters that it takes), the text that comes out has a number that no mark calls 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from artifacts.numbers import Number
-from artifacts.typed import WORDS, Constants, blank, typed
+from artifacts.typed import WORDS, Constants, blank, typed, unmarked
 from spinn.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ DELIMITERS: dict[str, Any] = {
 LOOKUPS = ("n", "q", "ci", "has", "verdict", "tabular", "parts")
 """What a template calls to look something up: the texts given to it are names."""
 UNPRINTED = ("where", "wrap")  # of their arguments: which rows, and how wide a column is
+_FIRST = ("accuracy", "progression", "claims", "count", "config", "comparisons")
 _NAMED = 3  # names that are given for one literal
+_MARK = re.compile(r"(?<!command\{)\\(?:val|verdict|called)\b")  # which the builder writes, and nobody else
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Literal:
 
     def __str__(self) -> str:
         if self.names:
-            known = f"{self.names[0]} retyped, perhaps rounded"
+            known = f"{' or '.join(self.names)} retyped, perhaps rounded"
             return f'{self.file}:{self.line}: {self.text}: {known}; write \\VAR{{n("{self.names[0]}")}} in its place'
         return (
             f"{self.file}:{self.line}: {self.text}: a number typed by hand; print a named value in its place, or "
@@ -53,7 +56,9 @@ class Literal:
 
 def literals(source: str, file: str, constants: Constants, known: Mapping[str, Number]) -> list[Literal]:
     """Every number that the template `source` has by itself, by line; `known` are the named values."""
-    found = {*typed(_text(source), constants), *_in_expressions(source, constants)}
+    text = _text(source)
+    found = {*typed(text, constants), *_in_expressions(source, constants)}
+    found |= {(text.count("\n", 0, mark.start()) + 1, mark.group()) for mark in _MARK.finditer(text)}
     return [Literal(file, line, text, retyped(text, known)) for line, text in sorted(found)]
 
 
@@ -73,7 +78,9 @@ def refuse_made(tex: str, file: str, constants: Constants, known: Mapping[str, N
     Raises:
         InputError: names file, line and value of each, and what they retype.
     """
-    if found := [Literal(file, line, text, retyped(text, known)) for line, text in sorted(set(typed(tex, constants)))]:
+    if found := [
+        Literal(file, line, text, retyped(text, known)) for line, text in sorted(set(typed(unmarked(tex), constants)))
+    ]:
         raise InputError("\n".join(map(str, found)))
 
 
@@ -87,9 +94,17 @@ def retyped(text: str, known: Mapping[str, Number]) -> tuple[str, ...]:
     except ValueError:
         return ()
     digits = len(plain.partition(".")[2])
+    if not digits and len(plain.rstrip("0")) > 1:  # about 190,000
+        digits = len(plain.rstrip("0")) - len(plain)
     near = [name for name, one in known.items() if round(abs(float(one.value)), digits) == value]
-    near.sort(key=lambda name: (known[name].text != text, abs(abs(known[name].value) - value), name))
+    near.sort(key=lambda name: (known[name].text != text, _rank(name), abs(abs(known[name].value) - value), name))
     return tuple(near[:_NAMED])
+
+
+def _rank(name: str) -> int:
+    """Of several values that are printed alike, what a text is likely to speak of comes first."""
+    table = name.partition(".")[0]
+    return _FIRST.index(table) if table in _FIRST else len(_FIRST)
 
 
 def _text(source: str) -> str:

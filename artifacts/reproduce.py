@@ -94,6 +94,12 @@ class Certificate:
         lines += [f"the plan differs: {difference}" for difference in self.differences.plan]
         lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
         lines += [f"not asked for: {part}" for part in self.differences.left_out]
+        if not self.reproduction.get("weights", True):
+            lines += ["the reproduction has no weights: that its predictions are theirs was not seen"]
+        apart = sum(step.rung == "incomparable" for step in self.cells)
+        lines += [
+            f"{apart} numbers of tables are not compared: costs, and those that no claim fixes a margin for"
+        ] * bool(apart)
         lines += [f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
         shown = [table.text() for table in self.tables()]
         steps = [*self.claims, *(step for step in self.cells if step.rung in FAILS)]
@@ -133,6 +139,7 @@ def certify(ours: Results, theirs: Results, spread: dict[str, Any]) -> Certifica
     equal = {record.run_id: _bitwise(record, ran.get(record.run_id)) for record in theirs.records}
     about = {"repeats": spread["folders"], "repeats made on": spread["machines"]}
     stated = [{"plan": plan_digest(side.plan), "machine": machine(side)} for side in (theirs, ours)]
+    stated[1]["weights"] = ours.recounted
     pair = _Pair(*_alike(ours, theirs), differences)
     steps = pair.claims(spread["claims"]), pair.cells(spread["numbers"])
     return Certificate(stated[0] | about, stated[1], (), differences, equal, *steps)

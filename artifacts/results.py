@@ -44,7 +44,7 @@ from spinn.record import (
 )
 from spinn.storage import digest_file, digest_of, is_stored, read_stored
 from verify.findings import Verdict
-from verify.folder import Data, read_data
+from verify.folder import HISTORY_WITHHELD, WITHHELD, Data, read_data
 from verify.laws import Law
 
 MARK = "†"
@@ -146,6 +146,13 @@ class Results:
         ours = {record.run_id for record in self.records if record.variant == self.primary}
         unchecked = [finding for finding in self.verdict.findings if finding.severity == "unchecked"]
         return not any(finding.check in _OF_WEIGHTS and finding.run_id in ours for finding in unchecked)
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """What the audit looked for in vain: `weights`, or `some-histories`."""
+        told = {finding.message for finding in self.verdict.findings if finding.severity == "unchecked"}
+        parts = {"weights": WITHHELD, "some-histories": HISTORY_WITHHELD}
+        return frozenset(part for part, reason in parts.items() if any(reason in message for message in told))
 
     def total_parameters(self) -> int:
         """Weights and biases of the dense network."""

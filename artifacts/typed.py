@@ -2,7 +2,7 @@ r"""Numbers that a text of LaTeX prints by itself: digits, glyphs and words, whe
 
 What is no number of the work is taken out first: comments, arguments that say where and how (`\ref`, lengths, columns
 of a table), years of a citation, section numbers, and the constants of an equation as `paper/constants.toml` declares
-them. So is what a mark says is a named value, a verdict or a name. Knows nothing of templates.
+them. Knows nothing of templates.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from spinn.errors import InputError
 
 # Commands whose arguments are no text: so many of `{…}`, and `[…]` before the last of them.
 STRUCTURE = {
-    **dict.fromkeys(("label", "ref", "eqref", "pageref", "cite", "citep", "citet"), 1),
+    **dict.fromkeys(("label", "ref", "eqref", "pageref", "autoref", "cref", "Cref", "nameref"), 1),
+    **dict.fromkeys(("cite", "citep", "citet", "textcite", "parencite", "citeauthor", "citeyear", "nocite"), 1),
     **dict.fromkeys(("documentclass", "usepackage", "usetikzlibrary", "tikzset", "graphicspath"), 1),
     **dict.fromkeys(("includegraphics", "bibliography", "bibliographystyle", "vspace", "hspace", "cmidrule"), 1),
-    **dict.fromkeys(("vspace*", "hspace*", "pdftrailerid", "enlargethispage", "parbox"), 1),
+    **dict.fromkeys(("vspace*", "hspace*", "pdftrailerid", "enlargethispage", "parbox", "multicolumn"), 1),
+    **dict.fromkeys(("resizebox", "rule"), 2),
     **dict.fromkeys(("setlength", "addtolength"), 2),
 }
-PRINTING = ("cite", "citep", "citet")  # what they have in `[…]` is text
-BODIES = {"tabular": 1, "tabular*": 2, "minipage": 1, "tabularx": 2}  # arguments of \begin{…} after its name
+PRINTING = ("cite", "citep", "citet", "textcite", "parencite")  # what they have in `[…]` is text
+# Arguments of \begin{…} after its name.
+BODIES = {"tabular": 1, "tabular*": 2, "minipage": 1, "tabularx": 2, "subfigure": 1}
 DRAWING = ("tikzpicture", "scope")  # environments whose `[…]` says how
 DISPLAYS = ("equation", "equation*", "align", "align*")
 WORDS = (
@@ -34,26 +37,32 @@ WORDS = (
     *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
 """Two to twenty, in their order."""
+_PARTS = "third|quarter|fifth|sixth|seventh|eighth|ninth|twelfth|twentieth|(?:four|fif|six|seven|eigh|nine)teenth"
+_PARTS += "|tenth|eleventh|thirteenth|hundredth|thousandth"
 _MORE = (
     *("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     *("tens", "hundreds?", "thousands?", "millions?", "billions?", "dozens?", "half", "halves", "twice", "thrice"),
-    *("doubled?", "tripled?", "quadrupled?", "halved", rf"(?:{'|'.join(WORDS)}|hundred|thousand)-?fold"),
-    r"(?:a|one|two|three|four|five)[ ~\n-](?:third|quarter|fifth|sixth|seventh|eighth|ninth|tenth|hundredth)s?",
+    *("doubl(?:e[ds]?|ing)", "tripl(?:e[ds]?|ing)", "trebl(?:e[ds]?|ing)", "quadrupl(?:e[ds]?|ing)", "halv(?:ed?|ing)"),
+    rf"(?:{'|'.join(WORDS)}|hundred|thousand)-?fold",
+    rf"(?:an?|one|{'|'.join(WORDS[:8])})[ ~\n-](?:{_PARTS})s?",
     r"one[ ~\n-](?:percent|per[ ~\n-]cent)",
 )
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
-_HIDDEN = re.compile(r"\^\^.|\\(?:char|symbol|romannumeral|Roman|ding|textcircled)(?![a-zA-Z])")
+_HIDDEN = re.compile(
+    r"\^\^.|\\(?:char|symbol|romannumeral|Roman|ding|textcircled|today|text(?:one|two|three|half)[a-z]+)(?![a-zA-Z])"
+)
 _FLOATS = "(?:dbl)?(?:top|bottom|floatpage)fraction|textfraction"
 _ALLOWED = (
     re.compile(r"(?<=[\w.~])[ ~]\((?:19|20)\d\d\)"),  # Archard (1953)
     re.compile(r"\b(?:Section|Sec\.|Appendix)[ ~]\d+(?:\.\d+)*"),
     re.compile(rf"\\renewcommand\{{\\(?:{_FLOATS})\}}\{{[\d.]+\}}"),  # how much of a page floats may fill
     re.compile(r"\\setcounter\{(?:(?:dbl)?topnumber|bottomnumber|totalnumber)\}\{\d\}"),  # and how many there may be
-    re.compile(r"#\d"),  # the argument of a macro
+    re.compile(r"(?<!\\)#\d"),  # the argument of a macro
     re.compile(r"(?<=\})\[\d\](?=\{)"),  # \newcommand{\val}[2]{…}
 )
 _GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+_URL = re.compile(r"\\url\{[^{}\n]*\}")
 _MARKS = re.compile(rf"\\(?:(?:val|verdict){_GROUP}|called){_GROUP}")
 
 
@@ -98,14 +107,19 @@ NONE = Constants({}, frozenset())
 
 
 def typed(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
-    """Line and text of each number that LaTeX would print of `text` without a mark that says which it is."""
-    text = _MARKS.sub(_blanked, text)
+    """Line and text of each number that LaTeX would print of `text`."""
+    text = _URL.sub(lambda match: match.group().replace("%", " "), text)  # where it begins no comment
     text = re.sub(r"(?<!\\)%[^\n]*", _blanked, text)
     text = _without_mathematics(text, constants)  # before labels go, by which its constants are declared
     text = _without_structure(text)
     for pattern in _ALLOWED:
         text = pattern.sub(_blanked, text)
     yield from _numbers(text, constants)
+
+
+def unmarked(text: str) -> str:
+    """`text` less what its marks say is a named value, a verdict or a name."""
+    return _MARKS.sub(_blanked, text)
 
 
 def has_number(text: str) -> bool:
@@ -153,7 +167,7 @@ def _closing(text: str, at: int) -> int:
 @cache
 def _structural() -> re.Pattern[str]:
     names = "|".join(sorted(map(re.escape, STRUCTURE), key=len, reverse=True))
-    return re.compile(rf"\\({names})(?![a-zA-Z*])|\\begin\{{([a-zA-Z]+\*?)\}}|\\\\(?=\[)")
+    return re.compile(rf"\\({names})(?![a-zA-Z*])(?:\([lr]+\))?|\\begin\{{([a-zA-Z]+\*?)\}}|\\\\\*?(?=\[)")
 
 
 def _without_structure(text: str) -> str:

@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from spinn.numerals import numerals, value
 
 _PHRASES = {
-    "at least": "at-least",
-    "no less than": "at-least",
-    "at most": "at-most",
-    "no more than": "at-most",
-    "above": "above",
-    "more than": "above",
-    "below": "below",
-    "less than": "below",
+    "at-least": ("at least", "no less than", "no fewer than", "not less than", "not below", "or more", "≥"),
+    "at-most": ("at most", "no more than", "not more than", "not above", "or less", "or fewer", "up to", "≤"),
+    "above": ("above", "more than", "greater than", "higher than", "better than", "exceeds", ">"),
+    "below": ("below", "less than", "lower than", "worse than", "under", "<"),
+    "within": ("within",),
 }
-_PHRASE = re.compile(rf"\b(?:{'|'.join(_PHRASES)})\b")
+_MEANT = {phrase: comparison for comparison, phrases in _PHRASES.items() for phrase in phrases}
+_PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(_MEANT, key=len, reverse=True))})(?![a-z])")
 
 
 def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> str:
@@ -39,8 +37,8 @@ def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> s
     for bound in bounds:
         if bound and (abs(bound) if around else bound) not in known:
             return f"threshold = {bound:,} is not in the statement, which has {', '.join(named) or 'no number':.80}"
-    allowed = ("at-least", "at-most") if comparison == "within" else (comparison,)
+    allowed = ("at-least", "at-most", "within") if comparison == "within" else (comparison,)
     for phrase in _PHRASE.findall(" ".join(statement.lower().split())):
-        if _PHRASES[phrase] not in allowed:
+        if _MEANT[phrase] not in allowed:
             return f"comparison = {comparison!r} is not what the statement says, {phrase!r}"
     return ""

@@ -44,7 +44,7 @@ def test_tables_are_those_of_the_terminal(honest: Path, certificate: Certificate
     made, direct = read.tables(), certificate.tables()
     assert [table.name for table in made] == ["certificate", "certificate-cells"]
     assert [table.shown() for table in made] == [table.shown() for table in direct]
-    assert made[0].notes[0] == "Reproduced."
+    assert made[0].notes[0] == f"Reproduced; the reference is sha256:{certificate.reference['sha256']}."
     counted = made[1].frame[list(RUNGS)].to_numpy().sum()
     assert counted == len(certificate.cells)
     assert all(f"{CERTIFICATE} sha256:" in number.source[0] for table in made for number in table.numbers().values())
@@ -56,7 +56,7 @@ def test_what_was_not_reproduced_is_printed_so(honest: Path, stored: Path):
     content["claims"][0]["rung"] = "different"
     read = Certified.read(edited(stored, holds=False, claims=content["claims"]), read_model(honest / PLAN, Plan))
     table = read.tables()[0]
-    assert table.notes[0] == "NOT reproduced."
+    assert table.notes[0].startswith("NOT reproduced")
     assert table.frame["rung"].tolist()[0] == "different"
 
 
@@ -77,18 +77,54 @@ def test_the_build_prints_it_and_the_check_holds_it(honest: Path, out: Path, sto
         build(honest, out, certificate=Path("nowhere.json"))
 
 
+FORGED: dict[str, tuple[dict[str, Any], str]] = {
+    "a rung too high": (
+        {"rung": "bitwise", "reference": 0.719, "reproduced": 0.9},
+        "0.719 and 0.9 are not bitwise equal",
+    ),
+    "nothing as bitwise": ({"rung": "bitwise", "reference": 0.719, "reproduced": None}, "are not bitwise equal"),
+    "no test": ({"rung": "equivalent", "test": None}, "equivalent by no test"),
+    "a verdict that is not its own": ({"rung": "different"}, "holds = true, and what speaks against it is"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
+def test_a_certificate_that_contradicts_itself_is_refused(
+    honest: Path, stored: Path, change: dict[str, Any], message: str
+):
+    """What it says of a claim has to be what its values are, and its verdict what the claims are."""
+    listed = json.loads(stored.read_text())["claims"]
+    listed[0] |= change
+    with pytest.raises(RecordError, match=re.escape(message)):
+        Certified.read(edited(stored, claims=listed), read_model(honest / PLAN, Plan))
+
+
+def test_a_verdict_is_made_again_from_all_of_the_certificate(honest: Path, stored: Path):
+    """A difference of the plans, a refusal, a claim that is left out: none can stand beside `holds`."""
+    plan, listed = read_model(honest / PLAN, Plan), json.loads(stored.read_text())["claims"]
+    for change in ({"plan": ["seeds: 2 in the reference, 1 here"]}, {"refused": ["the audit"]}, {"holds": False}):
+        kept = stored.read_text()
+        with pytest.raises(RecordError, match="what speaks against it is"):
+            Certified.read(edited(stored, **change), plan)
+        stored.write_text(kept)
+    with pytest.raises(RecordError, match=f"claim {listed[0]['name']} of the plan is not in it"):
+        Certified.read(edited(stored, claims=listed[1:]), plan)
+
+
+_SIDES = (
+    '"holds": true, "refused": [], "plan": [], "reference": {"plan": "0123456789abcdef"}, '
+    '"reproduction": {"plan": "fedcba9876543210"}'
+)
 BAD: dict[str, tuple[str, str]] = {
     "no-json": ("{", "not JSON"),
     "list": ("[]", "not the output of `spinn-artifacts reproduce`"),
-    "no-claims": ('{"holds": true, "reference": {"plan": "a"}, "reproduction": {"plan": "a"}}', "claims"),
+    "no-claims": (f'{{{_SIDES}, "cells": []}}', "claims"),
     "no-rung": (
-        '{"holds": true, "reference": {"plan": "a"}, "reproduction": {"plan": "a"}, "claims": '
-        '[{"name": "a", "rung": "nearly", "reference": 1, "reproduced": 1}]}',
+        f'{{{_SIDES}, "cells": [], "claims": [{{"name": "a", "rung": "nearly", "reference": 1, "reproduced": 1}}]}}',
         "claims.0.rung",
     ),
     "others": (
-        '{"holds": true, "reference": {"plan": "0123456789abcdef"}, "reproduction": {"plan": "fedcba9876543210"}, '
-        '"claims": []}',
+        f'{{{_SIDES}, "cells": [], "claims": []}}',
         "a certificate of the plans 0123456789ab and fedcba987654, and these runs are of",
     ),
 }

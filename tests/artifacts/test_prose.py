@@ -55,6 +55,12 @@ def texts(source: str, constants: Constants = NONE) -> list[str]:
         (r"\setcounter{score}{91}\thescore", ["91"]),
         (r"\renewcommand{\scorefraction}{0.909}", ["0.909"]),
         (r"\ref{0.909", ["0.909"]),
+        (r"\val{accuracy}{0.909}", ["0.909", r"\val"]),
+        (r"near-dense \verdict{near-dense}{holds}", [r"\verdict"]),
+        (r"on \called{98.7 \%} of cuts", ["98.7", r"\called"]),
+        (r"tool \#7; \url{http://x.org/a%b} and 0.943", ["0.943", "7"]),
+        (r"\textonehalf and \textthreequarters, on \today", [r"\textonehalf", r"\textthreequarters", r"\today"]),
+        ("It doubles, or trebled; an eighth, one sixteenth.", ["an eighth", "doubles", "one sixteenth", "trebled"]),
         ("It is a third, or two-thirds, of them.", ["a third", "two-thirds"]),
         ("A tenfold gain by one percent, by one per cent.", ["one per cent", "one percent", "tenfold"]),
         ("Hundreds, tens, doubled, halved.", ["Hundreds", "doubled", "halved", "tens"]),
@@ -84,7 +90,8 @@ def test_a_number_typed_by_hand_is_found(source: str, found: list[str]):
         r"\begin{tikzpicture}[text width=0.93\columnwidth]\end{tikzpicture}",
         r'\BLOCK{if verdict("wear-r2") in ("holds", "r2")}a\BLOCK{endif}\VAR{variants["neurons-160"]}',
         r'\VAR{tabular("a", {"p95 (ms)": "slow"}, where={"layer": "layers.2"}, wrap={"layer": "1.2in"})}',
-        r"\val{accuracy.sparse.r2}{0.909} \verdict{wear-r2}{holds: 3} \called{stage-1}",
+        r"\newcommand{\val}[2]{#2}\newcommand{\called}[1]{#1}\newcommand{\verdict}[2]{#2}",
+        r"\cmidrule(lr){2-3}\multicolumn{2}{c}{a}\resizebox{0.9\textwidth}{!}{b}\\*[2pt]\autoref{fig:1}\nocite{han2015}",
     ],
 )
 def test_what_is_no_number_of_the_work_is_let_through(source: str):

@@ -22,6 +22,9 @@ SAME: dict[str, tuple[str, str, list[float]]] = {
     "nothing to name": ("It is better than the other.", "above", [0.0]),
     "no more than": ("It takes no more\n than 5.", "at-most", [5.0]),
     "no less than": ("NO LESS THAN 5.", "at-least", [5.0]),
+    "or more": ("It leaves 5 or more.", "at-least", [5.0]),
+    "a sign": ("It is >5.", "above", [5.0]),
+    "a part of a word": ("The higher thanks, 5.", "below", [5.0]),
 }
 OTHER: dict[str, tuple[str, str, list[float], str]] = {
     "another number": ("It costs 5 %.", "below", [7.0], "threshold = 7.0 is not in the statement, which has 5"),
@@ -42,6 +45,15 @@ PHRASES = {
     "below": "below",
     "less than": "below",
     "more than": "above",
+    "greater than": "above",
+    "better than": "above",
+    "lower than": "below",
+    "under": "below",
+    "up to": "at-most",
+    "not above": "at-most",
+    "not below": "at-least",
+    "≥": "at-least",
+    ">": "above",
 }
 
 
