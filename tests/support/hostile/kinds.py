@@ -243,7 +243,9 @@ def certificate() -> bytes:
     side = {"plan": record.plan_digest(plan())}
     entry = {"name": "few", "rung": "bitwise", "reference": 1.5, "reproduced": 1.5, "test": {"p": 0.01, "power": None}}
     cells = [{"name": "accuracy.vb", "rung": "different", "reference": 1, "reproduced": None}]
-    told = {"holds": True, "reference": side, "reproduction": side, "claims": [entry], "cells": cells}
+    entries = [entry | {"name": name} for name in plan().claims.names]
+    told = {"holds": False, "refused": [], "plan": [], "reference": side, "reproduction": side}
+    told |= {"claims": entries, "cells": cells}
     return json.dumps(told).encode()
 
 
