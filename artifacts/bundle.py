@@ -245,12 +245,12 @@ Do the records hold, and does the paper say what they say? With version {about["
 (`constraints.txt` has the versions of everything else):
 
 ```bash
-spinn-verify records records{" --replay" if weights else ""}
+spinn-verify records records --replay
 spinn-artifacts check paper
 ```
 
 `check` compares `paper/paper/*.tex` with the numbers; that the PDFs were set from these only setting them again shows:
-`latexmk -pdf paper.tex` in `paper/paper`.
+`latexmk -pdf -outdir=/tmp/again paper.tex` in `paper/paper`.
 {withheld}
 | part | content |
 |---|---|

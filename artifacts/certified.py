@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.beside import read_output
-from artifacts.ladder import FAILS, MULTIPLE, RUNGS, Rung, Value
+from artifacts.ladder import ALPHA, FAILS, MULTIPLE, RUNGS, Rung, Value
 from artifacts.numbers import Format
 from artifacts.render import Table, table_frame
 from spinn.errors import RecordError
@@ -45,20 +45,32 @@ class Entry(_Part):
     reference: Value
     reproduced: Value
     test: Test | None = None
+    tolerance: float | None = None
+    verdicts: dict[str, str] = Field(default_factory=dict)
     reason: str = ""
 
     @model_validator(mode="after")
     def _as_it_stands(self) -> Entry:
-        if self.rung == "bitwise" and self.reference != self.reproduced:
-            raise ValueError(f"{self.name:.80}: {self.reference} and {self.reproduced} are not bitwise equal")
-        if self.rung == "equivalent" and self.test is None:
+        a, b = self.reference, self.reproduced
+        if self.rung == "bitwise" and (a is None or a != b):
+            raise ValueError(f"{self.name:.80}: {a} and {b} are not bitwise equal")
+        if self.rung == "within tolerance":
+            near = a is not None and b is not None and self.tolerance is not None and abs(a - b) <= self.tolerance
+            if not near:
+                raise ValueError(f"{self.name:.80}: {a} and {b} are not within a tolerance of {self.tolerance}")
+        if self.rung == "equivalent" and (self.test is None or self.test.p is None or self.test.p >= ALPHA):
             raise ValueError(f"{self.name:.80}: equivalent by no test")
+        if self.rung in ("bitwise", "within tolerance", "equivalent") and len(set(self.verdicts.values())) > 1:
+            raise ValueError(
+                f"{self.name:.80}: {self.rung}, with two verdicts: {', '.join(self.verdicts.values()):.80}"
+            )
         return self
 
 
 class _Side(_Part):
     plan: str
     sha256: str = ""
+    weights: bool = True
 
 
 class Stored(_Part):
@@ -67,6 +79,7 @@ class Stored(_Part):
     holds: bool
     refused: tuple[str, ...]
     differences: tuple[str, ...] = Field(alias="plan")
+    left_out: tuple[str, ...] = Field(alias="not asked for", default=())
     reference: _Side
     reproduction: _Side
     claims: tuple[Entry, ...]
@@ -74,6 +87,9 @@ class Stored(_Part):
 
     @model_validator(mode="after")
     def _verdict(self) -> Stored:
+        names = [entry.name for entry in (*self.claims, *self.cells)]
+        if len(set(names)) < len(names) or (self.holds and not self.cells):
+            raise ValueError("each claim and each number of the tables expected once")
         failing = [entry for entry in (*self.claims, *self.cells) if entry.rung in FAILS]
         if self.holds != (not (self.refused or self.differences or failing)):
             found = failing[0].name if failing else "a difference" if self.refused or self.differences else "nothing"
@@ -117,6 +133,9 @@ class Certified:
         source = tuple(f"{group} sha256:{digest_of(files)}" for group, files in self.sources().items())
         verdict = "Reproduced" if self.stored.holds else "NOT reproduced"
         verdict += f"; the reference is sha256:{self.stored.reference.sha256}." if self.stored.reference.sha256 else "."
+        verdict += f" Not asked for: {'; '.join(self.stored.left_out)}." if self.stored.left_out else ""
+        if not self.stored.reproduction.weights:
+            verdict += " The reproduction has no weights: that its predictions are theirs was not seen."
         return tables(self.stored.claims, self.stored.cells, source, verdict)
 
 

@@ -23,9 +23,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from artifacts import provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.cells import Places, Problem, between, by_table, differences, markdown_rows
+from artifacts.cells import Places, Problem, between, by_table, csv_rows, differences, markdown_rows
 from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_number
-from artifacts.paper import MARKED
+from artifacts.paper import FOLDER, MARKED
+from artifacts.typed import Constants, typed, unmarked
+from artifacts.typeset import CONSTANTS
 from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
 from spinn.record import first_problem
@@ -351,6 +353,7 @@ def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> It
     for file, content in files.items():
         if not re.fullmatch(r"paper/.*\.tex", file):
             continue
+        yield from _told_otherwise(file, content, files)
         blamed = NUMBERS if NUMBERS in changed and file not in changed else file
         for name, text in _marked(content):
             number = numbers.get(name)
@@ -358,6 +361,23 @@ def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> It
                 yield Problem(blamed, f"{name}: {file} prints it, and it is not in {NUMBERS}")
             elif text != latex_number(number.text):
                 yield Problem(blamed, f"{name}: {text} in {file}, but {NUMBERS} says {latex_number(number.text)}")
+
+
+def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:
+    """A verdict that the table of claims has not, and a number that no mark calls by its name."""
+    claims = csv_rows(files.get("tables/claims.csv", b""))
+    verdicts = {row[0]: row[-1].partition(":")[0] for row in claims[1:]}
+    for name, text in re.findall(r"\\verdict\{([^{}#]*)\}\{([^{}]*)\}", _text(content)):
+        if verdicts.get(name) != text:
+            yield Problem(file, f"{name}: {text} in {file}, but tables/claims.csv says {verdicts.get(name)}")
+    for line, text in _bare(content):
+        yield Problem(file, f"line {line}: {text}: no named value printed it")
+
+
+@lru_cache(8)
+def _bare(content: bytes) -> tuple[tuple[int, str], ...]:
+    constants = Constants.read(FOLDER / CONSTANTS)
+    return tuple(sorted(set(typed(unmarked(_text(content)), constants))))
 
 
 @lru_cache(8)

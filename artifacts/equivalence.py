@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ALPHA = 0.05
+from artifacts.ladder import ALPHA
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ Rung = Literal["bitwise", "within tolerance", "equivalent", "different", "not ru
 RUNGS: tuple[Rung, ...] = ("bitwise", "within tolerance", "equivalent", "different", "not run", "incomparable")
 FAILS: tuple[Rung, ...] = ("different", "not run")
 MULTIPLE = 3
+ALPHA = 0.05  # of the tests of equivalence
 ROUNDING = 1e-9  # of the value: what the order of a sum may change where repeats happened to agree
 Value = float | int | None
 

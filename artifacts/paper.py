@@ -206,6 +206,8 @@ class Content:
             "widths": Tex("-".join(self.n("config", "layers", str(i)) for i in range(len(experiment.layers)))),
             "served": self._served(),
             "recounted": found.recounted,
+            "validates": experiment.split.validation_cases > 0,
+            "otherwise": [Name(one) for one in found.variants if one != found.primary and one not in found.marked],
             "withheld": found.withheld,
             "footnotes": [self._told(note, f"note.mark.{at}") for at, note in enumerate(found.footnotes, 1)],
             "remarks": [self._told(note, f"note.data.{at}") for at, note in enumerate(self.tables["data"].notes, 1)],

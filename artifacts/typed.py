@@ -23,7 +23,21 @@ STRUCTURE = {
     **dict.fromkeys(("cite", "citep", "citet", "textcite", "parencite", "citeauthor", "citeyear", "nocite"), 1),
     **dict.fromkeys(("documentclass", "usepackage", "usetikzlibrary", "tikzset", "graphicspath"), 1),
     **dict.fromkeys(("includegraphics", "bibliography", "bibliographystyle", "vspace", "hspace", "cmidrule"), 1),
-    **dict.fromkeys(("vspace*", "hspace*", "pdftrailerid", "enlargethispage", "parbox", "multicolumn"), 1),
+    **dict.fromkeys(
+        (
+            "vspace*",
+            "hspace*",
+            "pdftrailerid",
+            "enlargethispage",
+            "parbox",
+            "multicolumn",
+            "multirow",
+            "cline",
+            "scalebox",
+            "raisebox",
+        ),
+        1,
+    ),
     **dict.fromkeys(("resizebox", "rule"), 2),
     **dict.fromkeys(("setlength", "addtolength"), 2),
 }
@@ -39,23 +53,40 @@ WORDS = (
 """Two to twenty, in their order."""
 _PARTS = "third|quarter|fifth|sixth|seventh|eighth|ninth|twelfth|twentieth|(?:four|fif|six|seven|eigh|nine)teenth"
 _PARTS += "|tenth|eleventh|thirteenth|hundredth|thousandth"
+_COUNT = f"(?:an?|one|{'|'.join(WORDS[:8])})"
 _MORE = (
     *("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     *("tens", "hundreds?", "thousands?", "millions?", "billions?", "dozens?", "half", "halves", "twice", "thrice"),
-    *("doubl(?:e[ds]?|ing)", "tripl(?:e[ds]?|ing)", "trebl(?:e[ds]?|ing)", "quadrupl(?:e[ds]?|ing)", "halv(?:ed?|ing)"),
-    rf"(?:{'|'.join(WORDS)}|hundred|thousand)-?fold",
-    rf"(?:an?|one|{'|'.join(WORDS[:8])})[ ~\n-](?:{_PARTS})s?",
-    r"one[ ~\n-](?:percent|per[ ~\n-]cent)",
+    *(
+        "doubl(?:e[ds]?|ing)",
+        "tripl(?:e[ds]?|ing)",
+        "trebl(?:e[ds]?|ing)",
+        "(?:quadr|quint)upl(?:e[ds]?|ing)",
+        "halv(?:ed?|ing)",
+    ),
+    rf"(?:{'|'.join(WORDS)}|hundred|thousand|million|\w+ty)-?fold",
+    rf"{_COUNT}-(?:{_PARTS})s?",
+    rf"{_COUNT}[ ~\n](?:{_PARTS})(?:s\b|(?=[ ~\n]*[.,;:)]))",
+    rf"(?:{_PARTS})s?(?=[ ~\n]+of\b)",
+    rf"every[ ~\n](?:second|fourth|{_PARTS})",
+    r"(?:an?|one|single|whole)(?:[ ~\n-]|\\,)+per[ ~\n-]?(?:cent|mille)",
+    *(r"percentage[ ~\n-]points?", r"orders?[ ~\n]of[ ~\n]magnitude", r"(?:pair|couple)[ ~\n]of"),
 )
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
+_READ = "input|include|csvautotabular|csvreader|lstinputlisting|verbatiminput"  # what is not searched is not read
 _HIDDEN = re.compile(
-    r"\^\^.|\\(?:char|symbol|romannumeral|Roman|ding|textcircled|today|text(?:one|two|three|half)[a-z]+)(?![a-zA-Z])"
+    rf"\^\^.|\\(?:{_READ})(?=[{{\[])"
+    r"|\\(?:char|symbol|romannumeral|Roman|ding|textcircled|today|text(?:one|two|three|half)[a-z]+)(?![a-zA-Z])"
 )
 _FLOATS = "(?:dbl)?(?:top|bottom|floatpage)fraction|textfraction"
 _ALLOWED = (
-    re.compile(r"(?<=[\w.~])[ ~]\((?:19|20)\d\d\)"),  # Archard (1953)
-    re.compile(r"\b(?:Section|Sec\.|Appendix)[ ~]\d+(?:\.\d+)*"),
+    re.compile(r"\b(?:[A-Z][\w'-]+|al\.)\\?[ ~]\((?:19|20)\d\d\)"),  # Archard (1953), Lee et al.\ (2019)
+    re.compile(r"\b(?:[A-Z][\w'-]+|al\.),[ ~](?:19|20)\d\d\b"),  # Agogino and Goebel, 2007
+    re.compile(r"\b(?:Sections?|Sec\.|Appendix)[ ~][1-9]\d?(?:\.[1-9]\d?)*(?:[ ~]and[ ~][1-9]\d?(?:\.[1-9]\d?)*)?"),
+    re.compile(r"\\cite\w*\[pp?\.[ ~]\d+(?:--?\d+)?\]"),
+    re.compile(r"\\(?:url|href)\{https?://[^{}\s]*\}"),
+    re.compile(r"\b(?:one|two)-sided\b"),
     re.compile(rf"\\renewcommand\{{\\(?:{_FLOATS})\}}\{{[\d.]+\}}"),  # how much of a page floats may fill
     re.compile(r"\\setcounter\{(?:(?:dbl)?topnumber|bottomnumber|totalnumber)\}\{\d\}"),  # and how many there may be
     re.compile(r"(?<!\\)#\d"),  # the argument of a macro

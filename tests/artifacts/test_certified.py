@@ -60,6 +60,18 @@ def test_what_was_not_reproduced_is_printed_so(honest: Path, stored: Path):
     assert table.frame["rung"].tolist()[0] == "different"
 
 
+def test_what_was_not_asked_for_or_not_seen_is_printed(honest: Path, stored: Path):
+    """A certificate of one seed does not read like one of all."""
+    content = json.loads(stored.read_text())
+    side = content["reproduction"] | {"weights": False}
+    read = Certified.read(
+        edited(stored, reproduction=side, **{"not asked for": ["seed 1"]}), read_model(honest / PLAN, Plan)
+    )
+    note = read.tables()[0].notes[0]
+    assert "Not asked for: seed 1." in note
+    assert "has no weights" in note
+
+
 def test_the_build_prints_it_and_the_check_holds_it(honest: Path, out: Path, stored: Path):
     """Its tables are in the page; a number of them with another digit is named; without it all is as before."""
     before = (out / "numbers.json").read_bytes()
@@ -83,6 +95,16 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
         "0.719 and 0.9 are not bitwise equal",
     ),
     "nothing as bitwise": ({"rung": "bitwise", "reference": 0.719, "reproduced": None}, "are not bitwise equal"),
+    "beyond its tolerance": (
+        {"rung": "within tolerance", "reference": 0.719, "reproduced": 99.0, "tolerance": 0.01},
+        "0.719 and 99.0 are not within a tolerance of 0.01",
+    ),
+    "no tolerance": ({"rung": "within tolerance", "tolerance": None}, "are not within a tolerance of None"),
+    "a test that shows nothing": ({"rung": "equivalent", "test": {"p": 0.99, "power": 0.1}}, "equivalent by no test"),
+    "two verdicts": (
+        {"verdicts": {"reference": "holds", "reproduced": "fails"}},
+        "bitwise, with two verdicts: holds, fails",
+    ),
     "no test": ({"rung": "equivalent", "test": None}, "equivalent by no test"),
     "a verdict that is not its own": ({"rung": "different"}, "holds = true, and what speaks against it is"),
 }
@@ -107,6 +129,8 @@ def test_a_verdict_is_made_again_from_all_of_the_certificate(honest: Path, store
         with pytest.raises(RecordError, match="what speaks against it is"):
             Certified.read(edited(stored, **change), plan)
         stored.write_text(kept)
+    with pytest.raises(RecordError, match="each claim and each number of the tables expected once"):
+        Certified.read(edited(stored, claims=[*listed, listed[0]]), plan)
     with pytest.raises(RecordError, match=f"claim {listed[0]['name']} of the plan is not in it"):
         Certified.read(edited(stored, claims=listed[1:]), plan)
 
@@ -124,7 +148,7 @@ BAD: dict[str, tuple[str, str]] = {
         "claims.0.rung",
     ),
     "others": (
-        f'{{{_SIDES}, "cells": [], "claims": []}}',
+        f'{{{_SIDES}, "claims": [], "cells": [{{"name": "a", "rung": "bitwise", "reference": 1, "reproduced": 1}}]}}',
         "a certificate of the plans 0123456789ab and fedcba987654, and these runs are of",
     ),
 }

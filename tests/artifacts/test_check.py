@@ -44,6 +44,26 @@ def test_what_was_built_holds(built: Path):
     assert check(built) == ()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (r"\verdict{final-parameters}{holds}", r"\verdict{final-parameters}{fails}", "final-parameters: fails in"),
+        (r"\section{Results}", r"The error is 0.99. \section{Results}", "0.99: no named value printed it"),
+    ],
+)
+def test_what_the_paper_says_otherwise_is_found_without_its_digest(out: Path, old: str, new: str, told: str):
+    """A verdict that is not the table's, and a number without a name."""
+    path = out / "paper" / "paper.tex"
+    text = path.read_text()
+    if old not in text:
+        old, new = new, old
+        told = told.replace("fails", "holds")
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    forge(out, "paper/paper.tex")
+    assert any(told in problem.message for problem in check(out))
+
+
 @pytest.mark.parametrize(("name", "old", "new"), CHANGES)
 def test_a_changed_file_is_named(out: Path, name: str, old: str, new: str):
     """One changed digit is found by digest, and the file is named."""
