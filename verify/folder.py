@@ -378,14 +378,14 @@ def read_data(runs: Path, plan: Plan) -> Data | DataError:
     for name in dict.fromkeys((*plan.dataset.features, "time", "DOC", "feed", "steel", "power", *TARGETS)):
         try:
             columns[name] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return DataError(f"{runs / DATASET}: column {name!r} is not numeric")
     try:
         runs_of = frame["run"].to_numpy()
         if runs_of.dtype.kind not in "iu":
             raise ValueError
         return Data(_texts(frame["case"].tolist()), runs_of.astype(np.int64), columns)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return DataError(f"{runs / DATASET}: column 'run' does not hold whole numbers, or 'case' not names of any use")
 
 
