@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from artifacts.comparisons import WEAR_EDGES
 from artifacts.luck import LUCKY_CASES
@@ -20,6 +20,8 @@ from spinn.record import CLAIMS, DATACARD, DATASET, PLAN
 from spinn.storage import digest_file, digest_of
 from verify.laws import DOC_REFERENCE, FEED_REFERENCE
 
+Value: TypeAlias = tuple[str, Any, str, str]
+"""Name, value, unit, and the expression that it is."""
 _ROOT = Path(__file__).parent.parent
 _MODULES = (
     "artifacts/adaptation.py",
@@ -34,29 +36,22 @@ _MODULES = (
 def executed(results: Results) -> dict[str, Number]:
     """Every value by its name: `config.…` of the plan, `count.…`, `method.…` of this code, `note.…`."""
     made = {number.name: number for number in _notes(results)}
-    for name, value, unit, expression in (*_config(results), *_counts(results), *_method(results)):
-        text = str(value) if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.12g}"
-        number = float(value) if isinstance(value, str) else value
-        digits = len(text.partition(".")[2]) if "e" not in text else 0
-        made[name] = Number(name, number, text, unit, digits, _source(results, name, expression), expression)
+    plan, modules = results.source(PLAN), {module: digest_of(files) for module, files in sources().items()}
+    groups = [(plan, _config(results)), (results.source(CLAIMS), _thresholds(results)), (plan, _counts(results))]
+    groups += [(results.source(DATASET), _cuts(results)), (results.source(*results.variants), _unchecked(results))]
+    groups += [((f"{module} sha256:{modules[module]}",), iter([value])) for module, value in _method(results)]
+    for source, values in groups:
+        for name, value, unit, expression in values:
+            text = str(value) if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.12g}"
+            number = float(value) if isinstance(value, str) else value
+            digits = len(text.partition(".")[2]) if "e" not in text else 0
+            made[name] = Number(name, number, text, unit, digits, source, expression)
     return made
 
 
 def sources() -> dict[str, dict[str, str]]:
     """The modules whose constants are values, each with its digest."""
-    paths = {name: _ROOT / name for name in _MODULES}
-    return {name: {name: digest_file(path)} for name, path in paths.items()}
-
-
-def _source(results: Results, name: str, expression: str) -> tuple[str, ...]:
-    if name.startswith("method."):
-        module = "/".join(expression.removeprefix("100 ").split(".")[:2]) + ".py"
-        return (f"{module} sha256:{digest_of(sources()[module])}",)
-    if name.startswith("config.claims."):
-        return results.source(CLAIMS)
-    if name.startswith("count.audit-"):
-        return results.source(*results.variants)
-    return results.source(DATASET if name.startswith("count.") and "cut" in name else PLAN)
+    return {name: {name: digest_file(_ROOT / name)} for name in _MODULES}
 
 
 def _notes(results: Results) -> Iterator[Number]:
@@ -68,7 +63,7 @@ def _notes(results: Results) -> Iterator[Number]:
         yield from stated(str(note), f"note.data.{at}", source=source, expression="note of the loader")
 
 
-def _config(results: Results) -> Iterator[tuple[str, Any, str, str]]:
+def _config(results: Results) -> Iterator[Value]:
     """The experiment, as it was resolved and run."""
     experiment = results.plan.experiment
     primary = results.plan.variant(results.primary)
@@ -96,6 +91,9 @@ def _config(results: Results) -> Iterator[tuple[str, Any, str, str]]:
         for number, stage in enumerate(variant.stages, 1):
             for key, value in stage.model_dump().items():
                 yield f"config.variants.{slug(name)}.{number}.{slug(key)}", value, "", f"{variant.name}, {key}"
+
+
+def _thresholds(results: Results) -> Iterator[Value]:
     for claim in results.claims:
         bound = claim["threshold"]
         for part, value in zip(("from", "to"), bound, strict=True) if isinstance(bound, list) else (("", bound),):
@@ -103,11 +101,9 @@ def _config(results: Results) -> Iterator[tuple[str, Any, str, str]]:
             yield name, value, claim["unit"], f"threshold of {claim['name']}"
 
 
-def _counts(results: Results) -> Iterator[tuple[str, Any, str, str]]:
+def _counts(results: Results) -> Iterator[Value]:
     experiment = results.plan.experiment
-    cuts = len(results.data.cases) if results.data is not None else 0
     yield "count.cases", len(results.plan.dataset.cases), "", "tools in the data"
-    yield "count.cuts", cuts, "", "cuts in the data"
     yield "count.features", experiment.layers[0], "", "inputs of the network"
     yield "count.runs", len(results.records), "", "runs of all variants"
     histories = results.history[results.history["variant"] == results.primary]["run_id"].nunique()
@@ -118,20 +114,31 @@ def _counts(results: Results) -> Iterator[tuple[str, Any, str, str]]:
     yield "count.weights", results.total_weights(), "", "entries of its weight matrices"
     yield "count.biases", results.total_parameters() - results.total_weights(), "", "its biases"
     yield "count.claims", len(results.claims), "", "claims in the plan"
+
+
+def _cuts(results: Results) -> Iterator[Value]:
+    yield "count.cuts", len(results.data.cases) if results.data is not None else 0, "", "cuts in the data"
+
+
+def _unchecked(results: Results) -> Iterator[Value]:
     unchecked = sum(finding.severity == "unchecked" for finding in results.verdict.findings)
     yield "count.audit-unchecked", unchecked, "", "checks of the audit that lacked what they look at"
 
 
-def _method(results: Results) -> Iterator[tuple[str, Any, str, str]]:
-    yield "method.level", round(100 * LEVEL), "%", "100 artifacts.stats.LEVEL"
-    yield "method.resamples", RESAMPLES, "", "artifacts.stats.RESAMPLES"
-    yield "method.sign-patterns", SIGN_PATTERNS, "", "artifacts.significance.SIGN_PATTERNS"
-    yield "method.lucky-cases", LUCKY_CASES, "", "artifacts.luck.LUCKY_CASES"
-    yield "method.doc-reference", DOC_REFERENCE, "mm", "verify.laws.DOC_REFERENCE"
-    yield "method.feed-reference", FEED_REFERENCE, "mm/rev", "verify.laws.FEED_REFERENCE"
-    for position, edge in enumerate(WEAR_EDGES, 1):
-        yield f"method.wear-edge.{position}", edge, "mm", f"artifacts.comparisons.WEAR_EDGES[{position - 1}]"
+def _method(results: Results) -> Iterator[tuple[str, Value]]:
+    """Each constant of this code, with the module that has it."""
+    stats, laws = "artifacts/stats.py", "verify/laws.py"
+    yield stats, ("method.level", round(100 * LEVEL), "%", "100 artifacts.stats.LEVEL")
+    yield stats, ("method.resamples", RESAMPLES, "", "artifacts.stats.RESAMPLES")
+    patterns = "artifacts.significance.SIGN_PATTERNS"
+    yield "artifacts/significance.py", ("method.sign-patterns", SIGN_PATTERNS, "", patterns)
+    yield "artifacts/luck.py", ("method.lucky-cases", LUCKY_CASES, "", "artifacts.luck.LUCKY_CASES")
+    yield laws, ("method.doc-reference", DOC_REFERENCE, "mm", "verify.laws.DOC_REFERENCE")
+    yield laws, ("method.feed-reference", FEED_REFERENCE, "mm/rev", "verify.laws.FEED_REFERENCE")
+    for position, edge in enumerate(WEAR_EDGES):
+        told = f"artifacts.comparisons.WEAR_EDGES[{position}]"
+        yield "artifacts/comparisons.py", (f"method.wear-edge.{position + 1}", edge, "mm", told)
     if results.adaptation is not None:
         from artifacts.adaptation import LATE
 
-        yield "method.late", LATE, "", "artifacts.adaptation.LATE"
+        yield "artifacts/adaptation.py", ("method.late", LATE, "", "artifacts.adaptation.LATE")

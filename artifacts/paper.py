@@ -85,9 +85,9 @@ def outputs(
     texts = []
     for name in TEMPLATES:
         source = (FOLDER / name).read_text(encoding="utf-8")
-        prose.refuse(source, f"paper/{name}", constants, known)
+        prose.refuse(prose.literals(source, f"paper/{name}", constants, known))
         texts.append(fill(source, content, name))
-        prose.refuse_made(texts[-1], f"paper/{name.removesuffix('.j2')}", constants, known)
+        prose.refuse(prose.unnamed(texts[-1], f"paper/{name.removesuffix('.j2')}", constants, known))
         made[name.removesuffix(".j2")] = texts[-1].encode()
     dropped = [one.claim["name"] for one in outcomes if not any(_verdict_mark(one) in text for text in texts)]
     if dropped:
@@ -208,7 +208,7 @@ class Content:
             "recounted": found.recounted,
             "validates": experiment.split.validation_cases > 0,
             "otherwise": [Name(one) for one in found.variants if one != found.primary and one not in found.marked],
-            "withheld": found.withheld,
+            "shortened": found.shortened,
             "footnotes": [self._told(note, f"note.mark.{at}") for at, note in enumerate(found.footnotes, 1)],
             "remarks": [self._told(note, f"note.data.{at}") for at, note in enumerate(self.tables["data"].notes, 1)],
             "tables": frozenset(self.tables),

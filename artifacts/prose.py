@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from artifacts.typed import WORDS, Constants, blank, typed, unmarked
 from spinn.errors import InputError
 
 if TYPE_CHECKING:
-    from jinja2 import nodes
+    from jinja2 import Environment, nodes
 
 DELIMITERS: dict[str, Any] = {
     "block_start_string": r"\BLOCK{",
@@ -59,29 +60,26 @@ def literals(source: str, file: str, constants: Constants, known: Mapping[str, N
     text = _text(source)
     found = {*typed(text, constants), *_in_expressions(source, constants)}
     found |= {(text.count("\n", 0, mark.start()) + 1, mark.group()) for mark in _MARK.finditer(text)}
+    return _named(found, file, known)
+
+
+def unnamed(tex: str, file: str, constants: Constants, known: Mapping[str, Number]) -> list[Literal]:
+    """Every number in what a template was made into that no mark calls by its name."""
+    return _named(set(typed(unmarked(tex), constants)), file, known)
+
+
+def refuse(found: list[Literal]) -> None:
+    """Refuse a text that has a number of its own.
+
+    Raises:
+        InputError: names file, line and value of each, and what they retype.
+    """
+    if found:
+        raise InputError("\n".join(map(str, found)))
+
+
+def _named(found: set[tuple[int, str]], file: str, known: Mapping[str, Number]) -> list[Literal]:
     return [Literal(file, line, text, retyped(text, known)) for line, text in sorted(found)]
-
-
-def refuse(source: str, file: str, constants: Constants, known: Mapping[str, Number]) -> None:
-    """Refuse a template that has a number of its own.
-
-    Raises:
-        InputError: names file, line and value of each, and what they retype.
-    """
-    if found := literals(source, file, constants, known):
-        raise InputError("\n".join(map(str, found)))
-
-
-def refuse_made(tex: str, file: str, constants: Constants, known: Mapping[str, Number]) -> None:
-    """Refuse what a template was made into, if it has a number that no mark calls by its name.
-
-    Raises:
-        InputError: names file, line and value of each, and what they retype.
-    """
-    if found := [
-        Literal(file, line, text, retyped(text, known)) for line, text in sorted(set(typed(unmarked(tex), constants)))
-    ]:
-        raise InputError("\n".join(map(str, found)))
 
 
 def retyped(text: str, known: Mapping[str, Number]) -> tuple[str, ...]:
@@ -107,26 +105,30 @@ def _rank(name: str) -> int:
     return _FIRST.index(table) if table in _FIRST else len(_FIRST)
 
 
-def _text(source: str) -> str:
-    """What a template has beside its expressions and comments, each of which is as many blanks."""
+@contextmanager
+def _read() -> Iterator[Environment]:
+    """What a template is read with; one that is none is bad input."""
     import jinja2
 
     try:
-        tokens = list(jinja2.Environment(**DELIMITERS, keep_trailing_newline=True).lex(source))
+        yield jinja2.Environment(**DELIMITERS, autoescape=False, keep_trailing_newline=True)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"template, line {error.lineno}: {error.message}") from None
+
+
+def _text(source: str) -> str:
+    """What a template has beside its expressions and comments, each of which is as many blanks."""
+    with _read() as jinja:
+        tokens = list(jinja.lex(source))
     return "".join(text if kind == "data" else blank(text) for _, kind, text in tokens)
 
 
 def _in_expressions(source: str, constants: Constants) -> Iterator[tuple[int, str]]:
     """Numbers in expressions, and texts with a number that are not the name of something looked up."""
-    import jinja2
     from jinja2 import nodes
 
-    try:
-        tree = jinja2.Environment(**DELIMITERS, autoescape=False).parse(source)
-    except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"template, line {error.lineno}: {error.message}") from None
+    with _read() as jinja:
+        tree = jinja.parse(source)
     names = {id(one) for node in tree.find_all((nodes.Call, nodes.Compare, nodes.Getitem)) for one in _names(node)}
     for node in tree.find_all(nodes.Const):
         if isinstance(node.value, bool) or node.value is None:

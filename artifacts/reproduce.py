@@ -97,9 +97,8 @@ class Certificate:
         if not self.reproduction.get("weights", True):
             lines += ["the reproduction has no weights: that its predictions are theirs was not seen"]
         apart = sum(step.rung == "incomparable" for step in self.cells)
-        lines += [
-            f"{apart} numbers of tables are not compared: costs, and those that no claim fixes a margin for"
-        ] * bool(apart)
+        if apart:
+            lines += [f"{apart} numbers of tables are not compared: costs, and those that no claim fixes a margin for"]
         lines += [f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
         shown = [table.text() for table in self.tables()]
         steps = [*self.claims, *(step for step in self.cells if step.rung in FAILS)]

@@ -44,7 +44,7 @@ from spinn.record import (
 )
 from spinn.storage import digest_file, digest_of, is_stored, read_stored
 from verify.findings import Verdict
-from verify.folder import HISTORY_WITHHELD, WITHHELD, Data, read_data
+from verify.folder import HISTORY_WITHHELD, Data, read_data
 from verify.laws import Law
 
 MARK = "†"
@@ -148,11 +148,9 @@ class Results:
         return not any(finding.check in _OF_WEIGHTS and finding.run_id in ours for finding in unchecked)
 
     @property
-    def withheld(self) -> frozenset[str]:
-        """What the audit looked for in vain: `weights`, or `some-histories`."""
-        told = {finding.message for finding in self.verdict.findings if finding.severity == "unchecked"}
-        parts = {"weights": WITHHELD, "some-histories": HISTORY_WITHHELD}
-        return frozenset(part for part, reason in parts.items() if any(reason in message for message in told))
+    def shortened(self) -> bool:
+        """Whether the histories of all seeds but one were left out."""
+        return any(finding.message == HISTORY_WITHHELD for finding in self.verdict.findings)
 
     def total_parameters(self) -> int:
         """Weights and biases of the dense network."""

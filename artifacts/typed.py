@@ -23,23 +23,9 @@ STRUCTURE = {
     **dict.fromkeys(("cite", "citep", "citet", "textcite", "parencite", "citeauthor", "citeyear", "nocite"), 1),
     **dict.fromkeys(("documentclass", "usepackage", "usetikzlibrary", "tikzset", "graphicspath"), 1),
     **dict.fromkeys(("includegraphics", "bibliography", "bibliographystyle", "vspace", "hspace", "cmidrule"), 1),
-    **dict.fromkeys(
-        (
-            "vspace*",
-            "hspace*",
-            "pdftrailerid",
-            "enlargethispage",
-            "parbox",
-            "multicolumn",
-            "multirow",
-            "cline",
-            "scalebox",
-            "raisebox",
-        ),
-        1,
-    ),
-    **dict.fromkeys(("resizebox", "rule"), 2),
-    **dict.fromkeys(("setlength", "addtolength"), 2),
+    **dict.fromkeys(("vspace*", "hspace*", "pdftrailerid", "enlargethispage", "parbox", "scalebox", "raisebox"), 1),
+    **dict.fromkeys(("multicolumn", "multirow", "cline"), 1),
+    **dict.fromkeys(("resizebox", "rule", "setlength", "addtolength"), 2),
 }
 PRINTING = ("cite", "citep", "citet", "textcite", "parencite")  # what they have in `[…]` is text
 # Arguments of \begin{…} after its name.
@@ -57,13 +43,7 @@ _COUNT = f"(?:an?|one|{'|'.join(WORDS[:8])})"
 _MORE = (
     *("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     *("tens", "hundreds?", "thousands?", "millions?", "billions?", "dozens?", "half", "halves", "twice", "thrice"),
-    *(
-        "doubl(?:e[ds]?|ing)",
-        "tripl(?:e[ds]?|ing)",
-        "trebl(?:e[ds]?|ing)",
-        "(?:quadr|quint)upl(?:e[ds]?|ing)",
-        "halv(?:ed?|ing)",
-    ),
+    *("(?:doubl|tripl|trebl|quadrupl|quintupl)(?:e[ds]?|ing)", "halv(?:ed?|ing)"),
     rf"(?:{'|'.join(WORDS)}|hundred|thousand|million|\w+ty)-?fold",
     rf"{_COUNT}-(?:{_PARTS})s?",
     rf"{_COUNT}[ ~\n](?:{_PARTS})(?:s\b|(?=[ ~\n]*[.,;:)]))",
@@ -129,9 +109,8 @@ class Constants:
                 equations.setdefault(label, set()).add(str(entry["value"]))
             inline |= set(entry.get("inline", ()))
             texts |= set(entry.get("text", ()))
-        return cls(
-            {label: frozenset(values) for label, values in equations.items()}, frozenset(inline), frozenset(texts)
-        )
+        by_label = {label: frozenset(values) for label, values in equations.items()}
+        return cls(by_label, frozenset(inline), frozenset(texts))
 
 
 NONE = Constants({}, frozenset())

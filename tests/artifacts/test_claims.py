@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from artifacts import claims, results, tables
 from artifacts.results import Results
-from spinn.claims import TESTS, Claim
+from spinn.claims import COMPARISONS, TESTS, Claim
 from spinn.errors import InputError
 from spinn.statements import contradiction
 from verify.audit import audit
@@ -33,6 +33,7 @@ def test_the_file_states_every_key_once_and_every_value_is_known():
     listed = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
     names = [claim["name"] for claim in listed]
     assert len(set(names)) == len(names) == 23
+    assert set(claims._CHECKS) == set(COMPARISONS)
     for claim in listed:
         assert set(claim) == set(Claim.model_fields)
         assert claim["comparison"] in claims._CHECKS

@@ -50,14 +50,6 @@ def test_every_number_of_the_text_is_a_named_value(built: Path):
     assert numbers["config.dense.epochs"].source[0].startswith("plan.json sha256:")
 
 
-def test_what_reads_no_value_has_no_digit(built: Path):
-    """What is left of the abstract without its named values has no digit beside the square of R."""
-    source = (built / "paper" / "paper.tex").read_text(encoding="utf-8")
-    abstract = source.partition(r"\begin{abstract}")[2].partition(r"\end{abstract}")[0]
-    assert len(paper.MARKED.findall(abstract)) > 8
-    assert not re.search(r"\d", paper.MARKED.sub("", abstract).replace("$R^2$", ""))
-
-
 def test_all_that_is_printed_is_called_by_its_name(built: Path):
     """The whole of paper and supplement: nothing prints a number but in a mark; without one it is found."""
     constants = Constants.read(paper.FOLDER / typeset.CONSTANTS)

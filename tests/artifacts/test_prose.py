@@ -141,8 +141,8 @@ def test_what_an_expression_hides_is_found_in_what_it_makes():
     hidden = r"\VAR{has.__name__|length}"
     assert texts(hidden) == []
     with pytest.raises(InputError, match=r"paper/paper\.tex:2: 0\.909: accuracy\.sparse\.r2 retyped"):
-        prose.refuse_made("A line.\nIt is 0.909.\n", "paper/paper.tex", NONE, KNOWN)
-    prose.refuse_made("It is \\val{accuracy.sparse.r2}{0.909} in \\called{stage {[}1{]}}.\n", "t", NONE, KNOWN)
+        prose.refuse(prose.unnamed("A line.\nIt is 0.909.\n", "paper/paper.tex", NONE, KNOWN))
+    assert not prose.unnamed("It is \\val{accuracy.sparse.r2}{0.909} in \\called{stage {[}1{]}}.\n", "t", NONE, KNOWN)
 
 
 def test_a_piece_of_text_is_let_through_where_it_is_declared():
@@ -155,7 +155,7 @@ def test_a_refusal_names_file_line_value_and_what_is_retyped():
     """A rounding of a known value is called by that value's name."""
     source = "First line.\nIt reaches 0.91 with 190,030 parameters and 0.123.\n"
     with pytest.raises(InputError) as caught:
-        prose.refuse(source, "paper/paper.tex.j2", NONE, KNOWN)
+        prose.refuse(prose.literals(source, "paper/paper.tex.j2", NONE, KNOWN))
     lines = str(caught.value).splitlines()
     assert lines[0] == (
         "paper/paper.tex.j2:2: 0.123: a number typed by hand; print a named value in its place, or declare a constant "

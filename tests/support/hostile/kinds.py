@@ -205,7 +205,7 @@ def content() -> Content:
 def filled(path: Path) -> object:
     """A template, refused or filled as those of the paper are."""
     source = path.read_bytes().decode("utf-8", errors="replace")
-    prose.refuse(source, path.name, prose.Constants({}, frozenset()), {})
+    prose.refuse(prose.literals(source, path.name, prose.Constants({}, frozenset()), {}))
     return fill(source, content(), path.name)
 
 
