@@ -80,7 +80,7 @@ def outputs(
     """
     constants = Constants.read(FOLDER / CONSTANTS)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
-    made[BIBLIOGRAPHY] = (FOLDER / BIBLIOGRAPHY).read_bytes()
+    made |= {name: (FOLDER / name).read_bytes() for name in (BIBLIOGRAPHY, CONSTANTS)}
     content = Content(results, {table.name: table for table in tables}, outcomes, known, frozenset(figures))
     texts = []
     for name in TEMPLATES:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from spinn.documents import read_toml
+from spinn.documents import parse_toml
 from spinn.errors import InputError
 
 # Commands whose arguments are no text: so many of `{…}`, and `[…]` before the last of them.
@@ -90,11 +90,24 @@ class Constants:
         """Read `paper/constants.toml`.
 
         Raises:
-            InputError: it is not there, or a constant lacks its value, meaning or source.
+            InputError: it is not there, or as `parse`.
         """
         try:
-            entries = read_toml(path).get("constant", [])
-        except (FileNotFoundError, ValueError) as error:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, path: str) -> Constants:
+        """What the bytes of the file at `path` declare.
+
+        Raises:
+            InputError: they are not TOML, or a constant lacks its value, meaning or source.
+        """
+        try:
+            entries = parse_toml(content).get("constant", [])
+        except ValueError as error:
             raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
         equations: dict[str, set[str]] = {}
         inline: set[str] = set()

@@ -20,7 +20,12 @@ from spinn.errors import SpinnError
 TEMPLATES, BIBLIOGRAPHY, CONSTANTS = ("paper.tex.j2", "supplement.tex.j2"), "references.bib", "constants.toml"
 SOURCES = (*TEMPLATES, BIBLIOGRAPHY, CONSTANTS)
 PAGES = {"paper": 10, "supplement": None}
-OUTPUTS = (*(f"{name}.pdf" for name in PAGES), *(f"paper/{name}.tex" for name in PAGES), f"paper/{BIBLIOGRAPHY}")
+OUTPUTS = (
+    *(f"{name}.pdf" for name in PAGES),
+    *(f"paper/{name}.tex" for name in PAGES),
+    f"paper/{BIBLIOGRAPHY}",
+    f"paper/{CONSTANTS}",
+)
 TOOLS = ("latexmk", "pdflatex", "kpsewhich", "pdfinfo", "pdffonts")
 FILES = ("asmeconf.cls", "sfrm1000.pfb")  # the class; LaTeX's own fonts as outlines, else they are bitmaps
 PACKAGES = (

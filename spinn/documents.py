@@ -43,7 +43,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: it is not TOML, has a number of more than 64 bits, or is longer or deeper than the bounds here.
     """
     with open(path, "rb") as stream:
-        content = stream.read(MOST_TOML + 1)
+        return parse_toml(stream.read(MOST_TOML + 1))
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of TOML in UTF-8.
+
+    Raises:
+        ValueError: as `read_toml`.
+    """
     if len(content) > MOST_TOML:
         raise ValueError(f"more than {MOST_TOML:,} bytes: leave out what it does not need")
     text = content.decode("utf-8")

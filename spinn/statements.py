@@ -19,7 +19,7 @@ _PHRASES = {
     "within": ("within",),
 }
 _MEANT = {phrase: comparison for comparison, phrases in _PHRASES.items() for phrase in phrases}
-_PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(_MEANT, key=len, reverse=True))})(?![a-z])")
+_PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(_MEANT)})(?![a-z])")
 
 
 def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> str:

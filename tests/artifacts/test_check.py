@@ -7,6 +7,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +44,18 @@ def forge(out: Path, name: str) -> None:
 def test_what_was_built_holds(built: Path):
     """An untouched folder has no problem."""
     assert check(built) == ()
+
+
+def test_a_folder_is_checked_where_there_is_no_checkout(out: Path, tmp_path: Path):
+    """By an installed package, which has no paper/: all that the check reads lies in the folder."""
+    root = Path(__file__).parents[2]
+    for package in ("artifacts", "spinn", "verify"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import artifacts; print(artifacts.__file__)\n"
+    code += f"sys.argv = ['spinn-artifacts', 'check', {str(out)!r}]\nfrom artifacts.cli import main\nmain()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ended.stdout.startswith(str(tmp_path)), ended.stdout
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(
