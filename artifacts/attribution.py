@@ -102,7 +102,7 @@ def link(results: Results) -> Table | None:
     expressions = {"": "area of the pruner's choice - area of the random choice, mean over runs and stages"}
     sources = {results.label(name): results.source(name) for name in results.variants}
     caption = "Whether what went stands against physics more than a random choice does."
-    return Table("physics-link", caption, table_frame(rows), notes, {}, ("variant",), expressions, sources)
+    return Table("physics-link", caption, table_frame(rows), notes, {"": Format(5)}, ("variant",), expressions, sources)
 
 
 def _lies(change: Estimate) -> str:
