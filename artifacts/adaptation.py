@@ -91,7 +91,8 @@ def adaptation(results: Results) -> Table | None:
             }
         )
     formats = {
-        "": Format(4),
+        "MAE (mm)": Format(4, "mm"),
+        f"MAE from label {LATE} on (mm)": Format(4, "mm"),
         "R²": Format(3),
         "GFLOP a tool": Format(3, "GFLOP"),
         "share of retraining, FLOPs (%)": Format(2, "%"),

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import PurePosixPath
 
 from artifacts.numbers import Number, latex_escape, latex_number
-from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, spell
+from artifacts.render import HIGH, LOW, displayed, escape_markdown, fold, interval_at, spell
 from artifacts.stated import PLACE
 from spinn.numerals import numerals, value
 
@@ -101,9 +101,18 @@ def _table(
     numbers = dict(cells)
     wanted = _printed(header, rows, numbers, csv_file, numbers_file)
     return (
+        *_intervals(numbers, numbers_file),
         *_values(csv_file, header, rows, numbers, numbers_file, changed),
         *_forms(dict(forms), wanted, csv_file, changed),
     )
+
+
+def _intervals(cells: Mapping[tuple[int, str], Number], numbers_file: str) -> Iterator[Problem]:
+    """A number names as its interval those that stand beside it as its ends."""
+    names = {cell: number.name for cell, number in cells.items()}
+    for cell, number in cells.items():
+        if number.interval != (beside := interval_at(cell, names)):
+            yield Problem(numbers_file, f"{number.name}: its interval is {number.interval}, but beside it is {beside}")
 
 
 def _values(

@@ -14,7 +14,7 @@ import numpy as np
 
 from artifacts import coverage, significance
 from artifacts.numbers import Format
-from artifacts.predictors import INTERVAL, Predictor, best_wear_law, estimate_columns, predictors
+from artifacts.predictors import INTERVAL, Predictor, best_wear_law, estimate_columns, in_unit_of_target, predictors
 from artifacts.render import Table, table_frame
 from artifacts.results import UNITS, Results, target_label
 from artifacts.stats import Held, bias, bootstrap_mae, paired_r2, root_mean_square_error, subset
@@ -149,14 +149,8 @@ def wear_levels(results: Results) -> Table:
         f"the highest. {INTERVAL} {LAW_CHOICE}",
         *(results.footnotes if results.primary in results.marked else ()),
     )
-    formats = {
-        "": Format(4),
-        "level": Format(unit=UNITS["VB"]),
-        "from": Format(3),
-        "to": Format(3),
-        "cuts": COUNT,
-        "cases": COUNT,
-    }
+    formats = {"level": Format(unit=UNITS["VB"]), "cuts": COUNT, "cases": COUNT}
+    formats = {**formats, **in_unit_of_target(3, "from", "to"), **in_unit_of_target(4, "MAE", "bias", "RMSE")}
     expressions = {
         "level": "artifacts.comparisons.WEAR_EDGES",
         "from": "smallest measured value in the bin",
@@ -196,7 +190,7 @@ def intervals(results: Results) -> Table:
         *(results.footnotes if results.primary in results.marked else ()),
     )
     formats = {"": COUNT, "nominal (%)": Format(0, "%"), "covered cuts (%)": PERCENT, "mean over cases (%)": PERCENT}
-    formats["width"] = Format(4)
+    formats = {**formats, **in_unit_of_target(4, "width")}
     expressions = {
         "nominal (%)": "100 × the coverage that the interval is made for",
         "covered cuts (%)": "100 × labelled held-out cuts inside the interval / labelled held-out cuts",

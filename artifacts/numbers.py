@@ -143,7 +143,11 @@ class Format:
 
 @dataclass(frozen=True)
 class Number:
-    """One value that is printed somewhere; `cells` names each table cell that shows it, as table, row and column."""
+    """One value that is printed somewhere.
+
+    `cells` names each table cell that shows it, as table, row and column; `interval` the numbers that are the lower
+    and upper end of its interval, where it has one.
+    """
 
     name: str
     value: float | int
@@ -153,6 +157,7 @@ class Number:
     source: tuple[str, ...]
     expression: str
     cells: tuple[tuple[str, int, str], ...] = field(default=())
+    interval: tuple[str, str] | None = None
 
     def as_json(self) -> dict[str, object]:
         """What numbers.json says about it."""
@@ -164,6 +169,7 @@ class Number:
             "source": list(self.source),
             "expression": self.expression,
             "cells": [list(cell) for cell in self.cells],
+            "interval": self.interval and list(self.interval),
         }
 
 
@@ -223,7 +229,7 @@ def decode_json(content: bytes, path: str) -> dict[str, Number]:
 
 
 def as_number(
-    name: str, *, value: Any, text: Any, unit: Any, digits: Any, source: Any, expression: Any, cells: Any
+    name: str, *, value: Any, text: Any, unit: Any, digits: Any, source: Any, expression: Any, cells: Any, interval: Any
 ) -> Number:
     """A number as JSON has it.
 
@@ -232,8 +238,10 @@ def as_number(
     """
     known = type(value) in (int, float) and -_LARGEST < value < _LARGEST and type(digits) is int
     texts = (text, unit, expression, *source) if isinstance(source, list | tuple) else (None,)
+    ends = interval is None or (isinstance(interval, list) and [type(end) for end in interval] == [str, str])
     places = tuple(tuple(cell) for cell in cells)
     placed = all(tuple(map(type, place)) == (str, int, str) and place[1] >= 0 for place in places)
-    if not (known and placed and all(isinstance(one, str) for one in texts)):
-        raise ValueError(f"{name:.80}: not a number with its text, unit, sources and cells")
-    return Number(name, value, text, unit, digits, tuple(source), expression, places)
+    if not (known and placed and ends and all(isinstance(one, str) for one in texts)):
+        raise ValueError(f"{name:.80}: not a number with its text, unit, sources, cells and interval")
+    between = None if interval is None else (interval[0], interval[1])
+    return Number(name, value, text, unit, digits, tuple(source), expression, places, between)

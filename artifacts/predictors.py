@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from artifacts.numbers import Format
 from artifacts.render import HIGH, LOW
-from artifacts.results import Results
+from artifacts.results import UNITS, Results, target_label
 from artifacts.stats import LEVEL, RESAMPLES, SEED, Estimate, Held, seed_r2
 from spinn.record import BASELINES, DATASET
 
@@ -23,6 +24,11 @@ POOLED = (
     "R² is pooled over all labelled held-out cuts, one prediction a cut; with several seeds it is the mean of the "
     "seeds' pooled R²."
 )
+
+
+def in_unit_of_target(digits: int, *columns: str) -> dict[str | tuple[str, str], Format]:
+    """How numbers in these columns are printed, where each row names its target and they are in that one's unit."""
+    return {(column, target_label(target)): Format(digits, UNITS[target]) for column in columns for target in UNITS}
 
 
 class Predictor(NamedTuple):

@@ -40,6 +40,7 @@ def encode(numbers: Mapping[str, Number], sources: Sources) -> str:
                 at_expression[numbers[name].expression],
                 at_origin[numbers[name].source],
                 numbers[name].cells,
+                numbers[name].interval,
             ]
             for name in sorted(numbers)
         },
@@ -66,6 +67,6 @@ def decode(text: str) -> tuple[dict[str, Number], dict[str, dict[str, str]]]:
 
 
 def _number(name: str, entry: list[Any], content: dict[str, Any]) -> Number:
-    value, text, unit, digits, expression, origin, cells = entry
-    told = {"value": value, "text": text, "unit": unit, "digits": digits, "cells": cells}
+    value, text, unit, digits, expression, origin, cells, interval = entry
+    told = {"value": value, "text": text, "unit": unit, "digits": digits, "cells": cells, "interval": interval}
     return as_number(name, **told, source=content["origins"][origin], expression=content["expressions"][expression])

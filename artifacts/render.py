@@ -11,7 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -31,22 +31,24 @@ class Table:
     `frame` holds str (labels), int, float or None (not measured, not defined). The columns in `labels` name a row;
     they are text, and digits in them are names, but for the columns in `stated`. `formats`, `expressions` and
     `sources` are keyed by a column (without ` low`/` high`), which goes first, or by a row's label; the key "" is what
-    holds for everything else. `expressions` say what was computed.
+    holds for everything else. A format may also be of a column in the rows of one label. `expressions` say what was
+    computed.
     """
 
     name: str
     caption: str
     frame: Frame
     notes: tuple[str, ...] = ()
-    formats: Mapping[str, Format] = field(default_factory=dict)
+    formats: Mapping[str, Format] | Mapping[str | tuple[str, str], Format] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     expressions: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stated: tuple[str, ...] = ()
 
-    def pick(self, options: Mapping[str, _Kept], row: int, column: str, default: _Kept) -> _Kept:
-        """What `options` says about one cell: by the column, then by the row's labels, then in general."""
-        for key in (plain(column), *reversed(self._row_labels[row]), ""):
+    def pick(self, options: Mapping[Any, _Kept], row: int, column: str, default: _Kept) -> _Kept:
+        """What `options` says about one cell: by column and label, by the column, by the row's labels, in general."""
+        own, labels = plain(column), [*reversed(self._row_labels[row])]
+        for key in (*((own, label) for label in labels), own, *labels, ""):
             if key in options:
                 return options[key]
         return default
@@ -82,7 +84,8 @@ class Table:
                     out |= {number.name: number for number in stated(" ".join(value.split()), name, **told)}
                     continue
                 out[name] = Number(name, value, how.text(value), how.unit, how.digits, source, expression, (cell,))
-        return out
+        at = {number.cells[0][1:]: name for name, number in out.items()}
+        return {name: replace(number, interval=interval_at(number.cells[0][1:], at)) for name, number in out.items()}
 
     def told(self, row: int, column: str) -> list[Number]:
         """The numbers that the text of a cell states, in their order."""
@@ -215,6 +218,13 @@ def spread_columns(column: str, values: Iterable[Any]) -> dict[str, Any]:
 def plain(column: str) -> str:
     """The column an interval's end belongs to, or the column itself."""
     return str(column).removesuffix(LOW).removesuffix(HIGH)
+
+
+def interval_at(cell: tuple[int, str], names: Mapping[tuple[int, str], str]) -> tuple[str, str] | None:
+    """The numbers in a table that are the ends of the interval of the one in `cell` (row, column), if both are."""
+    row, column = cell
+    low, high = (names.get((row, column + end)) for end in (LOW, HIGH))
+    return (low, high) if low and high else None
 
 
 def displayed(columns: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from artifacts import adaptation, attribution, coefficients, comparisons, costs, luck, search
 from artifacts.numbers import Format
-from artifacts.predictors import INTERVAL, POOLED, estimate_columns, predictors
+from artifacts.predictors import INTERVAL, POOLED, estimate_columns, in_unit_of_target, predictors
 from artifacts.render import HIGH, LOW, Table, spread, spread_columns, table_frame
 from artifacts.results import Results, target_label, target_name
 from artifacts.stats import Estimate, bootstrap_mae, bootstrap_r2, ensemble, measured_range, seed_r2, subset
@@ -51,7 +51,7 @@ NAMES = (
     "certificate-cells",
     "environment",
 )
-_RANGE = re.compile(r"\w+ \((min|mm|mm/rev|µm|W)\): \S+ to \S+")  # a row of the data card, with the unit of its numbers
+_MEASURED = re.compile(r"(?:time|VB|thermal|power|DOC|feed|truth: \w+) \((.+)\)")  # rows of the data card with a unit
 COUNT = Format(0)
 PERCENT = Format(2, "%")
 NEURONS = (
@@ -64,8 +64,8 @@ def data_card(results: Results) -> Table:
     """What data it is, how many cuts and cases, what was left out: as the loader stated it."""
     rows = [{"": str(label), "value": str(value)} for label, value in results.datacard["rows"]]
     notes = tuple(str(note) for note in results.datacard.get("notes", ()))
-    ranges = {row[""]: _RANGE.fullmatch(f"{row['']}: {row['value']}") for row in rows}
-    formats = {label: Format(unit=found[1]) for label, found in ranges.items() if found}
+    units = {row[""]: found[1] for row in rows if (found := _MEASURED.fullmatch(row[""]))}
+    formats = {label: Format(unit="" if unit == "1" else unit) for label, unit in units.items()}
     expressions = {"": "as the loader counted and measured it: spinn.data.card"}
     sources = {"": results.source(DATACARD)}
     return Table("data", "Data.", table_frame(rows), notes, formats, ("",), expressions, sources)
@@ -276,8 +276,8 @@ def accuracy(results: Results) -> Table:
             row |= estimate_columns("MAE ÷ range (%)", mae if reach > 0 else None, 100 / (reach or 1))
             row |= {"cuts": len(one.measured) if one else None, "seeds": one.prediction.shape[1] if one else None}
             rows.append(row)
-    formats = {"R²": Format(3), "R², mean prediction": Format(3), "MAE": Format(4)}
-    formats |= {"MAE ÷ range (%)": PERCENT, "": COUNT}
+    formats = {"R²": Format(3), "R², mean prediction": Format(3), "MAE ÷ range (%)": PERCENT, "": COUNT}
+    formats = {**formats, **in_unit_of_target(4, "MAE")}
     measured = " and ".join(target_name(target) for target in results.targets)
     unmeasured = "" if len(results.targets) > 1 else "; the other target has no label in this data and is not reported"
     notes = (
@@ -357,9 +357,8 @@ def by_case(results: Results) -> Table:
                 for label, _ in chosen
             }
             rows.append(row)
-    formats = {"cuts": COUNT}
-    for label in wanted:
-        formats |= {f"R² {label}": Format(2), f"MAE {label}": Format(4)}
+    formats = {"cuts": COUNT, **{f"R² {label}": Format(2) for label in wanted}}
+    formats = {**formats, **in_unit_of_target(4, *(f"MAE {label}" for label in wanted))}
     notes = (
         "Each case when it is held out; mean over seeds, MAE in the target's unit. R² within one case is against that "
         "case's own mean and can be far below zero where wear hardly varies. '–': fewer than two distinct values, or "

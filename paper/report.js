@@ -5,8 +5,6 @@
   const told = JSON.parse(document.getElementById("provenance").textContent);
   const dialog = document.getElementById("number");
   const keys = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  const ENDS = ["", " low", " high"]; // an interval stands in the cell of its value
-
   const places = new Map(); // table, row and column → the number's name
   const key = (table, row, column) => JSON.stringify([table, row, column]);
   for (const [name, entry] of Object.entries(told.numbers)) {
@@ -112,8 +110,9 @@
     [...table.tBodies[0].rows].forEach((row, index) => {
       [...row.cells].forEach((cell, position) => {
         const named = (end) => places.get(key(table.dataset.table, index, columns[position] + end));
-        const ends = ENDS.map(named).filter(Boolean);
-        if (ends.length) cell.replaceChildren(opener(cell.textContent, ends));
+        const name = named("");
+        // an interval stands in the cell of its value
+        if (name) cell.replaceChildren(opener(cell.textContent, [name, ...(told.numbers[name][7] || [])]));
         else within(cell, named, opener);
       });
     });

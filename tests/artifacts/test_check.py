@@ -11,16 +11,18 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from artifacts import provenance
 from artifacts.build import build
 from artifacts.cells import Problem
 from artifacts.check import check, problems, read_manifest
+from artifacts.numbers import decode_json, encode_json
 from spinn.errors import RecordError
 from spinn.storage import digest_file
 
@@ -146,6 +148,25 @@ def test_a_forged_number_disagrees_with_its_table(out: Path):
     path.write_text(json.dumps(content))
     forge(out, "numbers.json")
     assert "tables/accuracy.csv" in {problem.file for problem in check(out)}
+
+
+def test_a_forged_interval_is_noticed(out: Path):
+    """An interval taken from a number, in numbers.json and in the report alike, still stands in the table's cell."""
+    path, page = out / "numbers.json", out / "report.html"
+    told = decode_json(path.read_bytes(), "numbers.json")
+    name = next(name for name, number in told.items() if number.interval)
+    forged = {**told, name: replace(told[name], interval=None)}
+    sources = read_manifest(out)["sources"]
+    path.write_bytes(encode_json(forged))
+    text = page.read_text(encoding="utf-8")
+    assert provenance.encode(told, sources) in text
+    page.write_text(
+        text.replace(provenance.encode(told, sources), provenance.encode(forged, sources)), encoding="utf-8"
+    )
+    forge(out, "numbers.json")
+    forge(out, "report.html")
+    ends = told[name].interval
+    assert check(out) == (Problem("numbers.json", f"{name}: its interval is None, but beside it is {ends}"),)
 
 
 def test_a_forged_source_is_noticed(out: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -88,12 +89,15 @@ def test_slug_is_plain(text: str):
 
 def test_json_reads_back():
     """numbers.json gives back each number, value to the last bit."""
-    one = Number("a.b", 0.1 + 0.2, "0.300", "mm", 3, ("sparse sha256:0",), "mean", (("a", 0, "b"),))
-    assert numbers.decode_json(numbers.encode_json({"a.b": one}), "numbers.json") == {"a.b": one}
+    told = ("mm", 3, ("sparse sha256:0",), "mean", (("a", 0, "b"),))
+    for one in (Number("a.b", 0.1 + 0.2, "0.300", *told), Number("a.b", 0.3, "0.300", *told, ("a.b-low", "a.b-high"))):
+        assert numbers.decode_json(numbers.encode_json({"a.b": one}), "numbers.json") == {"a.b": one}
 
 
 def test_a_file_that_is_no_numbers_file_is_refused():
     """Broken JSON, or JSON of something else, is one clear error."""
-    for content in (b"{", b'{"a": {"value": 1}}', b"[1]"):
+    right = {"value": 1, "text": "1", "unit": "", "digits": 0, "source": [], "expression": "", "cells": []}
+    wrong = [json.dumps({"a": right | {"interval": ends}}).encode() for ends in ("ab", ["a"], ["a", 1], {"a": "b"})]
+    for content in (b"{", b'{"a": {"value": 1}}', b"[1]", json.dumps({"a": right}).encode(), *wrong):
         with pytest.raises(InputError, match="not a numbers file"):
             numbers.decode_json(content, "numbers.json")

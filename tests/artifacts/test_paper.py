@@ -21,6 +21,7 @@ from spinn.errors import InputError
 from verify.findings import Finding
 
 WHICH = shutil.which
+OWN = ("dense.epochs", "physics.wear-rate", "correction")  # what a variant may have of its own
 WITH_LATEX = pytest.mark.skipif(bool(typeset.missing()), reason="LaTeX is not installed")
 
 
@@ -126,6 +127,34 @@ def test_hyperparameters_are_those_that_were_executed(content: paper.Content):
     values = executed.executed(replace(content.results, plan=other))
     assert values["config.dense.epochs"].text == "77"
     assert executed.executed(content.results)["config.dense.epochs"].value == plan.experiment.dense.epochs
+
+
+def test_hyperparameters_are_those_of_the_variant_that_the_work_stands_for(content: paper.Content):
+    """Where a variant has its own dense phase, physics or correction, the text has them, not the experiment's."""
+    plan = content.results.plan
+    experiment = plan.experiment.model_copy(update={"correction": 0.5})
+    own = {
+        "dense": experiment.dense.model_copy(update={"epochs": 77}),
+        "physics": experiment.physics.model_copy(update={"wear_rate": 0.7}),
+        "correction": 0.25,
+    }
+    for position, expected in enumerate([("77", "0.7", "0.25"), ("3", "0.1", "0.5")]):  # the work stands for the first
+        variants = list(experiment.variants)
+        variants[position] = variants[position].model_copy(update=own)
+        other = plan.model_copy(update={"experiment": experiment.model_copy(update={"variants": tuple(variants)})})
+        values = executed.executed(replace(content.results, plan=other))
+        assert tuple(values[f"config.{key}"].text for key in OWN) == expected
+
+
+def test_counts_are_those_of_the_records(content: paper.Content):
+    """Runs, tools, and the networks whose history was kept, are counted in what was read."""
+    found = content.results
+    ours = [record.run_id for record in found.records if record.variant == "sparse"]
+    values = executed.executed(found)
+    assert (values["count.runs"].value, values["count.cases"].value) == (16, 4)
+    assert values["count.histories"].value == len(ours) == 8
+    kept = replace(found, history=found.history[found.history["run_id"].isin(ours[:3])])
+    assert executed.executed(kept)["count.histories"].value == 3
 
 
 @pytest.mark.parametrize(

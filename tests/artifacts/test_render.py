@@ -54,6 +54,29 @@ def test_every_numeric_cell_is_a_number_once():
     assert found["accuracy.1.r2"].cells == (("accuracy", 0, "R²"),)
 
 
+def test_a_number_names_the_ends_of_its_interval():
+    """The value with a lower and an upper end beside it names both; the ends, and values without any, name none."""
+    found = {name: number.interval for name, number in make().numbers().items()}
+    assert {name: ends for name, ends in found.items() if ends} == {
+        "accuracy.1.r2": ("accuracy.1.r2-low", "accuracy.1.r2-high")
+    }
+    lonely = pd.DataFrame([["1", 0.5, 0.4]], columns=["case", "R²", "R² low"], dtype=object)
+    assert all(number.interval is None for number in Table("t", "", lonely, labels=("case",)).numbers().values())
+
+
+def test_a_format_may_be_of_a_column_in_some_rows():
+    """What is said of a column in the rows of a label goes before what is said of the column, and of the row."""
+    frame = pd.DataFrame([["x", 1.0, 2.0], ["y", 3.0, 4.0]], columns=["target", "MAE", "n"], dtype=object)
+    formats = {("MAE", "x"): Format(1, "mm"), "MAE": Format(2, "m"), "x": Format(3, "s"), "": Format(4, "kg")}
+    found = Table("t", "", frame, (), formats, ("target",)).numbers()
+    assert {name: (number.text, number.unit) for name, number in found.items()} == {
+        "t.x.mae": ("1.0", "mm"),
+        "t.y.mae": ("3.00", "m"),
+        "t.x.n": ("2.000", "s"),
+        "t.y.n": ("4.0000", "kg"),
+    }
+
+
 def test_rows_that_would_share_a_name_are_told_apart():
     """Two rows with the same labels give two numbers."""
     frame = pd.DataFrame([["x", 1], ["X!", 2]], columns=["case", "n"], dtype=object)

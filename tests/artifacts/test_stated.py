@@ -53,6 +53,8 @@ def test_each_number_has_its_name_unit_digits_and_cell():
     (one,) = stated("below 0.25 mm", "levels.low", unit="mm", cell=("levels", 3, "level"))
     assert (one.name, one.value, one.text, one.unit, one.digits) == ("levels.low", 0.25, "0.25", "mm", 2)
     assert one.cells == (("levels", 3, "level #1"),)
+    levels = [*stated("0.75 in 104 cuts, 1.5 in 63 cuts", "data.doc", unit="mm")]
+    assert [(number.text, number.unit) for number in levels] == [("0.75", "mm"), ("104", ""), ("1.5", "mm"), ("63", "")]
     first, second = stated("1,000 of 2,000", "data.cuts", source=("card",), expression="counted")
     assert [(n.name, n.value, n.digits) for n in (first, second)] == [
         ("data.cuts.1", 1000, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,34 @@ def test_every_table_is_named_and_prints(found: Results):
         assert table.latex().decode().count("\\\\\n") == rows + 1
         assert all(number.source for number in table.numbers().values())
         assert all(number.expression for number in table.numbers().values())
+
+
+def test_a_number_has_the_unit_of_what_it_measures(found: Results):
+    """A column that names a unit has it; an error or a measured value has its target's, a data card's row its own."""
+    of_target = re.compile("MAE.*|bias|RMSE|from|to|width|level #.*")
+    seen = set[tuple[str, str]]()
+    for table in tables.all_tables(found):
+        for number in table.numbers().values():
+            _, row, column = number.cells[0]
+            targets = table.frame["target"].iloc[row] if "target" in table.frame else ""
+            if named := re.search(r"\(([^()]+)\)(?: low| high)?$", column):
+                assert number.unit == named[1], number.name
+            elif targets and of_target.fullmatch(column):
+                assert f"({number.unit})" in targets, number.name
+                seen.add((re.split("[ #]", column)[0], number.unit))
+    columns = ("MAE", "bias", "RMSE", "from", "to", "width")
+    assert seen == {(column, unit) for column in columns for unit in ("mm", "µm")} | {("level", "mm")}
+
+
+def test_the_data_card_has_units(found: Results):
+    """What a row of the data card measures is in the row's unit; how many cuts have it is a count."""
+    rows = [["DOC (mm)", "0.75 in 104 cuts, 1.5 in 63 cuts"], ["thermal (µm)", "2.38 to 67.5"], ["cases (tools)", "16"]]
+    rows += [["truth: a (ln(mm/min))", "-5.3"], ["truth: b (1)", "0.63"], ["power (W)", "not measured"]]
+    table = tables.data_card(replace(found, datacard={"rows": rows}))
+    assert [(number.text, number.unit) for number in table.numbers().values()] == [
+        *(("0.75", "mm"), ("104", ""), ("1.5", "mm"), ("63", "")),
+        *(("2.38", "µm"), ("67.5", "µm"), ("16", ""), ("-5.3", "ln(mm/min)"), ("0.63", "")),
+    ]
 
 
 def test_accuracy_is_pooled_over_all_held_out_cuts(found: Results):
