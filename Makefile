@@ -13,8 +13,10 @@ NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 RUNS ?= build/runs/$(NAME)
 PAPER := build/paper/$(notdir $(RUNS))
 BENCHMARKS := $(wildcard build/bench/history.jsonl)
-MUTANTS := $(wildcard build/mutants.json)
+MUTANTS := $(firstword $(wildcard build/mutants.json) paper/reference/mutants.json)
 REFERENCE := $(filter paper/reference/%,$(RUNS))# its runs are there already
+# Runs of the same data by the weight of the physics; those of the reference are of the data of `full`
+ABLATION ?= $(if $(filter paper/reference/full,$(RUNS)),paper/reference/physics-ablation)
 FILE := paper/experiments/$(EXPERIMENT).toml
 BIN := .venv/bin
 # Where BIN is given, the commands are there: make reproduce BIN=/path/of/an/environment/bin
@@ -30,6 +32,7 @@ help:
 	@echo "                      DATA=simulator    or nasa, or the path of a mill.mat or a tidy CSV file"
 	@echo "                      DEVICE=auto       or cpu, or cuda"
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
+	@echo "                      ABLATION=PATH     runs of the same data by settings, to be printed beside, as of physics-ablation"
 	@echo "make reproduce        run the fixed seeds again, and compare each claim and each table cell with paper/reference"
 	@echo "                      TIER=minutes      minutes on two cores; or smoke, one; or seed, one seed of the paper; or full, all of it"
 	@echo "make verify           run the whole verification suite (tox)"
@@ -52,7 +55,7 @@ paper-artifacts: $(ENVIRONMENT)
 	$(if $(REFERENCE),,$(if $(filter nasa,$(DATA)),$(BIN)/spinn data fetch nasa))
 	$(if $(REFERENCE),,$(BIN)/spinn run $(FILE) --data "$(DATA)" --out "$(RUNS)" --device $(DEVICE))
 	$(BIN)/spinn-verify records "$(RUNS)" --replay
-	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS)) $(addprefix --mutants ,$(MUTANTS))
+	$(BIN)/spinn-artifacts build "$(RUNS)" --out "$(PAPER)" $(addprefix --benchmarks ,$(BENCHMARKS)) $(addprefix --mutants ,$(MUTANTS)) $(addprefix --ablation ,$(ABLATION))
 	@echo "open $(PAPER)/report.html$(if $(shell command -v latexmk), and $(PAPER)/paper.pdf)"
 
 # What each tier runs, on which data, and what it is compared with; one seed is compared with that seed of all.

@@ -15,6 +15,7 @@ from artifacts.stats import Estimate, bootstrap_mean
 
 SCORES = {"physics": "physics", "data": "data", "physics_signed": "physics, signed"}
 GAIN = "signed, less random's"
+CONTROL = "the control: chance chose on both sides"
 CHOICES = {"pruner": "the pruner's", "magnitude": "by magnitude", "random": "at random"}
 WHAT = (
     "The chance that a weight that stayed scores above one that went (area under the ROC curve): 0.5 where the choice "
@@ -95,14 +96,21 @@ def link(results: Results) -> Table | None:
         change = gain(results, "physics_signed", variant)
         if change.value is not None:
             row = {"variant": results.label(variant), **estimate_columns(GAIN, change)}
-            rows.append(row | {"where the interval lies": _lies(change)})
+            control = results.plan.variant(variant).pruner == "random"
+            rows.append(row | {"where the interval lies": CONTROL if control else _lies(change)})
     if not rows:
         return None
-    notes = (f"Mean over runs and stages. {INTERVAL}", _claim(), *results.footnotes)
+    notes = [f"Mean over runs and stages. {INTERVAL}", _claim()]
+    if any(row["where the interval lies"] == CONTROL for row in rows):
+        notes.append(
+            "The control has a random choice on both sides: by as much as it is from zero the comparison errs."
+        )
     expressions = {"": "area of the pruner's choice - area of the random choice, mean over runs and stages"}
     sources = {results.label(name): results.source(name) for name in results.variants}
     caption = "Whether what went stands against physics more than a random choice does."
-    return Table("physics-link", caption, table_frame(rows), notes, {"": Format(5)}, ("variant",), expressions, sources)
+    told = (*notes, *results.footnotes)
+    formats = {"": Format(5, tiny=True)}
+    return Table("physics-link", caption, table_frame(rows), told, formats, ("variant",), expressions, sources)
 
 
 def _lies(change: Estimate) -> str:

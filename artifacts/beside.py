@@ -1,4 +1,4 @@
-"""What was measured elsewhere and stored in a file, to be printed with the runs: how it is read, and what it gives.
+"""What was measured elsewhere and stored, to be printed with the runs: how it is read, and what it gives.
 
 Standard library and pydantic only: a build in which nothing changed loads no more.
 """
@@ -18,11 +18,14 @@ from spinn.record import first_problem
 if TYPE_CHECKING:
     from artifacts.render import Table
 
+ABLATION = "ablation"
+"""What the folder of an ablation's runs is called among inputs and sources, wherever it lies."""
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Beside(Protocol):
-    """A stored file, read."""
+    """A stored file, or a folder of other runs, read."""
 
     def tables(self) -> list[Table]:
         """Its tables."""

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from artifacts import typeset
 from artifacts.benchmarks import BENCHMARKS, Benchmarks
+from artifacts.beside import ABLATION
 from artifacts.certified import CERTIFICATE, Certified
 from artifacts.mutants import MUTANTS, Mutants
 from spinn.documents import parse_json
-from spinn.errors import RecordError
+from spinn.errors import InputError, RecordError
 from spinn.record import (
     ADAPTATION,
     BASELINES,
@@ -98,25 +99,28 @@ def build(
     benchmarks: Path | None = None,
     mutants: Path | None = None,
     certificate: Path | None = None,
+    ablation: Path | None = None,
 ) -> BuildReport:
     """Bring `out` up to date with the folder of runs; a second call with nothing changed does nothing.
 
     `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too, `mutants`
-    what `spinn-verify mutants --json` printed, and `certificate` that of a reproduction of these runs, or by them.
+    what `spinn-verify mutants --json` printed, `certificate` that of a reproduction of these runs, or by them, and
+    `ablation` a folder of runs of the same data, whose accuracy by settings is printed.
 
     Raises:
-        InputError: `runs` is not a folder of runs.
+        InputError: `runs` is not a folder of runs, or `ablation` not one that can stand beside it.
         RecordError: a file in it, or one beside it, cannot be read as what it should be.
     """
-    if not (runs / PLAN).is_file():
-        raise RecordError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
+    for folder in (runs, *([ablation] if ablation else [])):
+        if not (folder / PLAN).is_file():
+            raise RecordError(f"{folder / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
     if benchmarks and not benchmarks.is_file():
         raise RecordError(f"{benchmarks}: no such file; a history of benchmarks is what `make bench` wrote")
     if mutants and not mutants.is_file():
         raise RecordError(f"{mutants}: no such file; the outcome of all mutants is what `make mutants` wrote")
     if certificate and not certificate.is_file():
         raise RecordError(f"{certificate}: no such file; a certificate is what `make reproduce` wrote")
-    inputs = _inputs(runs, {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate})
+    inputs = _inputs(runs, ablation, {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate})
     previous = _manifest(out)
     notice = typeset.missing()
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
@@ -128,8 +132,10 @@ def build(
 
     from threadpoolctl import threadpool_limits
 
+    from artifacts.ablation import Ablation
     from verify.audit import audit
 
+    beside += [Ablation.read(ablation, read_model(runs / PLAN, Plan))] if ablation else []
     verdict = audit(runs, replay=True)  # forged predictions are found by making them again; no torch in it
     if verdict.holds:
         with threadpool_limits(1, user_api="blas"):  # its matrix products are small: see `verify.audit`
@@ -151,12 +157,13 @@ def build(
 # --- what everything depends on -------------------------------------------------------------------------------------
 
 
-def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
+def _inputs(runs: Path, ablation: Path | None, beside: dict[str, Path | None]) -> dict[str, Any]:
     """Digest of each record file, source and template; size, mtime and ctime of each checkpoint; versions."""
-    names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
-    names += sorted((runs / BASELINES).glob("*")) + sorted((runs / ADAPTATION).glob("*"))
-    folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
-    names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
+    records, checkpoints = _read(runs)
+    if ablation:
+        others = _read(ablation)
+        records |= {f"{ABLATION}/{name}": digest for name, digest in others[0].items()}
+        checkpoints |= {f"{ABLATION}/{name}": times for name, times in others[1].items()}
     code = [*sorted(Path(__file__).parent.rglob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
     beyond = (
         "spinn/record.py",
@@ -166,14 +173,9 @@ def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
         "paper/report.js",
     )
     code += [_ROOT / name for name in beyond] + [_ROOT / "paper" / name for name in typeset.SOURCES]
-    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if is_stored(path)}
     return {
         "records": records | {name: digest_file(path) for name, path in beside.items() if path},
-        "checkpoints": {
-            path.relative_to(runs).as_posix(): _times(path)
-            for folder in folders
-            for path in sorted(folder.glob("*.safetensors"))
-        },
+        "checkpoints": checkpoints,
         "code": {path.relative_to(_ROOT).as_posix(): digest_file(path) for path in code if path.is_file()},
         "versions": {
             "python": sys.version.split()[0],
@@ -181,6 +183,17 @@ def _inputs(runs: Path, beside: dict[str, Path | None]) -> dict[str, Any]:
             **{name: metadata.version(name) for name in _LIBRARIES},
         },
     }
+
+
+def _read(runs: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """What is read of a folder of runs: the digest of each record file, and size and times of each checkpoint."""
+    names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
+    names += sorted((runs / BASELINES).glob("*")) + sorted((runs / ADAPTATION).glob("*"))
+    folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
+    names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
+    weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    records = {path.relative_to(runs).as_posix(): digest_file(path) for path in names if is_stored(path)}
+    return records, {path.relative_to(runs).as_posix(): _times(path) for path in weights}
 
 
 def _times(path: Path) -> list[int]:
@@ -216,7 +229,14 @@ def _outputs(
     outcomes = claims.evaluate(found)
     if outcomes:
         made.insert(0, claims.table(found, outcomes))
-    made += [table for one in beside for table in one.tables()]
+    for one in beside:
+        if isinstance(one, Certified):
+            one.refuse({outcome.claim["name"]: outcome.measured.value for outcome in outcomes})
+    own = {table.name for table in made}
+    for table in (table for one in beside for table in one.tables()):
+        if table.name in own:
+            raise InputError(f"{runs}: these runs make a table {table.name} of their own; leave out --{ABLATION}")
+        made.append(table)
     by_name = {table.name: table for table in made}
     drawn = figures.all_figures(found, by_name)
     known: dict[str, Number] = {}

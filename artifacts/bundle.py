@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from artifacts.benchmarks import BENCHMARKS
+from artifacts.beside import ABLATION
 from artifacts.build import MANIFEST
 from artifacts.certified import CERTIFICATE
 from artifacts.check import check, read_manifest
@@ -30,8 +31,14 @@ from spinn.storage import digest_file, is_stored, packed
 from verify.audit import audit
 
 SUMS, CRATE, README = "SHA256SUMS", "ro-crate-metadata.json", "README.md"
+_RECORDS = "records"
 _ROOT = Path(__file__).parent.parent
-_OPTIONS = {BENCHMARKS: "--benchmarks", MUTANTS: "--mutants", CERTIFICATE: "--certificate"}  # as those of a build
+_OPTIONS = {  # as those of a build
+    BENCHMARKS: "--benchmarks",
+    MUTANTS: "--mutants",
+    CERTIFICATE: "--certificate",
+    f"{ABLATION}/{PLAN}": "--ablation",
+}
 _FROM_CHECKOUT = ("CITATION.cff", "LICENSE", "constraints.txt", "pyproject.toml")
 _WEIGHTS = ".safetensors"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can state
@@ -72,6 +79,7 @@ def bundle(
     benchmarks: Path | None = None,
     mutants: Path | None = None,
     certificate: Path | None = None,
+    ablation: Path | None = None,
 ) -> Bundle:
     """Write the archive of a folder of runs and of what was built from it.
 
@@ -85,6 +93,7 @@ def bundle(
         benchmarks: the history that the paper prints, where it prints one.
         mutants: the outcome of all mutants, likewise.
         certificate: that of a reproduction, likewise.
+        ablation: the folder of runs by settings, likewise.
 
     Raises:
         RefusedError: the audit refuses the records, or `check` the paper, or the paper is of other records.
@@ -93,25 +102,31 @@ def bundle(
     manifest = read_manifest(paper)
     given = {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate}
     beside = {name: path for name, path in given.items() if path is not None}
-    _refuse(runs, paper, manifest, beside)
+    folders = {_RECORDS: runs} | ({ABLATION: ablation} if ablation is not None else {})
+    _refuse(folders, paper, manifest, beside)
     plan = read_model(runs / PLAN, Plan)
     content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
     content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
     content |= beside
     read = [name for name in manifest["inputs"]["records"] if name not in beside and not name.endswith(_WEIGHTS)]
     for name in read:  # a compressed one goes in as it is
-        path = runs / name if (runs / name).is_file() else packed(runs / name)
-        content[f"records/{path.relative_to(runs).as_posix()}"] = path
-    networks = [*runs.glob(f"{RUNS}/*/*{_WEIGHTS}"), *runs.glob(f"{ADAPTATION}/*{_WEIGHTS}")] if weights else []
-    if weights and not networks:
-        raise InputError(f"{runs}: there are no weights in it; bundle it without --weights")
-    content |= {f"records/{path.relative_to(runs).as_posix()}": path for path in networks}
+        place, inside = _place(name)
+        path = folders[place] / inside
+        path = path if path.is_file() else packed(path)
+        content[f"{place}/{path.relative_to(folders[place]).as_posix()}"] = path
+    if weights:
+        patterns = (f"{RUNS}/*/*{_WEIGHTS}", f"{ADAPTATION}/*{_WEIGHTS}")
+        networks = {place: [path for one in patterns for path in folders[place].glob(one)] for place in folders}
+        if not networks[_RECORDS]:
+            raise InputError(f"{runs}: there are no weights in it; bundle it without --weights")
+        for place, paths in networks.items():
+            content |= {f"{place}/{path.relative_to(folders[place]).as_posix()}": path for path in paths}
     content["environment.json"] = _json(_environments(runs, plan))
     about = yaml.safe_load((_ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     date = date or str(about.get("date-released", ""))
     if not date:
         raise InputError("date: none given, and CITATION.cff has no date-released; name one with --date YYYY-MM-DD")
-    content[README] = _readme(plan, about, weights, beside).encode()
+    content[README] = _readme(plan, about, weights, [*beside, *([f"{ABLATION}/"] if ablation else [])]).encode()
     content[CRATE] = _json(_crate(content, plan, about, date))
     lines = [f"{_sha256(content[name])}  ./{name}\n" for name in sorted(content)]  # as the README's command prints them
     content[SUMS] = "".join(lines).encode()
@@ -119,36 +134,44 @@ def bundle(
     return Bundle(out, digest_file(out), len(content))
 
 
-def _refuse(runs: Path, paper: Path, manifest: Mapping[str, Any], beside: Mapping[str, Path]) -> None:
+def _refuse(folders: Mapping[str, Path], paper: Path, manifest: Mapping[str, Any], beside: Mapping[str, Path]) -> None:
     problems = check(paper)
     if problems:
         raise RefusedError(
             f"{paper}: {len(problems)} problem(s), the first {problems[0].file}: {problems[0].message}; "
             "only a folder that `spinn-artifacts check` lets through is bundled"
         )
-    _match(paper, manifest["inputs"]["records"], beside)
-    if not (runs / PLAN).is_file():
-        raise InputError(f"{runs / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
-    verdict = audit(runs, replay=True)
-    errors = [finding for finding in verdict.findings if finding.severity == "error"]
-    if errors:
-        raise RefusedError(
-            f"{runs}: the audit found {len(errors)} error(s), the first {errors[0].check}: {errors[0].message}; "
-            "no such records are bundled"
-        )
+    plans = {f"{ABLATION}/{PLAN}": folders[ABLATION] / PLAN} if ABLATION in folders else {}
+    _match(paper, manifest["inputs"]["records"], {**beside, **plans})
+    for folder in folders.values():
+        if not (folder / PLAN).is_file():
+            raise InputError(f"{folder / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
+        errors = [finding for finding in audit(folder, replay=True).findings if finding.severity == "error"]
+        if errors:
+            raise RefusedError(
+                f"{folder}: the audit found {len(errors)} error(s), the first {errors[0].check}: {errors[0].message}; "
+                "no such records are bundled"
+            )
     for name, digest in manifest["inputs"]["records"].items():
-        path = beside.get(name, runs / name)
+        place, inside = _place(name)
+        path = beside.get(name, folders[place] / inside)
         if name.endswith(_WEIGHTS) and not path.is_file():
             continue  # withheld: the audit says what it could not look at
         if not is_stored(path) or digest_file(path) != digest:
             raise RefusedError(f"{path}: not the file that {paper} was built from; run `spinn-artifacts build` again")
 
 
+def _place(name: str) -> tuple[str, str]:
+    """The folder of the archive in which a file that a build has read goes, and its path there."""
+    inside = name.removeprefix(f"{ABLATION}/")
+    return (_RECORDS, name) if inside == name else (ABLATION, inside)
+
+
 def _match(paper: Path, read: Mapping[str, str], beside: Mapping[str, Path]) -> None:
     """What is named beside the runs is there, and is what the build named."""
     for name, option in _OPTIONS.items():
         if name in read and name not in beside:
-            raise InputError(f"{paper}: it was built with {option}; name that file with {option}")
+            raise InputError(f"{paper}: it was built with {option}; name the same with {option}")
         if name in beside and name not in read:
             raise InputError(f"{beside[name]}: {paper} was built without it; leave out {option}, or build again")
         if name in beside and not beside[name].is_file():
@@ -218,17 +241,18 @@ def _author(author: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {"@id": identity, "@type": "Person", "name": " ".join(names.values()).strip(), **names}
 
 
-def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Mapping[str, Path]) -> str:
+def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Sequence[str]) -> str:
     withheld = (
         "" if weights else "\nThe networks themselves are not in it: what only they can show is then unchecked.\n"
     )
-    printed = "".join(
-        f"| `{name}` | measured elsewhere, and printed in `paper/report.html` |\n" for name in sorted(beside)
-    )
+    elsewhere = "measured elsewhere, and printed in `paper/report.html`"
+    others = "runs by settings, of the same data; `spinn-verify records` takes it too"
+    printed = "".join(f"| `{name}` | {others if name.endswith('/') else elsewhere} |\n" for name in sorted(beside))
+    simulated = "\nThe data is simulated: no number here was measured on a real tool.\n"
     return f"""# {about["title"]}
 
 Experiment {plan.experiment.name} on {plan.dataset.source}: {len(plan.runs)} runs, and what was built from them.
-
+{simulated if plan.dataset.source == "simulator" else ""}
 Is every file as it was? This needs nothing but a shell (on macOS write `shasum -a 256` for `sha256sum`). It makes the
 list of checksums anew and compares it with {SUMS}: where all is as it was it prints nothing, and it fails after one
 changed byte, in {SUMS} as in any other file, and after a file more or less. The commands below leave files behind, so

@@ -6,7 +6,7 @@ Knows the form of certificate.json; which rung a number stands on was decided by
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,11 @@ class Stored(_Part):
 
 @dataclass(frozen=True)
 class Certified:
-    """A stored certificate; `digest` is its file's."""
+    """A stored certificate of the plan with digest `own`; `digest` is its file's."""
 
     stored: Stored
     digest: str
+    own: str
 
     @classmethod
     def read(cls, path: Path, plan: Plan) -> Certified:
@@ -122,7 +123,26 @@ class Certified:
             raise RecordError(
                 f"{path}: claim {missing[0]} of the plan is not in it; write it again with `make reproduce`"
             )
-        return cls(found, digest_file(path))
+        return cls(found, digest_file(path), own)
+
+    def refuse(self, claims: Mapping[str, float | int | None]) -> None:
+        """Refuse a certificate that says of neither side what the claims of these runs are, by name.
+
+        Nothing is compared where these runs are the reference and a part of them was not asked for.
+
+        Raises:
+            RecordError: names the first claim with another value.
+        """
+        sides = ["reproduced"] if self.own == self.stored.reproduction.plan else []
+        sides += ["reference"] if self.own == self.stored.reference.plan and not self.stored.left_out else []
+        listed = [entry for entry in self.stored.claims if entry.name in claims]
+        other = {side: [one for one in listed if getattr(one, side) != claims[one.name]] for side in sides}
+        if other and all(other.values()):
+            first = min(other.values(), key=len)[0]
+            raise RecordError(
+                f"{CERTIFICATE}: claim {first.name} is {first.reference} and {first.reproduced} in it, and "
+                f"{claims[first.name]} by these runs; give the certificate of these runs, or reproduce them again"
+            )
 
     def sources(self) -> dict[str, dict[str, str]]:
         """The group that every number here names, with its file's digest."""

@@ -243,7 +243,7 @@ def margin_text(claim: dict[str, Any]) -> str:
 
 def _format(claim: dict[str, Any]) -> Format:
     digits = {"": 3, "%": 2, "ms": 3, "bytes": 0}.get(claim["unit"], 3)
-    return Format(0 if claim["value"] == "parameters" else digits, claim["unit"])
+    return Format(0 if claim["value"] == "parameters" else digits, claim["unit"], tiny=True)
 
 
 def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:

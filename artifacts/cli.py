@@ -25,9 +25,16 @@ def cli() -> None:
     "--mutants", type=click.Path(path_type=Path), help="What `spinn-verify mutants --json` printed, likewise."
 )
 @click.option("--certificate", type=click.Path(path_type=Path), help="A certificate.json of these runs, likewise.")
+@click.option("--ablation", type=click.Path(path_type=Path), help="Runs of the same data by settings, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def build(
-    runs: Path, out: Path, benchmarks: Path | None, mutants: Path | None, certificate: Path | None, as_json: bool
+    runs: Path,
+    out: Path,
+    benchmarks: Path | None,
+    mutants: Path | None,
+    certificate: Path | None,
+    ablation: Path | None,
+    as_json: bool,
 ) -> int:
     """Build tables, figures, numbers, report.html and the paper from RUNS.
 
@@ -36,7 +43,7 @@ def build(
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
 
-    report = build_all(runs, out, benchmarks, mutants, certificate)
+    report = build_all(runs, out, benchmarks, mutants, certificate, ablation)
     if report.notice:
         click.echo(report.notice, err=True)
     if as_json:
@@ -79,6 +86,7 @@ def check(folder: Path, as_json: bool) -> int:
 @click.option("--benchmarks", type=click.Path(path_type=Path), help="The history.jsonl that PAPER was built with.")
 @click.option("--mutants", type=click.Path(path_type=Path), help="The outcome of all mutants, likewise.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="The certificate.json, likewise.")
+@click.option("--ablation", type=click.Path(path_type=Path), help="The folder of runs with other settings, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def bundle(
     runs: Path,
@@ -89,13 +97,14 @@ def bundle(
     benchmarks: Path | None,
     mutants: Path | None,
     certificate: Path | None,
+    ablation: Path | None,
     as_json: bool,
 ) -> int:
     """Write one archive of RUNS and of PAPER, built from them, for a repository. Status 1: either does not hold."""
     from artifacts.bundle import bundle as bundle_all
 
     day = f"{date:%Y-%m-%d}" if date else None
-    beside = {"benchmarks": benchmarks, "mutants": mutants, "certificate": certificate}
+    beside = {"benchmarks": benchmarks, "mutants": mutants, "certificate": certificate, "ablation": ablation}
     made = bundle_all(runs, paper, out, date=day, weights=weights, **beside)
     size = out.stat().st_size / 1e6
     text = f"{out}: {made.files:,} files, {size:,.1f} MB, sha256 {made.sha256}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifacts import prose, typeset
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
-from artifacts.render import HIGH, LOW, Table, clean, displayed
+from artifacts.render import Table, clean, displayed
 from artifacts.stated import stated
 from artifacts.typed import Constants, has_number
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
@@ -183,6 +183,7 @@ class Content:
             self.ci,
             self.q,
             self.has,
+            self.caption,
             self.tabular,
             self.parts,
             self.verdict,
@@ -252,14 +253,15 @@ class Content:
 
     def ci(self, *parts: str) -> Tex:
         """A value with its interval, where it has one."""
-        ends = [
-            ".".join([parts[0], *(slug(part) for part in parts[1:-1]), slug(parts[-1] + end)]) for end in (LOW, HIGH)
-        ]
-        return _folded(self.number(*parts), *(self.known.get(end) for end in ends))
+        return _folded(self.number(*parts), self.known)
 
     def has(self, *parts: str) -> bool:
         """Whether there is such a value."""
         return ".".join([parts[0], *(slug(part) for part in parts[1:])]) in self.known
+
+    def caption(self, name: str) -> Tex:
+        """The caption of a table, without its full stop."""
+        return _called(self.tables[name].caption.rstrip("."))
 
     def verdict(self, name: str) -> str:
         """Whether a claim holds: holds, fails, not decidable, not evaluated; or absent, where the plan has none."""
@@ -330,8 +332,7 @@ def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], N
             verdict, colon, reason = text.partition(":")
             text, verdict = colon + reason, f"\\verdict{{{table.frame.iat[row, 0]}}}{{{latex_escape(verdict)}}}"
         return verdict + _text(text, table.told(row, column))
-    ends = [marks.get((row, column + end)) if intervals else None for end in (LOW, HIGH)]
-    return _folded(marks[row, column], *ends)
+    return _folded(marks[row, column], table.numbers()) if intervals else _mark(marks[row, column])
 
 
 def _text(text: str, numbers: Sequence[Number]) -> Tex:
@@ -348,11 +349,12 @@ def _called(text: str) -> Tex:
     return Tex(f"\\called{{{escaped}}}" if has_number(escaped) else escaped)
 
 
-def _folded(one: Number, low: Number | None, high: Number | None) -> Tex:
+def _folded(one: Number, known: Mapping[str, Number]) -> Tex:
     """A value with its interval, which is left out where it has no width as printed."""
-    if low is None or high is None or low.text == one.text == high.text:
+    ends = [known[name] for name in one.interval or ()]
+    if all(end.text == one.text for end in ends):
         return _mark(one)
-    return Tex(f"{_mark(one)} [{_mark(low)}, {_mark(high)}]")
+    return Tex(f"{_mark(one)} [{', '.join(map(_mark, ends))}]")
 
 
 def _mark(number: Number) -> Tex:

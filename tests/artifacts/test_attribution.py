@@ -75,6 +75,23 @@ def test_what_the_numbers_say_of_the_claim(found: Results, own: float, at_random
     assert any("associations at the moment of pruning" in note for note in table.notes)
 
 
+def test_a_variant_that_prunes_at_random_is_the_control(found: Results):
+    """No verdict on the claim is read off it, and a note says what its distance from zero is; nothing prints as 0."""
+    areas = {"physics_signed_pruner": 0.4999999, "physics_signed_random": 0.5}
+    results = told(found, lambda attributed: {**attributed, **areas})
+    table = attribution.link(results)
+    assert table is not None
+    assert not any(note.startswith("The control") for note in table.notes)
+    assert [row[1] for row in table.shown()[1:]] == ["-1.0e-07"] * 2
+    first, second = results.plan.experiment.variants
+    variants = (first, second.model_copy(update={"pruner": "random"}))
+    experiment = results.plan.experiment.model_copy(update={"variants": variants})
+    drawn = attribution.link(replace(results, plan=results.plan.model_copy(update={"experiment": experiment})))
+    assert drawn is not None
+    assert list(drawn.frame["where the interval lies"]) == ["below zero: against the claim", attribution.CONTROL]
+    assert any(note.startswith("The control") for note in drawn.notes)
+
+
 def test_without_physics_there_is_no_table(found: Results):
     """Records of runs whose physics terms were off say nothing."""
     assert attribution.table(told(found, lambda attributed: None)) is None

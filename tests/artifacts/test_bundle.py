@@ -217,7 +217,7 @@ def test_what_is_beside_is_named_and_is_what_was_built_from(
     changed.write_bytes(beside[option].read_bytes() + b"\n")
     others: dict[str, Any] = {name: path for name, path in beside.items() if name != option}
     wrong: tuple[tuple[Path, dict[str, Any], str], ...] = (
-        (built_beside, others, f"it was built with --{option}; name that file with --{option}"),
+        (built_beside, others, f"it was built with --{option}; name the same with --{option}"),
         (built_beside, others | {option: Path("nowhere")}, f"nowhere: no such file; --{option} wants the one"),
         (built_beside, others | {option: changed}, r"changed\.json: not the file that .* was built from"),
         (built, {option: beside[option]}, f"was built without it; leave out --{option}"),

@@ -72,6 +72,25 @@ def test_what_was_not_asked_for_or_not_seen_is_printed(honest: Path, stored: Pat
     assert "has no weights" in note
 
 
+def test_a_certificate_of_other_values_is_refused(honest: Path, stored: Path, tmp_path: Path):
+    """One side has the values that these runs have; where a part of them was not asked for, the reproduction has."""
+    plan, listed = read_model(honest / PLAN, Plan), json.loads(stored.read_text())["claims"]
+    at = next(at for at, one in enumerate(listed) if one["reference"] not in (None, 0))
+    name, own = listed[at]["name"], {one["name"]: one["reference"] for one in listed}
+    other = listed[at] | {"reproduced": 2 * own[name], "rung": "different"}
+    changed = {"claims": [*listed[:at], other, *listed[at + 1 :]], "holds": False}
+    read = Certified.read(edited(stored, **changed), plan)
+    read.refuse(own)
+    read.refuse(own | {name: 2 * own[name]})
+    with pytest.raises(RecordError, match=f"claim {name} is .* in it, and .* by these runs; give the certificate of"):
+        read.refuse(own | {name: 3 * own[name]})
+    with pytest.raises(RecordError, match=f"claim {name} is"):
+        Certified.read(edited(stored, **{"not asked for": ["seed 1"]}), plan).refuse(own)
+    both = [*listed[:at], listed[at] | dict.fromkeys(("reference", "reproduced"), 2 * own[name]), *listed[at + 1 :]]
+    with pytest.raises(RecordError, match=r"certificate\.json: claim .* in it"):
+        build(honest, tmp_path / "out", certificate=edited(stored, claims=both, holds=True))
+
+
 def test_the_build_prints_it_and_the_check_holds_it(honest: Path, out: Path, stored: Path):
     """Its tables are in the page; a number of them with another digit is named; without it all is as before."""
     before = (out / "numbers.json").read_bytes()

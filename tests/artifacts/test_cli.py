@@ -162,4 +162,4 @@ def test_bundle_takes_what_the_build_took(honest: Path, tmp_path: Path, monkeypa
     assert call([*words, *beside], monkeypatch, capsys)[0] == 0
     status, _, errors = call([*words, *beside[2:]], monkeypatch, capsys)
     assert (status, errors.count("\n")) == (2, 1)
-    assert "name that file with --mutants" in errors
+    assert "name the same with --mutants" in errors

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from artifacts import build
+from artifacts.mutants import MUTANTS, Mutants
 from artifacts.reference import digest
 from spinn import experiment
 from spinn.record import AUDIT, PLAN, RUNS, Plan, read_model
+from verify import mutants
 from verify.audit import audit
 
 REFERENCE = Path(__file__).parents[2] / "paper" / "reference"
@@ -65,6 +67,13 @@ def test_records_are_of_the_experiment_as_it_stands(folder: Path):
     stated = experiment.load(REFERENCE.parent / "experiments" / f"{EXPERIMENTS.get(folder.name, folder.name)}.toml")
     planned = read_model(folder / PLAN, Plan).experiment
     assert planned.model_dump(exclude=RESOLVED) == stated.model_dump(exclude=RESOLVED)
+
+
+def test_the_matrix_of_faults_is_of_those_that_there_are():
+    """Every named fault, in order, with the check that is made for it, and caught; `make mutants` writes it anew."""
+    listed = Mutants.read(REFERENCE / MUTANTS).listed
+    assert [(one.name, one.expected) for one in listed] == [(one.name, one.expected) for one in mutants.MUTANTS]
+    assert all(one.holds for one in listed)
 
 
 def test_records_make_their_tables(folder: Path, tmp_path: Path):
