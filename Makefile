@@ -37,7 +37,7 @@ help:
 	@echo "                      TIER=minutes      minutes on two cores; or smoke, one; or seed, one seed of the paper; or full, all of it"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
-	@echo "make kills            kill a run fifty times, at random moments of its life; it goes on, and no digest changes"
+	@echo "make kills            kill a run fifty times, and its workers ten, at random moments; it goes on, and no digest changes"
 	@echo "make fuzz             read more than 100,000 damaged files: a result or one clear error, never a crash; and totals"
 	@echo "make mutation         change arithmetic, pruner and mask checks in some 5,000 ways; a test has to notice each"
 	@echo "make mutants          plant every named fault and keep which check catches it, for the paper (minutes)"
@@ -83,7 +83,7 @@ verify-long: .venv-tox/installed
 	HYPOTHESIS_PROFILE=long $(TOX) run -e tests -- -m property
 
 kills: .venv-tox/installed
-	KILLS=50 $(TOX) run -e tests -- tests/e2e/test_killed.py
+	KILLS=50 $(TOX) run -e tests -- tests/e2e/test_killed.py tests/e2e/test_engine.py
 
 # 31 kinds of files, so many damaged ones of each.
 fuzz: .venv-tox/installed

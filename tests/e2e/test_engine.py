@@ -1,18 +1,32 @@
-"""Cohorts placed by Ray: a real cluster of three nodes on this machine, one of them killed in the middle."""
+"""Cohorts placed by Ray: a real cluster of three nodes on this machine, one of them killed in the middle.
+
+KILLS says how often a worker is killed too: a fifth as often, once by default; `make kills` tries ten.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from spinn.record import PLAN, RECORD, Plan, read_model
 
 Call = Callable[..., Any]
 THREADS = {"OMP_NUM_THREADS": "1"}
+WORKER = "ray::_train"
+KILLS = max(1, int(os.environ.get("KILLS", "1")) // 5)
+
+
+def workers() -> list[psutil.Process]:
+    """Ray's processes that train a cohort at this moment: they call themselves so."""
+    return [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [""])[0] == WORKER]
 
 
 @pytest.fixture(scope="module")
@@ -66,4 +80,27 @@ def test_a_node_that_dies_costs_no_run_and_no_digest(
     assert {path.parent.name for path in out.glob(f"runs/*/{RECORD}")} == {
         run.run_id for run in read_model(out / PLAN, Plan).runs
     }
+    assert digests(out) == digests(local)
+
+
+def test_workers_that_are_killed_cost_no_run_and_no_digest(
+    cluster: Any, start: Call, alone: Path, local: Path, digests: Call, tmp_path: Path
+) -> None:
+    """Again and again, at a random moment, a worker in the middle of a cohort gets SIGKILL; Ray places it again."""
+    out, chance, killed = tmp_path / "runs", random.Random(7), 0
+    words = ("--engine", "ray", "--address", cluster.address, "--cpus", "1")
+    process = start("spinn", "run", alone, "--out", out, "--device", "cpu", *words, env=THREADS)
+    deadline = time.monotonic() + 300
+    while killed < KILLS and process.poll() is None:
+        assert time.monotonic() < deadline
+        if working := workers():
+            time.sleep(chance.uniform(0, 1))
+            one = chance.choice(working)
+            with contextlib.suppress(psutil.NoSuchProcess):  # its cohort may have ended meanwhile
+                killed += one.cmdline()[:1] == [WORKER]
+                one.kill()
+        time.sleep(0.05)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert killed == KILLS, f"it ended after {killed} kills"
     assert digests(out) == digests(local)
