@@ -218,7 +218,7 @@ class _Pair:
         if is_cost(number) and found is not None:
             return Step(name, "incomparable", f"a cost: {self._machines()}", number.value, found.value)
         if is_cost(number) and self.differences.elsewhere:  # not every machine has a meter
-            return Step(name, "incomparable", f"a cost that was not measured: {self._machines()}", number.value)
+            return Step(name, "incomparable", f"a cost that was not measured here: {self._machines()}", number.value)
         if found is None:
             return Step(name, "not run", f"no such cell in the reproduction; {self.why}", number.value)
         margin = self._margin(number)
@@ -240,7 +240,7 @@ class _Pair:
 
     def _machines(self) -> str:
         if self.differences.elsewhere:
-            return f"another kind of machine; {self.why}"
+            return f"measured otherwise; {self.why}"
         return "shown, and not judged: the same machine is not always as busy"
 
     def _margin(self, number: Number) -> float | None:

@@ -146,7 +146,7 @@ def test_costs_of_another_machine_are_not_compared(found: Results):
     assert costs
     for name in ("inference-time", *costs):
         assert step(made, name).rung == "incomparable"
-        assert "another kind of machine" in step(made, name).reason
+        assert "measured otherwise" in step(made, name).reason
 
 
 def test_energy_that_another_machine_has_no_meter_for_is_no_failure(found: Results):
@@ -161,7 +161,7 @@ def test_energy_that_another_machine_has_no_meter_for_is_no_failure(found: Resul
     assert step(certify(found, metered(found), NONE), name).rung == "not run"
     there = step(certify(elsewhere(found, processor="another"), metered(found), NONE), name)
     assert there.rung == "incomparable"
-    assert there.reason.startswith("a cost that was not measured: another kind of machine")
+    assert there.reason.startswith("a cost that was not measured here: measured otherwise")
 
 
 def test_cells_without_a_margin_are_judged_where_nothing_else_differs(found: Results):
