@@ -2,7 +2,7 @@
 #
 #   make paper-artifacts [EXPERIMENT=quick] [DATA=simulator|nasa|PATH] [DEVICE=auto]
 #   make verify
-#   make reproduce [TIER=smoke|minutes|seed|full]
+#   make reproduce [TIER=smoke|minutes|ablation|seed|full]
 
 EXPERIMENT ?= quick
 DATA ?= simulator
@@ -11,6 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 
 NAME := $(EXPERIMENT)-$(shell basename "$(DATA)" | sed 's/\.[^.]*$$//')
 RUNS ?= build/runs/$(NAME)
+override RUNS := $(patsubst %/,%,$(RUNS))# as a shell completes it
 PAPER := build/paper/$(notdir $(RUNS))
 BENCHMARKS := $(wildcard build/bench/history.jsonl)
 MUTANTS := $(firstword $(wildcard build/mutants.json) paper/reference/mutants.json)
@@ -34,7 +35,7 @@ help:
 	@echo "                      RUNS=$(RUNS)  where the records go; name another folder for another file of that name"
 	@echo "                      ABLATION=PATH     runs of the same data by settings, to be printed beside, as of physics-ablation"
 	@echo "make reproduce        run the fixed seeds again, and compare each claim and each table cell with paper/reference"
-	@echo "                      TIER=minutes      minutes on two cores; or smoke, one; or seed, one seed of the paper; or full, all of it"
+	@echo "                      TIER=minutes      minutes on two cores; or smoke, one; or ablation, seed or full: of the paper"
 	@echo "make verify           run the whole verification suite (tox)"
 	@echo "make verify-long      the property tests alone, with 500 and more new examples each"
 	@echo "make kills            kill a run fifty times, and its workers ten, at random moments; it goes on, and no digest changes"
@@ -60,10 +61,12 @@ paper-artifacts: $(ENVIRONMENT)
 
 # What each tier runs, on which data, and what it is compared with; one seed is compared with that seed of all.
 TIER ?= minutes
-TIERS := smoke minutes seed full
+REFERENCE_OF = $(patsubst ablation,physics-ablation,$(patsubst seed,full,$(TIER)))
+TIERS := smoke minutes ablation seed full
 MEASURED := $(if $(filter command line environment,$(origin DATA)),$(DATA),../shared/data/mill_decimated.mat)
 reproduce: RUN_smoke = paper/experiments/smoke.toml --data simulator
 reproduce: RUN_minutes = paper/experiments/minutes.toml --data simulator
+reproduce: RUN_ablation = paper/experiments/physics-ablation.toml --data "$(MEASURED)"
 reproduce: RUN_seed = paper/experiments/paper.toml --data "$(MEASURED)" --seed 0
 reproduce: RUN_full = paper/experiments/paper.toml --data "$(MEASURED)"
 reproduce: $(ENVIRONMENT)
@@ -71,7 +74,7 @@ reproduce: $(ENVIRONMENT)
 	$(BIN)/spinn run $(RUN_$(TIER)) --out build/runs/reproduce-$(TIER) --device $(DEVICE)
 	@status=0; \
 	$(BIN)/spinn-artifacts reproduce build/runs/reproduce-$(TIER) \
-		--reference paper/reference/$(patsubst seed,full,$(TIER)) --out build/reproduce/$(TIER) || status=$$?; \
+		--reference paper/reference/$(REFERENCE_OF) --out build/reproduce/$(TIER) || status=$$?; \
 	$(BIN)/spinn-artifacts build build/runs/reproduce-$(TIER) --out build/paper/reproduce-$(TIER) \
 		--certificate build/reproduce/$(TIER)/certificate.json > /dev/null || status=1; \
 	echo "open build/paper/reproduce-$(TIER)/report.html"; exit $$status

@@ -27,13 +27,13 @@ from artifacts.cells import Places, Problem, between, by_table, csv_rows, differ
 from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_number
 from artifacts.paper import MARKED
 from artifacts.typed import NONE, Constants, typed, unmarked
-from artifacts.typeset import CONSTANTS
+from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS
 from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
 from spinn.record import first_problem
 from spinn.storage import canonical_json, digest_of
 
-DECLARED = f"paper/{CONSTANTS}"
+DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
 _CHANGED = "it was changed after the build"
 _PROVENANCE = '<script type="application/json" id="provenance">'
 Files = Mapping[str, bytes]
@@ -371,15 +371,15 @@ def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem
     for name, text in re.findall(r"\\verdict\{([^{}#]*)\}\{([^{}]*)\}", _text(content)):
         if verdicts.get(name) != text:
             yield Problem(file, f"{name}: {text} in {file}, but tables/claims.csv says {verdicts.get(name)}")
-    for line, text in _bare(content, files.get(DECLARED, b"")):
+    for line, text in _bare(content, files.get(DECLARED, b""), files.get(CITED, b"")):
         yield Problem(file, f"line {line}: {text}: no named value printed it")
 
 
 @lru_cache(8)
-def _bare(content: bytes, declared: bytes) -> tuple[tuple[int, str], ...]:
+def _bare(content: bytes, declared: bytes, cited: bytes) -> tuple[tuple[int, str], ...]:
     """Numbers without a mark, by the constants that lie beside the paper: those that it was built with."""
     try:
-        constants = Constants.parse(declared, DECLARED)
+        constants = Constants.parse(declared, cited, DECLARED)
     except InputError:  # the file was changed, which its digest says
         constants = NONE
     return tuple(sorted(set(typed(unmarked(_text(content)), constants))))

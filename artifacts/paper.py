@@ -78,7 +78,7 @@ def outputs(
         InputError: a template has a number of its own, looks up what is not there, or drops a claim.
         TypesetError: LaTeX stopped, or a page is not as it should be.
     """
-    constants = Constants.read(FOLDER / CONSTANTS)
+    constants = Constants.read(FOLDER / CONSTANTS, FOLDER / BIBLIOGRAPHY)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
     made |= {name: (FOLDER / name).read_bytes() for name in (BIBLIOGRAPHY, CONSTANTS)}
     content = Content(results, {table.name: table for table in tables}, outcomes, known, frozenset(figures))

@@ -1,8 +1,9 @@
 r"""Numbers that a text of LaTeX prints by itself: digits, glyphs and words, wherever a reader would see them.
 
-What is no number of the work is taken out first: comments, arguments that say where and how (`\ref`, lengths, columns
-of a table), years of a citation, section numbers, and the constants of an equation as `paper/constants.toml` declares
-them. Knows nothing of templates.
+What is no number of the work is taken out first: arguments that say where and how (`\ref`, lengths, columns of a
+table), years beside a name of the bibliography, section numbers, and the constants of an equation as
+`paper/constants.toml` declares them. A comment is read like all else: whether a `%` begins one is TeX's to say. Knows
+nothing of templates.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ WORDS = (
 _PARTS = "third|quarter|fifth|sixth|seventh|eighth|ninth|twelfth|twentieth|(?:four|fif|six|seven|eigh|nine)teenth"
 _PARTS += "|tenth|eleventh|thirteenth|hundredth|thousandth"
 _COUNT = f"(?:an?|one|{'|'.join(WORDS[:8])})"
+_THAN = "less|more|fewer|better|worse|lower|higher|smaller|larger|faster|slower|as|than|when|where|in"
 _MORE = (
     *("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     *("tens", "hundreds?", "thousands?", "millions?", "billions?", "dozens?", "half", "halves", "twice", "thrice"),
@@ -47,6 +49,8 @@ _MORE = (
     rf"(?:{'|'.join(WORDS)}|hundred|thousand|million|\w+ty)-?fold",
     rf"{_COUNT}-(?:{_PARTS})s?",
     rf"{_COUNT}[ ~\n](?:{_PARTS})(?:s\b|(?=[ ~\n]*[.,;:)]))",
+    rf"{_COUNT}[ ~\n](?:{_PARTS})(?=[ ~\n]+(?:{_THAN})\b)",
+    rf"by[ ~\n]{_COUNT}[ ~\n](?:{_PARTS})",
     rf"(?:{_PARTS})s?(?=[ ~\n]+of\b)",
     rf"every[ ~\n](?:second|fourth|{_PARTS})",
     r"(?:an?|one|single|whole)(?:[ ~\n-]|\\,)+per[ ~\n-]?(?:cent|mille)",
@@ -54,15 +58,18 @@ _MORE = (
 )
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
+_ROMAN = re.compile(r"\b(?=[IVXL]{2})X{0,3}L?X{0,3}(?:IX|IV|V?I{0,3})\b")
 _READ = "input|include|csvautotabular|csvreader|lstinputlisting|verbatiminput"  # what is not searched is not read
 _HIDDEN = re.compile(
     rf"\^\^.|\\(?:{_READ})(?=[{{\[])"
     r"|\\(?:char|symbol|romannumeral|Roman|ding|textcircled|today|text(?:one|two|three|half)[a-z]+)(?![a-zA-Z])"
 )
 _FLOATS = "(?:dbl)?(?:top|bottom|floatpage)fraction|textfraction"
+_DATED = (
+    re.compile(r"\b([A-Z][\w'-]+|al\.)\\?[ ~]\((\d{4})\)"),  # Archard (1953), Lee et al.\ (2019)
+    re.compile(r"\b([A-Z][\w'-]+|al\.),[ ~](\d{4})\b"),  # Agogino and Goebel, 2007
+)
 _ALLOWED = (
-    re.compile(r"\b(?:[A-Z][\w'-]+|al\.)\\?[ ~]\((?:19|20)\d\d\)"),  # Archard (1953), Lee et al.\ (2019)
-    re.compile(r"\b(?:[A-Z][\w'-]+|al\.),[ ~](?:19|20)\d\d\b"),  # Agogino and Goebel, 2007
     re.compile(r"\b(?:Sections?|Sec\.|Appendix)[ ~][1-9]\d?(?:\.[1-9]\d?)*(?:[ ~]and[ ~][1-9]\d?(?:\.[1-9]\d?)*)?"),
     re.compile(r"\\cite\w*\[pp?\.[ ~]\d+(?:--?\d+)?\]"),
     re.compile(r"\\(?:url|href)\{https?://[^{}\s]*\}"),
@@ -73,34 +80,37 @@ _ALLOWED = (
     re.compile(r"(?<=\})\[\d\](?=\{)"),  # \newcommand{\val}[2]{…}
 )
 _GROUP = r"\{(?:[^{}]|\{[^{}]*\})*\}"
-_URL = re.compile(r"\\url\{[^{}\n]*\}")
 _MARKS = re.compile(rf"\\(?:(?:val|verdict){_GROUP}|called){_GROUP}")
 
 
 @dataclass(frozen=True)
 class Constants:
-    """What may stand by itself: numerals by the label of their equation, inline formulas, and pieces of a text."""
+    """What may stand by itself: numerals by the label of their equation, inline formulas, pieces of a text, and years.
+
+    `cited` has each name of the bibliography with its year.
+    """
 
     equations: Mapping[str, frozenset[str]]
     inline: frozenset[str]
     texts: frozenset[str] = frozenset()
+    cited: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
-    def read(cls, path: Path) -> Constants:
-        """Read `paper/constants.toml`.
+    def read(cls, path: Path, bibliography: Path) -> Constants:
+        """Read `paper/constants.toml`, and whose work of which year the bibliography has.
 
         Raises:
             InputError: it is not there, or as `parse`.
         """
         try:
-            content = path.read_bytes()
+            content, cited = path.read_bytes(), bibliography.read_bytes()
         except FileNotFoundError as error:
-            raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
-        return cls.parse(content, str(path))
+            raise InputError(f"{error}; it has the constants of the paper's equations, or what it cites") from None
+        return cls.parse(content, cited, str(path))
 
     @classmethod
-    def parse(cls, content: bytes, path: str) -> Constants:
-        """What the bytes of the file at `path` declare.
+    def parse(cls, content: bytes, bibliography: bytes, path: str) -> Constants:
+        """What the bytes of the file at `path` declare, and those of a BibTeX file have.
 
         Raises:
             InputError: they are not TOML, or a constant lacks its value, meaning or source.
@@ -123,7 +133,18 @@ class Constants:
             inline |= set(entry.get("inline", ()))
             texts |= set(entry.get("text", ()))
         by_label = {label: frozenset(values) for label, values in equations.items()}
-        return cls(by_label, frozenset(inline), frozenset(texts))
+        return cls(by_label, frozenset(inline), frozenset(texts), frozenset(_cited(bibliography)))
+
+
+def _cited(bibliography: bytes) -> Iterator[tuple[str, str]]:
+    """Each surname of an entry with the entry's year; and `al.` with it."""
+    for entry in bibliography.decode("utf-8", errors="replace").split("\n@"):
+        author = re.search(r"\bauthor\s*=\s*\{(.*)\}", entry)
+        year = re.search(r"\byear\s*=\s*\{(\d{4})\}", entry)
+        if author and year:
+            names = (name.partition(",")[0].split()[-1:] for name in author[1].split(" and "))
+            yield from ((surname, year[1]) for name in names for surname in name)
+            yield "al.", year[1]
 
 
 NONE = Constants({}, frozenset())
@@ -131,10 +152,10 @@ NONE = Constants({}, frozenset())
 
 def typed(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
     """Line and text of each number that LaTeX would print of `text`."""
-    text = _URL.sub(lambda match: match.group().replace("%", " "), text)  # where it begins no comment
-    text = re.sub(r"(?<!\\)%[^\n]*", _blanked, text)
     text = _without_mathematics(text, constants)  # before labels go, by which its constants are declared
     text = _without_structure(text)
+    for pattern in _DATED:
+        text = pattern.sub(lambda dated: _blanked(dated) if dated.groups() in constants.cited else dated[0], text)
     for pattern in _ALLOWED:
         text = pattern.sub(_blanked, text)
     yield from _numbers(text, constants)
@@ -162,7 +183,7 @@ def _blanked(match: re.Match[str]) -> str:
 def _numbers(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
     for known in sorted(constants.texts, key=len, reverse=True):
         text = text.replace(known, blank(known))
-    for pattern in (_NUMERAL, _WORD, _HIDDEN):
+    for pattern in (_NUMERAL, _WORD, _ROMAN, _HIDDEN):
         for match in pattern.finditer(text):
             yield text.count("\n", 0, match.start()) + 1, match.group()
     for at, character in enumerate(text):

@@ -53,7 +53,7 @@ def test_every_number_of_the_text_is_a_named_value(built: Path):
 
 def test_all_that_is_printed_is_called_by_its_name(built: Path):
     """The whole of paper and supplement: nothing prints a number but in a mark; without one it is found."""
-    constants = Constants.read(paper.FOLDER / typeset.CONSTANTS)
+    constants = Constants.read(paper.FOLDER / typeset.CONSTANTS, paper.FOLDER / typeset.BIBLIOGRAPHY)
     for name in ("paper", "supplement"):
         source = (built / "paper" / f"{name}.tex").read_text(encoding="utf-8")
         assert list(typed(unmarked(source), constants)) == []

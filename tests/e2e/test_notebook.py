@@ -281,7 +281,7 @@ def test_a_schedule_check_that_is_wrong_stops_it(stand: Stand, tmp_path: Path, s
 def test_a_tier_that_is_none_stops_it_before_anything_is_installed(stand: Stand, tmp_path: Path) -> None:
     """Make says which there are."""
     shown = stopped(tmp_path, "status 2, expected 0", **stand(None) | {"SPINN_TIER": "gold"})
-    assert "TIER = gold: one of smoke minutes seed full" in shown
+    assert "TIER = gold: one of smoke minutes ablation seed full" in shown
     assert "make environment" not in shown
 
 
@@ -291,7 +291,7 @@ def test_a_clone_that_has_no_such_tier_stops_it(stand: Stand, tmp_path: Path) ->
     makefile = tmp_path / CLONE / "Makefile"
     makefile.write_text(makefile.read_text().replace("TIERS := smoke ", "TIERS := "))
     shown = stopped(tmp_path, "status 2, expected 0", **settings)
-    assert "TIER = smoke: one of minutes seed full" in shown
+    assert "TIER = smoke: one of minutes ablation seed full" in shown
 
 
 def test_without_a_repository_it_says_where_to_put_one(tmp_path: Path) -> None:
