@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from artifacts import search
+from artifacts import costs, search
 from artifacts.beside import ABLATION
 from artifacts.render import Table
 from artifacts.report import verdict_line
@@ -19,12 +19,14 @@ from spinn.record import PLAN, Plan
 from spinn.storage import digest_of
 from verify.audit import audit
 
+ENVIRONMENT = "ablation-environment"
+
 
 @dataclass(frozen=True)
 class Ablation:
-    """The table of a folder of runs, with the name of their experiment in its caption, and what it is made of."""
+    """The table of a folder of runs, with the name of their experiment in its caption, their machine, and the files."""
 
-    table: Table
+    made: tuple[Table, ...]
     groups: dict[str, dict[str, str]]
 
     @classmethod
@@ -59,15 +61,20 @@ class Ablation:
             notes=(*made.notes, f"Runs of the experiment {name}. {verdict_line(verdict)}"),
             sources={"": source},
         )
-        return cls(table, groups)
+        machine = replace(
+            costs.environment(found),
+            name=ENVIRONMENT,
+            caption=f"Machine and libraries of the runs by settings ({name}).",
+        )
+        return cls((table, machine), groups)
 
     def sources(self) -> dict[str, dict[str, str]]:
         """The groups that every number here names, with their files' digests."""
         return self.groups
 
     def tables(self) -> list[Table]:
-        """One, with a row a setting."""
-        return [self.table]
+        """One with a row a setting, and one of the machine."""
+        return list(self.made)
 
 
 def _groups(found: Results) -> dict[str, dict[str, str]]:

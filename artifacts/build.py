@@ -231,7 +231,7 @@ def _outputs(
         made.insert(0, claims.table(found, outcomes))
     for one in beside:
         if isinstance(one, Certified):
-            one.refuse({outcome.claim["name"]: outcome.measured.value for outcome in outcomes})
+            one.refuse(outcomes, {name: number for table in made for name, number in table.numbers().items()})
     own = {table.name for table in made}
     for table in (table for one in beside for table in one.tables()):
         if table.name in own:

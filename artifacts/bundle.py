@@ -121,7 +121,9 @@ def bundle(
             raise InputError(f"{runs}: there are no weights in it; bundle it without --weights")
         for place, paths in networks.items():
             content |= {f"{place}/{path.relative_to(folders[place]).as_posix()}": path for path in paths}
-    content["environment.json"] = _json(_environments(runs, plan))
+    content["environment.json"] = _json(
+        [one for place, folder in folders.items() for one in _environments(place, folder)]
+    )
     about = yaml.safe_load((_ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     date = date or str(about.get("date-released", ""))
     if not date:
@@ -181,13 +183,13 @@ def _match(paper: Path, read: Mapping[str, str], beside: Mapping[str, Path]) -> 
 # --- what is described ----------------------------------------------------------------------------------------------
 
 
-def _environments(runs: Path, plan: Plan) -> list[dict[str, Any]]:
-    """Each machine and set of libraries that runs were made with, and which runs those were."""
+def _environments(place: str, runs: Path) -> list[dict[str, Any]]:
+    """Each machine and set of libraries that the runs of a folder were made with, and which runs those were."""
     found: dict[str, dict[str, Any]] = {}
-    for planned in plan.runs:
+    for planned in read_model(runs / PLAN, Plan).runs:
         environment = read_model(runs / RUNS / planned.run_id / RECORD, Record).environment.model_dump()
         key = json.dumps(environment, sort_keys=True)
-        found.setdefault(key, {"environment": environment, "runs": []})["runs"].append(planned.run_id)
+        found.setdefault(key, {"environment": environment, "folder": place, "runs": []})["runs"].append(planned.run_id)
     return list(found.values())
 
 

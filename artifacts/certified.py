@@ -5,23 +5,29 @@ Knows the form of certificate.json; which rung a number stands on was decided by
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from artifacts.beside import read_output
-from artifacts.ladder import ALPHA, FAILS, MULTIPLE, RUNGS, Rung, Value
-from artifacts.numbers import Format
+from artifacts.ladder import ALPHA, FAILS, MULTIPLE, ROUNDING, RUNGS, Rung, Value
+from artifacts.numbers import Format, Number
 from artifacts.render import Table, table_frame
 from spinn.errors import RecordError
 from spinn.record import Plan, plan_digest
 from spinn.storage import digest_file, digest_of
 
+if TYPE_CHECKING:
+    from artifacts.claims import Outcome
+
 CERTIFICATE = "certificate.json"
+JUDGED = ("accuracy", "progression", "comparisons", "schedule", "before-after")
+"""Tables whose numbers a build compares with its certificate's."""
 
 
 class _Part(BaseModel):
@@ -125,24 +131,41 @@ class Certified:
             )
         return cls(found, digest_file(path), own)
 
-    def refuse(self, claims: Mapping[str, float | int | None]) -> None:
-        """Refuse a certificate that says of neither side what the claims of these runs are, by name.
+    def refuse(self, outcomes: Sequence[Outcome], numbers: Mapping[str, Number]) -> None:
+        """Refuse a certificate whose rungs the claims do not allow, or that says of neither side what these runs say.
 
-        Nothing is compared where these runs are the reference and a part of them was not asked for.
+        Compared are the claims, value and verdict, and the numbers of the tables in `JUDGED`, which no withheld file
+        has a part in. Where these runs are the reference, and a part of them was not asked for, there is nothing to
+        compare with.
 
         Raises:
-            RecordError: names the first claim with another value.
+            RecordError: names the first claim or number, with what the certificate and these runs say of it.
         """
+        mend = "give the certificate of these runs, or reproduce them again"
+        known = {str(one.claim["name"]): one for one in outcomes}
+        for entry in self.stored.claims:
+            if entry.name in known and (told := _unearned(entry, known[entry.name].claim["margin"])):
+                raise RecordError(f"{CERTIFICATE}: claim {entry.name}: {told}; {mend}")
         sides = ["reproduced"] if self.own == self.stored.reproduction.plan else []
         sides += ["reference"] if self.own == self.stored.reference.plan and not self.stored.left_out else []
-        listed = [entry for entry in self.stored.claims if entry.name in claims]
-        other = {side: [one for one in listed if getattr(one, side) != claims[one.name]] for side in sides}
-        if other and all(other.values()):
-            first = min(other.values(), key=len)[0]
-            raise RecordError(
-                f"{CERTIFICATE}: claim {first.name} is {first.reference} and {first.reproduced} in it, and "
-                f"{claims[first.name]} by these runs; give the certificate of these runs, or reproduce them again"
-            )
+        other = [list(self._others(side, known, numbers)) for side in sides]
+        if other and all(other):
+            raise RecordError(f"{CERTIFICATE}: {min(other, key=len)[0]} by these runs; {mend}")
+
+    def _others(self, side: str, known: Mapping[str, Outcome], numbers: Mapping[str, Number]) -> Iterator[str]:
+        """What the certificate says otherwise of a side than these runs do."""
+        for entry in self.stored.claims:
+            if entry.name in known:
+                value, verdict = known[entry.name].measured.value, known[entry.name].verdict
+                told = getattr(entry, side), entry.verdicts.get(side, verdict)
+                if told != (value, verdict):
+                    yield f"claim {entry.name} is {told[0]} ({told[1]}) in it, and {value} ({verdict})"
+        if self.stored.differences:  # of another plan, other numbers
+            return
+        cells = {entry.name: getattr(entry, side) for entry in self.stored.cells}
+        for name, number in numbers.items():
+            if number.cells[0][0] in JUDGED and cells.get(name) != number.value:
+                yield f"{name} is {cells.get(name)} in it, and {number.value}"
 
     def sources(self) -> dict[str, dict[str, str]]:
         """The group that every number here names, with its file's digest."""
@@ -157,6 +180,18 @@ class Certified:
         if not self.stored.reproduction.weights:
             verdict += " The reproduction has no weights: that its predictions are theirs was not seen."
         return tables(self.stored.claims, self.stored.cells, source, verdict)
+
+
+def _unearned(entry: Entry, margin: float | str) -> str:
+    """What is wrong with the rung of a claim that fixes this margin; nothing where nothing is."""
+    a, b = entry.reference, entry.reproduced
+    if entry.rung == "incomparable" and margin != "none" and (a, b) != (None, None):
+        return f"incomparable, and its margin is {margin}"
+    if entry.rung in ("within tolerance", "equivalent") and not isinstance(margin, str):
+        apart = abs(a - b) if a is not None and b is not None else math.inf
+        if apart > max(margin, ROUNDING * abs(a or 0)):
+            return f"{entry.rung}, and {a} and {b} are further apart than its margin, {margin}"
+    return ""
 
 
 def tables(claims: Sequence[Any], cells: Sequence[Any], source: tuple[str, ...] = (), verdict: str = "") -> list[Table]:

@@ -19,7 +19,7 @@ from artifacts.render import Table, table_frame
 from artifacts.results import UNITS, Results, target_label
 from artifacts.stats import Held, bias, bootstrap_mae, paired_r2, root_mean_square_error, subset
 
-COUNT, PERCENT, P_VALUE = Format(0), Format(1, "%"), Format(4, tiny=True)
+COUNT, PERCENT, P_VALUE, DIFFERENCE = Format(0), Format(1, "%"), Format(4, tiny=True), Format(3, tiny=True)
 WEAR_EDGES = (0.2, 0.4, 0.6)  # mm of flank wear
 THIRDS = ("lowest third", "middle third", "highest third")
 SEEING, BLIND = "small-network", "small-network-no-sensors"
@@ -56,7 +56,7 @@ def comparisons(results: Results) -> Table:
         "squared error.",
         *results.footnotes,
     )
-    formats = {"": COUNT, "R² difference": Format(3), "p": P_VALUE, "p, Holm": P_VALUE}
+    formats = {"": COUNT, "R² difference": DIFFERENCE, "p": P_VALUE, "p, Holm": P_VALUE}
     expressions = {
         "R² difference": f"R² of {name} - R² of the other, pooled over the same cuts, mean over seeds",
         "cases better": f"cases in which {name} has the smaller sum of squared errors, mean over seeds",
@@ -96,7 +96,7 @@ def sensors(results: Results) -> Table | None:
         "cases": "cases with a labelled held-out cut",
         "p": "share of sign patterns of the per-case differences whose sum is at least as far from 0",
     }
-    formats = {"": COUNT, "R² difference": Format(3), "p": P_VALUE}
+    formats = {"": COUNT, "R² difference": DIFFERENCE, "p": P_VALUE}
     sources = {"": tuple(dict.fromkeys((*seeing.source, *blind.source)))}
     caption = "What the sensors are worth on held-out cases."
     return Table("sensors", caption, table_frame(rows), notes, formats, ("target",), expressions, sources)

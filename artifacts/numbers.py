@@ -82,7 +82,7 @@ _LATEX = {
 }
 NOT_MEASURED = "not measured"
 _LARGEST = 1e300  # of a number that is printed
-_NUMBER = re.compile(r"-(?=[\d.])")
+_NUMBER = re.compile(r"(?P<digits>\d+(?:\.\d+)?)e(?P<exponent>[+-]?\d+)|-(?=[\d.])")
 
 
 def latex_escape(text: str) -> str:
@@ -110,8 +110,12 @@ def _western(character: str) -> bool:
 
 
 def latex_number(text: str) -> str:
-    """A formatted number, or several, as LaTeX prints it: a true minus sign."""
-    return _NUMBER.sub("$-$", latex_escape(text))
+    """A formatted number, or several, as LaTeX prints it: a true minus sign, a power of ten."""
+
+    def printed(found: re.Match[str]) -> str:
+        return f"${found['digits']}\\times10^{{{int(found['exponent'])}}}$" if found["digits"] else "$-$"
+
+    return _NUMBER.sub(printed, latex_escape(text))
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ NAMES = (
     "certificate",
     "certificate-cells",
     "environment",
+    "ablation-environment",
 )
 _MEASURED = re.compile(r"(?:time|VB|thermal|power|DOC|feed|truth: \w+) \((.+)\)")  # rows of the data card with a unit
 COUNT = Format(0)

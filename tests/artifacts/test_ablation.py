@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from artifacts.ablation import Ablation
@@ -17,7 +18,8 @@ from artifacts.check import check
 from artifacts.results import RefusedError
 from spinn import experiment
 from spinn.errors import InputError, RecordError
-from spinn.record import PLAN, Plan, read_model
+from spinn.metrics import metrics_of
+from spinn.record import PLAN, Plan, Record, read_model, write_model
 from spinn.storage import digest_file
 from verify.audit import audit
 from verify.faults.mutant import EXPERIMENT
@@ -88,6 +90,22 @@ def test_nothing_is_done_twice_and_a_change_in_it_is_seen(runs: Path, by_setting
         build(runs, out, ablation=changed)
 
 
+def test_better_predictions_than_its_weights_make_are_found(runs: Path, by_settings: Path, tmp_path: Path):
+    """Whoever makes all digests and metrics again has the weights against him: its predictions are replayed."""
+    forged = Path(shutil.copytree(by_settings, tmp_path / "forged"))
+    folder = forged / "runs" / "heavier-f00-s0"
+    frame = pd.read_csv(folder / "predictions.csv", dtype={"case": str})
+    known = (frame["split"] == "test") & frame["measured"].notna()
+    frame.loc[known, "prediction"] = (frame["prediction"] + frame["measured"])[known] / 2
+    frame.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
+    old = read_model(folder / "record.json", Record)
+    files = {**old.files, "predictions.csv": digest_file(folder / "predictions.csv")}
+    write_model(folder / "record.json", old.model_copy(update={"metrics": metrics_of(frame), "files": files}))
+    assert audit(forged).holds, "nothing but a replay finds it"
+    with pytest.raises(RefusedError, match=r"forged: the audit found .* predictions-replayed"):
+        build(runs, tmp_path / "out", ablation=forged)
+
+
 def test_what_cannot_stand_beside_is_refused(runs: Path, by_settings: Path, tmp_path: Path):
     """Of other data, of one setting, a table that is there already, or no folder of runs: one line each."""
     other = run(BY_SETTINGS, tmp_path / "other", seed=1)
@@ -103,7 +121,9 @@ def test_what_cannot_stand_beside_is_refused(runs: Path, by_settings: Path, tmp_
 
 def test_the_table_says_what_its_audit_found(runs: Path, by_settings: Path):
     """Its last note names the experiment and the verdict on these runs."""
-    (table,) = Ablation.read(by_settings, read_model(runs / PLAN, Plan)).tables()
+    table, machine = Ablation.read(by_settings, read_model(runs / PLAN, Plan)).tables()
+    environment = read_model(by_settings / "runs" / "heavier-f00-s0" / "record.json", Record).environment
+    assert dict(zip(machine.frame[""], machine.frame["value"], strict=True))["processor"] == environment.processor
     assert re.match(
         "Runs of the experiment mutant. The audit holds: .* were replayed from the weights.", table.notes[-1]
     )
@@ -125,6 +145,8 @@ def test_an_archive_has_these_runs_too(runs: Path, by_settings: Path, built_besi
         opened.extractall(tmp_path)
     unpacked = tmp_path / "spinn-mutant"
     assert "| `ablation/` | runs by settings" in (unpacked / "README.md").read_text()
+    machines = json.loads((unpacked / "environment.json").read_bytes())
+    assert [(one["folder"], len(one["runs"])) for one in machines] == [("records", 4), ("ablation", 8)]
     assert audit(unpacked / "ablation", replay=True).holds
     assert check(unpacked / "paper") == ()
     with pytest.raises(RefusedError, match=r"runs/plan\.json: not the file that .* was built from"):

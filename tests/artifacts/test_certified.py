@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from artifacts import claims
 from artifacts.build import build
 from artifacts.certified import CERTIFICATE, Certified
 from artifacts.check import check
+from artifacts.claims import Outcome
 from artifacts.ladder import RUNGS
+from artifacts.numbers import Number
 from artifacts.reproduce import Certificate, reproduce, write
+from artifacts.results import Results
+from artifacts.tables import all_tables
 from spinn.errors import RecordError
 from spinn.record import PLAN, Plan, read_model
 from spinn.storage import digest_file
@@ -72,23 +77,62 @@ def test_what_was_not_asked_for_or_not_seen_is_printed(honest: Path, stored: Pat
     assert "has no weights" in note
 
 
-def test_a_certificate_of_other_values_is_refused(honest: Path, stored: Path, tmp_path: Path):
-    """One side has the values that these runs have; where a part of them was not asked for, the reproduction has."""
+@pytest.fixture(scope="module")
+def said(found: Results) -> tuple[tuple[Outcome, ...], dict[str, Number]]:
+    """What the honest folder says: its claims, and the numbers of its tables."""
+    return claims.evaluate(found), {name: n for table in all_tables(found) for name, n in table.numbers().items()}
+
+
+def test_a_certificate_of_other_values_is_refused(honest: Path, stored: Path, said: Any, tmp_path: Path):
+    """One side says what these runs say, claims, verdicts and cells; only the reproduction where not all was asked."""
+    plan, content = read_model(honest / PLAN, Plan), json.loads(stored.read_text())
+    listed, cells = content["claims"], content["cells"]
+    at = next(at for at, one in enumerate(listed) if one["name"] == "wear-r2")
+    there = next(at for at, one in enumerate(cells) if one["name"].startswith("accuracy."))
+    Certified.read(stored, plan).refuse(*said)
+
+    def forged(kind: str, at: int, **change: Any) -> Certified:
+        entries = [one | change if at == index else one for index, one in enumerate(content[kind])]
+        holds = all(one["rung"] not in ("different", "not run") for one in entries)
+        return Certified.read(edited(stored, **{**content, kind: entries, "holds": holds}), plan)
+
+    value = listed[at]["reference"]
+    forged("claims", at, reproduced=2 * value, rung="different").refuse(*said)
+    forged("claims", at, reference=2 * value, rung="different").refuse(*said)
+    both = dict.fromkeys(("reference", "reproduced"), 2 * value)
+    same = dict.fromkeys(("reference", "reproduced"), "not decidable")
+    with pytest.raises(RecordError, match=r"certificate\.json: claim wear-r2 is .* in it, and .* by these runs; give"):
+        forged("claims", at, **both).refuse(*said)
+    with pytest.raises(RecordError, match=r"claim wear-r2 is .* \(not decidable\) in it, and"):
+        forged("claims", at, verdicts=same).refuse(*said)
+    with pytest.raises(RecordError, match=r"accuracy\.\S+ is 123\.0 in it, and"):
+        forged("cells", there, reference=123.0, reproduced=123.0).refuse(*said)
+    with pytest.raises(RecordError, match=r"is None in it, and"):
+        Certified.read(edited(stored, **{**content, "cells": cells[-1:]}), plan).refuse(*said)
+    content["not asked for"] = ["seed 1"]
+    forged("claims", at, reference=2 * value, rung="different").refuse(*said)
+    with pytest.raises(RecordError, match="claim wear-r2 is"):
+        forged("claims", at, reproduced=2 * value, rung="different").refuse(*said)
+    del content["not asked for"]
+    forged("claims", at, **both)
+    with pytest.raises(RecordError, match="claim wear-r2 is"):
+        build(honest, tmp_path / "out", certificate=stored)
+
+
+def test_a_rung_that_the_margin_does_not_allow_is_refused(honest: Path, stored: Path, said: Any):
+    """Whoever puts a claim on a rung has the margin against him that the claim fixed before the runs."""
     plan, listed = read_model(honest / PLAN, Plan), json.loads(stored.read_text())["claims"]
-    at = next(at for at, one in enumerate(listed) if one["reference"] not in (None, 0))
-    name, own = listed[at]["name"], {one["name"]: one["reference"] for one in listed}
-    other = listed[at] | {"reproduced": 2 * own[name], "rung": "different"}
-    changed = {"claims": [*listed[:at], other, *listed[at + 1 :]], "holds": False}
-    read = Certified.read(edited(stored, **changed), plan)
-    read.refuse(own)
-    read.refuse(own | {name: 2 * own[name]})
-    with pytest.raises(RecordError, match=f"claim {name} is .* in it, and .* by these runs; give the certificate of"):
-        read.refuse(own | {name: 3 * own[name]})
-    with pytest.raises(RecordError, match=f"claim {name} is"):
-        Certified.read(edited(stored, **{"not asked for": ["seed 1"]}), plan).refuse(own)
-    both = [*listed[:at], listed[at] | dict.fromkeys(("reference", "reproduced"), 2 * own[name]), *listed[at + 1 :]]
-    with pytest.raises(RecordError, match=r"certificate\.json: claim .* in it"):
-        build(honest, tmp_path / "out", certificate=edited(stored, claims=both, holds=True))
+    at = next(at for at, one in enumerate(listed) if one["name"] == "wear-r2")
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"rung": "incomparable"}, "incomparable, and its margin is 0.02"),
+        ({"rung": "within tolerance", "tolerance": 5.0}, "are further apart than its margin, 0.02"),
+        ({"rung": "equivalent", "test": {"p": 0.01, "power": 0.9}}, "are further apart than its margin, 0.02"),
+    ]
+    for change, message in changes:
+        other = listed[at] | change | {"reproduced": listed[at]["reference"] - 0.3}
+        read = Certified.read(edited(stored, claims=[*listed[:at], other, *listed[at + 1 :]]), plan)
+        with pytest.raises(RecordError, match=f"claim wear-r2: .*{message}"):
+            read.refuse(*said)
 
 
 def test_the_build_prints_it_and_the_check_holds_it(honest: Path, out: Path, stored: Path):

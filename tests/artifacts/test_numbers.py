@@ -64,6 +64,8 @@ def test_escape_is_what_latex_prints():
     assert numbers.latex_escape(r"\input{x}") == r"\textbackslash{}input\{x\}"
     assert numbers.latex_escape("é漢") == "é{[}U+6F22{]}"
     assert numbers.latex_number("-1.5 [-2, 3]") == "$-$1.5 {[}$-$2, 3{]}"
+    assert numbers.latex_number("-2.3e-04") == r"$-$$2.3\times10^{-4}$"
+    assert numbers.latex_number("1e+06") == r"$1\times10^{6}$"
 
 
 @settings(deadline=None, max_examples=100)

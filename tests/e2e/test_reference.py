@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from artifacts.mutants import MUTANTS, Mutants
 from artifacts.reference import digest
 from spinn import experiment
 from spinn.record import AUDIT, PLAN, RUNS, Plan, read_model
+from spinn.storage import digest_file
 from verify import mutants
 from verify.audit import audit
 
@@ -22,6 +24,7 @@ RESOLVED = {"data", "claims", "stack"}
 KEPT_FOR = {"full": "attribution", "minutes": "coefficients", "physics-ablation": "settings", "smoke": "residuals"}
 EXPERIMENTS = {"full": "paper"}
 MOST_BYTES = 20e6
+KEPT = "paper/reference/mutants.json"
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -74,6 +77,28 @@ def test_the_matrix_of_faults_is_of_those_that_there_are():
     listed = Mutants.read(REFERENCE / MUTANTS).listed
     assert [(one.name, one.expected) for one in listed] == [(one.name, one.expected) for one in mutants.MUTANTS]
     assert all(one.holds for one in listed)
+    kept = re.findall(r"^mutants\.json +([0-9a-f]{64})$", (REFERENCE / "README.md").read_text(), flags=re.MULTILINE)
+    assert kept == [digest_file(REFERENCE / MUTANTS)]
+
+
+MAKE_IS_ABSENT = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@MAKE_IS_ABSENT
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_paper_of_the_reference_has_its_ablation_and_the_faults(slash: str):
+    """`make paper-artifacts RUNS=paper/reference/full`, completed by a shell or not, names both to the build."""
+    words = ["make", "-n", "paper-artifacts", "BIN=bin", "BENCHMARKS=", f"RUNS=paper/reference/full{slash}"]
+    told = subprocess.run(words, cwd=REFERENCE.parents[1], capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in told.splitlines() if "spinn-artifacts build" in line)
+    *build, mutants_option, mutants_file, ablation_option, ablation = line.split()[1:]
+    assert build == ["build", '"paper/reference/full"', "--out", '"build/paper/full"']
+    assert (mutants_option, ablation_option, ablation) == (
+        "--mutants",
+        "--ablation",
+        "paper/reference/physics-ablation",
+    )
+    assert mutants_file in ("build/mutants.json", KEPT)  # those of this checkout, once planted, else the reference's
 
 
 def test_records_make_their_tables(folder: Path, tmp_path: Path):
