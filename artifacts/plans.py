@@ -20,12 +20,14 @@ _APART = ("claims", "seeds", "stack", "data", "name")  # looked at on their own,
 class Differences:
     """`plan`: another experiment was run. `reasons`: why equal plans need not give equal bytes. `left_out`: seeds.
 
-    `elsewhere`: machine, libraries, stack or data differ, so that numbers need not be bitwise equal.
+    `elsewhere`: machine, libraries, stack or data differ, so that numbers need not be bitwise equal. Other `code` may
+    explain a difference and excuses none.
     """
 
     plan: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    code: str = ""
 
     @property
     def elsewhere(self) -> bool:
@@ -38,7 +40,14 @@ def compare(ours: Results, theirs: Results) -> Differences:
     seeds = [set(side.plan.experiment.seeds) for side in (ours, theirs)]
     left = sorted(seeds[1] - seeds[0])
     left_out = (f"seed {', '.join(map(str, left))} of the reference",) if left else ()
-    return Differences(_plan(ours.plan, theirs.plan), _reasons(ours, theirs), left_out)
+    return Differences(_plan(ours.plan, theirs.plan), _reasons(ours, theirs), left_out, _code(ours, theirs))
+
+
+def _code(ours: Results, theirs: Results) -> str:
+    there, here = (", ".join(sorted({one.environment.code[:12] for one in side.records})) for side in (theirs, ours))
+    if not there:
+        return "of which code the reference is, it does not say"
+    return "" if there == here else f"other code: spinn sha256:{there} in the reference, {here or 'not stated'} here"
 
 
 def _plan(ours: Plan, theirs: Plan) -> tuple[str, ...]:
@@ -92,7 +101,7 @@ def _reasons(ours: Results, theirs: Results) -> tuple[str, ...]:
     here, there = machine(ours), machine(theirs)
     found = []
     for key in dict.fromkeys((*there, *here)):
-        if here.get(key) == there.get(key):
+        if key == "code" or here.get(key) == there.get(key):
             continue
         kind = "other hardware" if key in _HARDWARE else _KINDS.get(key, "other library version")
         found.append(f"{kind}: {key} {there.get(key, 'none')} in the reference, {here.get(key, 'none')} here")

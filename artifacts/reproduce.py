@@ -72,6 +72,7 @@ class Certificate:
             "refused": list(self.refused),
             "plan": list(self.differences.plan),
             "reasons": list(self.differences.reasons),
+            "code": self.differences.code,
             "not asked for": list(self.differences.left_out),
             "reference": self.reference,
             "reproduction": self.reproduction,
@@ -93,6 +94,8 @@ class Certificate:
         lines += [f"refused: {reason}" for reason in self.refused]
         lines += [f"the plan differs: {difference}" for difference in self.differences.plan]
         lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
+        if self.differences.code and not all(known):
+            lines += [self.differences.code]
         lines += [f"not asked for: {part}" for part in self.differences.left_out]
         if not self.reproduction.get("weights", True):
             lines += ["the reproduction has no weights: that its predictions are theirs was not seen"]
@@ -175,7 +178,8 @@ class _Pair:
     def __init__(self, ours: Results, theirs: Results, differences: Differences):
         self.sides = (theirs, ours)
         self.differences = differences
-        self.why = "; ".join(differences.reasons + differences.plan) or "machine, libraries, data and plan are the same"
+        reasons = (*differences.reasons, *differences.plan, *filter(None, [differences.code]))
+        self.why = "; ".join(reasons) or "machine, libraries, code, data and plan are the same"
         self.by_seed = all(len(side.plan.experiment.seeds) >= FEWEST_SEEDS for side in self.sides)
 
     def claims(self, spread: dict[str, float]) -> tuple[Step, ...]:

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import torch
 
 from spinn.errors import InputError
 from spinn.record import Environment
+from spinn.storage import digest_file, digest_of
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "safetensors")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -80,10 +82,18 @@ def environment(device: torch.device) -> Environment:
         memory_bytes=psutil.virtual_memory().total,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
+        code=_code(),
         tf32=_tf32(),
         # torch's own word says for which CUDA it was built; its installed name need not
         packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"torch": torch.__version__},
     )
+
+
+@cache
+def _code() -> str:
+    """The digest of every module of this package, as it stands on the disk when it is first asked for."""
+    root = Path(__file__).parent
+    return digest_of({path.relative_to(root).as_posix(): digest_file(path) for path in sorted(root.rglob("*.py"))})
 
 
 def _tf32() -> bool:

@@ -236,7 +236,7 @@ class Latency(Strict):
 
 
 class Environment(Strict):
-    """The machine and the libraries of a run, as they were."""
+    """The machine, the libraries and the code of a run, as they were; `code` is the digest of spinn's sources."""
 
     spinn: str
     python: str
@@ -247,6 +247,7 @@ class Environment(Strict):
     device: str
     threads: int
     packages: dict[str, str]
+    code: str = ""  # of records that are older than this field
     tf32: bool = False  # products of float32 matrices in the reduced precision of a CUDA device's tensor cores
 
 

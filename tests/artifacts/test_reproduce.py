@@ -287,6 +287,22 @@ def test_another_physics_weight_or_variant_is_different(found: Results):
     )
 
 
+def test_other_code_explains_and_excuses_nothing(found: Results):
+    """It is a reason on every rung, and a number for which no margin is fixed is different all the same."""
+    ours = elsewhere(shifted(found, 1e-4), code="b" * 64)
+    made = certify(ours, elsewhere(found, code="a" * 64), NONE)
+    told = "other code: spinn sha256:aaaaaaaaaaaa in the reference, bbbbbbbbbbbb here"
+    assert made.differences.code == told
+    assert not made.differences.elsewhere
+    assert "different" in rungs(made.cells)
+    assert all(told in one.reason for one in made.cells if one.rung == "different")
+    assert told in made.text()
+    assert certify(found, found, NONE).differences.code == "of which code the reference is, it does not say"
+    same = elsewhere(found, code="a" * 64)
+    assert certify(same, same, NONE).differences.code == ""
+    assert "not stated here" in certify(found, same, NONE).differences.code
+
+
 def test_one_seed_is_compared_with_that_seed(found: Results):
     """The reference is cut to it; the other seeds are listed as not asked for."""
     one = of_seeds(found, (1,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from spinn import determinism
 from spinn.errors import InputError
+from spinn.storage import digest_file, digest_of
 
 
 @pytest.fixture
@@ -83,6 +85,8 @@ def test_environment_names_this_machine():
     assert found.memory_bytes > 2**20
     assert found.threads == torch.get_num_threads()
     assert found.processor
+    root = Path(determinism.__file__).parent
+    assert found.code == digest_of({p.relative_to(root).as_posix(): digest_file(p) for p in root.rglob("*.py")})
 
 
 @pytest.mark.usefixtures("restored")
