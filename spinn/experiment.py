@@ -21,7 +21,7 @@ from spinn import lock, record, schedule, storage, variants
 from spinn.claims import refuse
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
-from spinn.documents import read_toml
+from spinn.documents import parse_json, read_toml
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
@@ -258,7 +258,7 @@ def run(
     _refuse_folder(folder, plan, fresh=fresh)
 
     if not fresh and from_stage is None and _is_finished(folder, plan):
-        announce(f"{folder}: every planned run has its record; nothing to train")
+        announce(f"{folder}: every planned run has its record; nothing to train{_lacking(folder, plan)}")
         return folder
 
     with lock.held(folder):
@@ -345,6 +345,17 @@ def _is_finished(folder: Path, plan: Plan) -> bool:
     from spinn import adaptation
 
     return adaptation.is_finished(plan, folder)
+
+
+def _lacking(folder: Path, plan: Plan) -> str:
+    """What is said of checkpoints that records name and that are not there: left out on purpose, or lost."""
+    runs = [record.run_folder(folder, run.run_id) for run in plan.runs]
+    names = [(run, name) for run in runs for name in parse_json(storage.read_stored(run / record.RECORD))["files"]]
+    gone = [run / name for run, name in names if not storage.is_stored(run / name)]
+    if not gone:
+        return ""
+    told = f"; {len(gone)} files that they name are not there, the first {gone[0].relative_to(folder)}"
+    return f"{told}: give --from-stage and a stage before it, or --fresh, to have them again"
 
 
 def announce(message: str) -> None:

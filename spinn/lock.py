@@ -24,11 +24,11 @@ def held(folder: Path, part: str = "", *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: Of runs.
-        part: What of it; by default all, and files that a killed process left half-written are removed then.
+        part: What of it; by default all, and what killed processes left, half-written files and locks, is removed then.
         wait: For another process that holds it, in place of an error.
 
     Raises:
-        InputError: another process holds it; says which.
+        InputError: another process holds it, or all of it is asked for and a part is held; says which.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +36,7 @@ def held(folder: Path, part: str = "", *, wait: bool = False) -> Iterator[None]:
     descriptor = _taken(path, wait)
     try:
         if not part:
+            _end_parts(folder)
             _sweep(folder)
         yield
     finally:
@@ -63,6 +64,14 @@ def _taken(path: Path, wait: bool) -> int:
                 os.truncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()}\n".encode())
                 return descriptor
+        os.close(descriptor)
+
+
+def _end_parts(folder: Path) -> None:
+    """Remove the locks of parts; a worker whose master died may still hold one, and is not to be swept from under."""
+    for path in folder.glob(".*.lock"):
+        descriptor = _taken(path, wait=False)
+        path.unlink()
         os.close(descriptor)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -28,6 +29,7 @@ from spinn.journal import stages_done
 from spinn.record import Plan, run_folder
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_FOR_AN_ANSWER = 5.0
 
 
 def execute(
@@ -166,17 +168,31 @@ def _end(ray: Any, cohort: Any) -> None:
 @contextlib.contextmanager
 def _cluster(ray: Any, address: str | None) -> Iterator[dict[str, float]]:
     """What the cluster has in all."""
+    _refuse_silence(address)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"--address {address}: no Ray cluster there ({reason:.120}); start one with `ray start --head`"
-        ) from None
+        raise _no_cluster(address, error) from None
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str | None) -> None:
+    """Ask a `host:port` for an answer: Ray itself asks for minutes, and says so in lines of its own."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return  # `auto`, `local`, a URL: Ray knows at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_FOR_AN_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str | None, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"--address {address}: no Ray cluster there ({reason:.120}); start one with `ray start --head`")
 
 
 def _refuse_too_much(total: dict[str, float], cpus: float, gpus: float) -> None:

@@ -15,7 +15,12 @@ from artifacts.results import Results
 from spinn.metrics import r_squared
 from verify.audit import audit
 
-IN_OTHER_FOLDERS = ("search", "sensors", "settings", "ablation-environment")  # made of experiments that ask for them, and tested there
+IN_OTHER_FOLDERS = (
+    "search",
+    "sensors",
+    "settings",
+    "ablation-environment",
+)  # made of experiments that ask for them, and tested there
 
 
 def cell(table: Table, column: str, **labels: str) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,18 @@ def local(call: Call, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     ended = call("spinn", "run", alone, "--out", runs, "--device", "cpu", env=THREADS)
     assert ended.status == 0, ended.err
     return runs
+
+
+def test_an_address_where_nobody_answers_is_one_line(alone: Path, call: Call, tmp_path: Path) -> None:
+    """Ray would ask for minutes."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = call("spinn", "run", alone, "--out", tmp_path / "runs", "--engine", "ray", "--address", address)
+    assert ended.status == 2
+    assert f"--address {address}: no Ray cluster there" in ended.last_word
+    ended = call("spinn", "run", alone, "--out", tmp_path / "runs", "--engine", "ray", "--address", "127.0.0.1:70000")
+    assert (ended.status, "no Ray cluster there" in ended.last_word) == (2, True)
 
 
 def test_a_node_that_dies_costs_no_run_and_no_digest(

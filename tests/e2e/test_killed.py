@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,22 @@ def test_a_second_process_is_refused_while_the_first_is_at_work(
     assert first.returncode == 0, err
 
 
+def test_a_checkpoint_that_was_deleted_is_named(
+    call: Call, tiny: Path, life: tuple[Path, float], digests: Call, tmp_path: Path
+) -> None:
+    """The command that finds nothing to train says what is gone, and a stage before it brings it back, to the byte."""
+    out = Path(shutil.copytree(life[0], tmp_path / "runs"))
+    gone = sorted(out.glob("runs/*/stage-2.safetensors"))[0]
+    gone.unlink()
+    words = ("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    told = call(*words).last_word
+    assert "nothing to train; 1 files that they name are not there, the first runs/" in told
+    assert "give --from-stage" in told
+    assert call(*words, "--from-stage", "1").status == 0
+    assert digests(out) == digests(life[0])
+    assert call(*words).last_word.endswith("nothing to train")
+
+
 def test_a_lock_goes_with_its_process_and_leaves_no_folder(tmp_path: Path) -> None:
     """Held twice is refused, held after is not; a folder made for nothing is removed, one with a file in it stays."""
     folder = tmp_path / "a" / "b"
@@ -168,6 +185,19 @@ def test_what_was_half_written_is_removed_and_nothing_else(tmp_path: Path) -> No
         path.write_text("")
     with lock.held(tmp_path):
         assert [path.name for path in made if path.exists()] == [".gitignore", "record.json", ".x.lock"]
+
+
+def test_a_part_that_somebody_is_at_keeps_the_whole(tmp_path: Path) -> None:
+    """A worker that outlived its master finishes what it writes; the lock that a dead one left goes."""
+    half = tmp_path / ".record.json.ab12_xyz"
+    with lock.held(tmp_path, "c00"):
+        half.write_text("")
+        with pytest.raises(InputError, match=f"process {os.getpid()} is at work in it"), lock.held(tmp_path):
+            pass
+        assert half.exists()
+    (tmp_path / ".c01.lock").write_text("1\n")
+    with lock.held(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_who_waits_gets_the_lock_when_its_holder_is_killed(tmp_path: Path) -> None:
