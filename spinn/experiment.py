@@ -349,9 +349,11 @@ def _is_finished(folder: Path, plan: Plan) -> bool:
 
 def _lacking(folder: Path, plan: Plan) -> str:
     """What is said of checkpoints that records name and that are not there: left out on purpose, or lost."""
-    runs = [record.run_folder(folder, run.run_id) for run in plan.runs]
-    names = [(run, name) for run in runs for name in parse_json(storage.read_stored(run / record.RECORD))["files"]]
-    gone = [run / name for run, name in names if not storage.is_stored(run / name)]
+    gone = []
+    for run in (record.run_folder(folder, run.run_id) for run in plan.runs):
+        named = parse_json(storage.read_stored(run / record.RECORD)).get("files")
+        names = named if isinstance(named, dict) else {}  # whether it is a record is the audit's to say
+        gone += [run / name for name in names if not storage.is_stored(run / name)]
     if not gone:
         return ""
     told = f"; {len(gone)} files that they name are not there, the first {gone[0].relative_to(folder)}"

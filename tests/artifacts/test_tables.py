@@ -15,12 +15,7 @@ from artifacts.results import Results
 from spinn.metrics import r_squared
 from verify.audit import audit
 
-IN_OTHER_FOLDERS = (
-    "search",
-    "sensors",
-    "settings",
-    "ablation-environment",
-)  # made of experiments that ask for them, and tested there
+IN_OTHER_FOLDERS = ("search", "sensors", "settings", "ablation-environment")  # tested where they are made
 
 
 def cell(table: Table, column: str, **labels: str) -> object:
