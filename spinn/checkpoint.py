@@ -21,6 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from spinn.config import MOST_WEIGHTS
 from spinn.documents import parse_json
 from spinn.errors import RecordError
 from spinn.storage import write_atomic
@@ -106,6 +107,8 @@ def _widths(text: str) -> list[int]:
     widths = parse_json(text)
     if not isinstance(widths, list) or len(widths) < 2 or not all(type(width) is int and width > 0 for width in widths):
         raise ValueError(f"layers = {text:.40}: expected two widths or more")
+    if sum(inputs * outputs for inputs, outputs in pairwise(widths)) > MOST_WEIGHTS:
+        raise ValueError(f"layers = {text:.40}: at most {MOST_WEIGHTS:,} weights expected")
     return widths
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+
+from spinn.config import MOST_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def decode(tensors: dict[str, np.ndarray], layers: Sequence[int]) -> Network:
         KeyError: a tensor is missing.
         ValueError: a tensor has no place in it, or is not as the layout says.
     """
+    if sum(inputs * outputs for inputs, outputs in pairwise(layers)) > MOST_WEIGHTS:  # a mask has eight in a byte
+        raise ValueError(f"layers {tuple(layers)!s:.60}: at most {MOST_WEIGHTS:,} weights expected")
     left = dict(tensors)
     hidden = range(len(layers) - 2)
     if not any(f"layers.{index}.neurons" in left for index in hidden):

@@ -13,6 +13,7 @@ import zipfile
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from spinn.config import MOST_WEIGHTS
 from spinn.errors import InputError
+from verify import pickles
 
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
+_OLDER = 5  # pickles of the older kind: a number, a version, the machine, what was saved, the names of its storages
 _MOST_EXPANDED = 2**28  # bytes that a state's tensors may take beyond what is stored of them
 _NO_FILE = "not a file of torch.save"
 _SCRIPT = "a TorchScript archive; save module.state_dict() with torch.save"
@@ -171,6 +175,7 @@ def _read_pytorch(path: Path) -> State:
 
     _refuse_packed(path)
     try:
+        _walk(path)
         with warnings.catch_warnings():  # about pickles that it may not understand; those that it does not are refused
             warnings.simplefilter("ignore")
             # of a sparse tensor the places are anyone's: what reads them does not look whether they are within it
@@ -181,11 +186,31 @@ def _read_pytorch(path: Path) -> State:
     return as_state(_one_state_dict(content, path), str(path))
 
 
+def _walk(path: Path) -> None:
+    """Go through the pickles that torch would read; what others the caller lets it call, he answers for."""
+    import torch
+
+    given = [one if isinstance(one, tuple) else (one, f"{one.__module__}.{one.__qualname__}")
+             for one in torch.serialization.get_safe_globals()]  # fmt: skip
+    trusted = {str(name) for _, name in given if not str(name).startswith("torch.")}  # torch's own stand there always
+    size = path.stat().st_size
+    if _is_archive(path):
+        record = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+        return pickles.walk(BytesIO(record), 1, size, trusted)
+    with path.open("rb") as stream:
+        return pickles.walk(stream, _OLDER, size, trusted)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it is of the kind that torch.save writes since 1.6; the older one is pickles and numbers."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
+
+
 def _refuse_packed(path: Path) -> None:
     """Stop at an archive that asks for more memory than it is long: torch.save compresses nothing."""
-    with path.open("rb") as stream:
-        if stream.read(4) != b"PK\x03\x04":
-            return  # of the older kind, which is no archive
+    if not _is_archive(path):
+        return
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -201,6 +226,8 @@ def _refuse_packed(path: Path) -> None:
 
 def _refusal(error: Exception, path: Path) -> str:
     text = str(error)
+    if isinstance(error, pickles.RefusedError):
+        return text
     foreign = re.search(r"GLOBAL ([\w.]+)|got <class '([\w.]+)'>|unrecognized function (\S+)", text)
     if isinstance(error, pickle.UnpicklingError) and foreign:
         named = next(name for name in foreign.groups() if name)
@@ -324,6 +351,8 @@ def _widths(text: str) -> list[int]:
         raise ValueError("layers are nested too deeply") from None
     if not isinstance(widths, list) or not all(type(width) is int and width > 0 for width in widths):
         raise ValueError(f"layers = {text:.40}: expected a list of widths")
+    if sum(inputs * outputs for inputs, outputs in pairwise(widths)) > MOST_WEIGHTS:
+        raise ValueError(f"layers = {text:.40}: at most {MOST_WEIGHTS:,} weights expected")
     return widths
 
 

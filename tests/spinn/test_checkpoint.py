@@ -262,3 +262,13 @@ def test_widths_that_are_nested_too_deeply_are_refused(tmp_path: Path):
     safetensors.numpy.save_file({"layers.0.bias": np.ones(1, np.float32)}, path, metadata={"layers": "[" * 100_000})
     with pytest.raises(RecordError, match="not a readable checkpoint"):
         checkpoint.read(path)
+
+
+def test_a_mask_of_more_weights_than_a_network_has_is_refused(tmp_path: Path):
+    """Before it is unpacked: a bit in the file is five bytes in memory."""
+    path = tmp_path / "a.safetensors"
+    for widths, words in (("[10000, 10000]", "expected uint8"), ("[10000, 10000, 1]", "at most 100,000,000 weights")):
+        tensors = {"layers.0.weight.mask": np.zeros(2, np.uint8)}
+        path.write_bytes(safetensors.numpy.save(tensors, metadata={"layers": widths}))
+        with pytest.raises(RecordError, match=words):
+            checkpoint.read(path)

@@ -274,3 +274,12 @@ def test_without_the_data_first_order_is_unchecked(neuron_runs) -> None:
         if (finding.check, finding.severity) == ("magnitude-order", "unchecked")
     }
     assert unchecked == set(neuron_runs.names("first-order"))
+
+
+def test_a_mask_of_more_weights_than_a_network_has_is_not_unpacked() -> None:
+    """The widths of hidden layers are those of the file, where neurons may be gone; so is what a mask stands for."""
+    tensors = {"layers.0.weight.mask": np.zeros(2, np.uint8)}
+    with pytest.raises(ValueError, match="expected uint8"):
+        decode(tensors, (10_000, 10_000))
+    with pytest.raises(ValueError, match=r"layers \(10000, 10000, 1\): at most 100,000,000 weights expected"):
+        decode(tensors, (10_000, 10_000, 1))

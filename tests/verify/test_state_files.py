@@ -282,8 +282,9 @@ def test_a_mask_of_somebody_elses_layer_is_not_this_projects_layout(tmp_path: Pa
     ("widths", "words"),
     [
         ("[" * 100_000, "layers are nested too deeply"),
-        ("[100000, 100000]", "a mask of 2 bytes for weights of shape (100000, 100000)"),
-        (f"[{10**400}, 2]", "a mask of 2 bytes for weights of shape (2, 1000000"),
+        ("[10000, 10000]", "a mask of 2 bytes for weights of shape (10000, 10000)"),
+        ("[10000, 10000, 1]", "layers = [10000, 10000, 1]: at most 100,000,000 weights expected"),
+        (f"[{10**400}, 2]", "0: at most 100,000,000 weights expected"),
         ("[2, 8, 3]", "layers.0.weight.values"),
         ("[1e9, 1e9]", "layers = [1e9, 1e9]: expected a list of widths"),
         ("[-4, -4]", "layers = [-4, -4]: expected a list of widths"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import lzma
-import pickle
 import shutil
 import struct
 import zipfile
@@ -93,8 +92,7 @@ def built(name: str, old: str, new: str) -> dict[str, Content]:
 
 def legacy_pickle() -> bytes:
     """The older form of torch.save, which is pickles one after another, the last of which runs a command."""
-    head = [pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
-    return b"".join(head) + makers.running()
+    return makers.in_older_form(makers.running())
 
 
 def pickle_in_archive() -> bytes:
@@ -268,7 +266,38 @@ NETWORKS = [
         "pt-sparse", "a sparse tensor with a number at a place that it does not have", makers.beyond_its_size, bomb=True
     ),
     network("pt-numbers", "more numbers than there are bytes", numel, bomb=True),
+    network("pt-key", "a key of 2⁵⁸ parts in 540 bytes", lambda: makers.in_archive(makers.doubled_key()), bomb=True),
+    network(
+        "pt-key-legacy", "the same in the older form", lambda: makers.in_older_form(makers.doubled_key()), bomb=True
+    ),
+    network("pt-key-bare", "the same as a bare pickle", makers.doubled_key, bomb=True),
+    network(
+        "pt-bytearray",
+        "6 GiB of zeros by one call in a pickle",
+        lambda: makers.in_archive(makers.calling("__builtin__.bytearray", 6 << 30)),
+        bomb=True,
+    ),
+    network(
+        "pt-bytearray-bare",
+        "the same as a bare pickle",
+        lambda: makers.calling("__builtin__.bytearray", 6 << 30),
+        bomb=True,
+    ),
+    network(
+        "pt-tensor",
+        "a tensor of 25,000 by 25,000 by one call, without its numbers",
+        lambda: makers.in_archive(makers.calling("torch.FloatTensor", 25_000, 25_000)),
+        bomb=True,
+    ),
+    network(
+        "pt-storage",
+        "a storage of 6 GiB likewise",
+        lambda: makers.in_archive(makers.calling("torch.storage.UntypedStorage", 6 << 30)),
+        bomb=True,
+    ),
+    network("pt-resized", "four numbers as a tensor of 2³⁰, in the older form", makers.beyond_its_storage, bomb=True),
     tensors_of("safetensors-vast", "a tensor of 2⁶⁰ bytes", tensors(a=("F32", [1 << 58], 0, 1 << 60)), bomb=True),
+    tensors_of("safetensors-mask", "a mask of 1.6 · 10⁹ weights, all of them 0", makers.vast_mask, bomb=True),
     tensors_of("safetensors-header", "a header of 2⁶⁰ bytes", makers.safetensors(b"{}", length=1 << 60), bomb=True),
     tensors_of(
         "safetensors-empty",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 import torch
+from safetensors.numpy import save
 
 from spinn import checkpoint
 from spinn.checkpoint import Checkpoint
@@ -158,6 +159,59 @@ def beyond_its_size() -> bytes:
     """A sparse tensor of three numbers, one of them at place 10**9."""
     far = torch.sparse_coo_tensor(torch.tensor([[10**9]]), torch.ones(1), (3,), check_invariants=False)
     return saved({"0.weight": torch.ones(2, 2), "1.weight": far})
+
+
+def text(content: str) -> bytes:
+    """The opcode of a text."""
+    return b"X" + struct.pack("<I", len(content.encode())) + content.encode()
+
+
+def number(value: int) -> bytes:
+    """The opcode of a whole number."""
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little")
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def calling(name: str, *arguments: int) -> bytes:
+    """A pickle of a state dict of one weight, which is what a call of these numbers returns."""
+    module, _, function = name.rpartition(".")
+    called = f"c{module}\n{function}\n".encode() + b"(" + b"".join(map(number, arguments)) + b"tR"
+    return b"\x80\x02}" + text("0.weight") + called + b"s."
+
+
+def doubled_key(times: int = 58) -> bytes:
+    """A pickle of a dict whose key is a tuple of twice a tuple of twice a tuple: who hashes it does so for each."""
+    steps = [b"h" + bytes([step]) + b"\x86q" + bytes([step + 1]) for step in range(times)]
+    return b"\x80\x02}K\x01\x85q\x00" + b"".join(steps) + b"K\x05s."
+
+
+def in_archive(content: bytes) -> bytes:
+    """A file of torch.save of nothing but this pickle."""
+    return archive({"archive/data.pkl": content, "archive/version": b"3\n"}, zipfile.ZIP_STORED)
+
+
+def in_older_form(content: bytes, storages: bytes = b"\x80\x02].") -> bytes:
+    """The same in the form that torch.save had before 1.6: pickles one after another."""
+    head = [pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    return b"".join(head) + content + storages
+
+
+def beyond_its_storage(width: int = 1 << 15) -> bytes:
+    """A file in the older form of a square tensor upon a storage of four numbers, which torch makes as large."""
+    out = io.BytesIO()
+    torch.save({"0.weight": torch.ones(2, 2)}, out, _use_new_zipfile_serialization=False)
+    size = b"J" + struct.pack("<i", width)
+    return out.getvalue().replace(b"K\x02K\x02\x86", size + size + b"\x86", 1)
+
+
+def vast_mask(width: int = 40_000) -> bytes:
+    """A network in this project's own layout, of nothing but zeros: a bit for each weight, and no weight."""
+    tensors = {
+        "layers.0.weight.mask": np.zeros(width * width // 8, np.uint8),
+        "layers.0.weight.values": np.zeros(0, np.float32),
+        "layers.0.bias": np.zeros(width, np.float32),
+    }
+    return save(tensors, metadata={"layers": json.dumps([width, width])})
 
 
 def inflated_state() -> bytes:

@@ -1,0 +1,249 @@
+"""What a pickle may ask torch for: what torch.save writes of state dicts, and no more than the file is long."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hostile import makers
+
+from spinn.errors import InputError
+from verify import pickles
+from verify.state_files import read_state
+
+WEIGHT = {"0.weight": torch.arange(1.0, 13.0).reshape(3, 4)}
+OLDER = {"zip": {}, "older": {"_use_new_zipfile_serialization": False}}
+FOREIGN = "it holds more than tensors, and was not loaded"
+
+
+class Own:
+    """A class that only its owner trusts."""
+
+    def __init__(self) -> None:
+        self.value = 1
+
+
+def parametrised() -> torch.Tensor:
+    """A parameter with an attribute, which torch.save writes by a function of its own."""
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    weight.tag = {"a": 1}  # pyright: ignore[reportAttributeAccessIssue]
+    return weight
+
+
+def trained() -> dict[str, Any]:
+    """An optimizer and a schedule after a step."""
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2])
+    return {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "net": layer.state_dict()}
+
+
+def quantised() -> dict[str, torch.Tensor]:
+    """By tensor, by channel, of half a byte, and expanded."""
+    ones, zeros = torch.ones(3), torch.zeros(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates them
+        whole = torch.quantize_per_tensor(torch.ones(3, 2), 0.1, 0, torch.qint8)
+        kinds = (torch.qint8, torch.quint4x2)
+        parts = [torch.quantize_per_channel(torch.ones(3, 2), ones, zeros, 0, kind) for kind in kinds]
+        return {"0": whole, "1": parts[0], "2": parts[1], "3": torch.quantize_per_tensor(ones[:1], 1, 0, torch.qint8)}
+
+
+CONTENTS: dict[str, Any] = {
+    "state": {**WEIGHT, "0.bias": torch.ones(3)},
+    "tied": dict.fromkeys("ab", WEIGHT["0.weight"]),
+    "views": {"a": WEIGHT["0.weight"].T[1:], "b": WEIGHT["0.weight"][:, 1:], "c": torch.ones(2).expand(9, 2)},
+    "module": torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).state_dict(),
+    "parameter": {"a": torch.nn.Parameter(torch.ones(2, 2)), "b": parametrised(), "c": torch.nn.Buffer(torch.ones(2))},
+    "trained": trained(),
+    "kinds": {
+        str(kind): torch.ones(2, 2).to(kind) for kind in (torch.float64, torch.bfloat16, torch.int16, torch.bool)
+    },
+    "complex": {"a": torch.ones(2, 2, dtype=torch.complex64).conj()},
+    "sparse": {"a": torch.eye(3).to_sparse(), "b": torch.eye(3).to_sparse()},
+    "quantised": quantised(),
+    "empty": {"a": torch.ones(2, 0), "b": torch.ones(2, 2), "c": torch.tensor(1.0)},
+    "beside": {
+        **WEIGHT,
+        "_extra_state": {
+            "plain": [1, 2.5, None, True, "text", b"bytes\xff", bytearray(b"more"), bytearray(), 10**30, -1, 1j],
+            "nested": {"a": {"b": ({"c": [[], ()]},)}},
+            "torch": [torch.float32, torch.Size((2, 3)), torch.device("cuda", 1), torch.strided],
+            "sets": [{1, "a", (1, "b")}, Counter("abb"), OrderedDict(a=1), {1, 2.5}],
+            (1, "key"): {(0.5, 1): 1, -3: 2, None: 3, 10**30: 4},
+            "surrogate": "\ud800",
+        },
+    },
+    "many": {f"{number}": torch.tensor(float(number)) for number in range(300)},
+    "list": {**WEIGHT, "_extra_state": {"losses": [number / 7 for number in range(20_000)]}},
+}
+
+
+@pytest.mark.parametrize("form", OLDER)
+@pytest.mark.parametrize("name", CONTENTS)
+def test_what_state_dicts_hold_is_let_through(tmp_path: Path, name: str, form: str) -> None:
+    """In both forms: all that torch.load makes of it can be read."""
+    path, content = tmp_path / "a.pt", CONTENTS[name]
+    torch.save(content, path, **OLDER[form])
+    expected = content["net"] if name == "trained" else content
+    tensors = [key for key, value in expected.items() if isinstance(value, torch.Tensor)]
+    assert list(read_state(path).tensors) == tensors
+
+
+def test_tensors_of_kinds_without_a_storage_of_their_own_are_let_through(tmp_path: Path) -> None:
+    """Which the older form cannot hold; and one on the device meta is refused as what it is."""
+    path = tmp_path / "a.pt"
+    kinds = (torch.uint16, torch.float8_e4m3fn)
+    torch.save({str(kind): torch.ones(2, 2).to(kind) for kind in kinds}, path)
+    assert len(read_state(path).tensors) == 2
+    torch.save({"a": torch.ones(2, 2, device="meta")}, path)
+    with pytest.raises(InputError, match="it is on the device meta"):
+        read_state(path)
+
+
+def test_what_the_caller_trusts_is_let_through(tmp_path: Path) -> None:
+    """By torch.serialization.safe_globals, as torch.load does; without it, it is refused by name."""
+    path = tmp_path / "a.pt"
+    torch.save({**WEIGHT, "_extra_state": {"own": Own()}}, path)
+    name = f"{Own.__module__}.{Own.__qualname__}"
+    with pytest.raises(InputError, match="it holds more than tensors"):
+        read_state(path)
+    with torch.serialization.safe_globals([(Own, name)]):
+        assert list(read_state(path).tensors) == ["0.weight"]
+
+
+def test_a_state_dict_of_python_2_is_let_through(tmp_path: Path) -> None:
+    """Short texts of bytes, and a mapping made of pairs."""
+    path = tmp_path / "a.pt"
+    torch.save({"0.weight": torch.ones(2, 2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    name = b"}q\x00" + makers.text("0.weight") + b"q\x01"
+    start, end = content.index(name), content.index(b"s.\x80\x02]")
+    pair = b"ccollections\nOrderedDict\n](U\x080.weight" + content[start + len(name) : end] + b"ta"
+    path.write_bytes(content[:start] + pair + b"\x85R" + content[end + 1 :])
+    assert list(read_state(path).tensors) == ["0.weight"]
+
+
+PICKLES = {
+    "a key in it has more than 1,000 parts": makers.doubled_key(12),
+    "it calls builtins.bytearray otherwise than torch.save does": makers.calling("__builtin__.bytearray", 9),
+    "it asks for torch.FloatTensor": makers.calling("torch.FloatTensor", 3, 3),
+    "it calls torch.FloatStorage otherwise than torch.save does": makers.calling("torch.FloatStorage", 9),
+    "it calls torch.storage.UntypedStorage otherwise than torch.save does": makers.calling(
+        "torch.storage.UntypedStorage", 9
+    ),
+    "it calls torch.Tensor otherwise than torch.save does": makers.calling("torch.Tensor", 3, 3),
+    "it calls collections.Counter otherwise than torch.save does": makers.calling("collections.Counter", 3),
+    "it asks for torch._utils._rebuild_nested_tensor": makers.calling("torch._utils._rebuild_nested_tensor", 3),
+    "more than 10,000 keys in it are neither texts nor whole numbers of 60 bits": b"\x80\x02}"
+    + b"".join(makers.number((2**61 - 1) * times) + b"Ns" for times in range(1, 10_002))
+    + b".",
+    "it has _codecs.encode make more than its": b"\x80\x02]c_codecs\nencode\nq\0"
+    + makers.text("x" * 1000)
+    + makers.text("latin1")
+    + b"\x86q\1Ra"
+    + b"h\0h\1Ra" * 99
+    + b".",
+    "it sets attributes otherwise than torch.save does": b"\x80\x02}}b.",
+}
+
+
+@pytest.mark.parametrize("form", OLDER)
+@pytest.mark.parametrize("words", PICKLES)
+def test_what_no_state_dict_needs_is_refused(tmp_path: Path, words: str, form: str) -> None:
+    """Before torch makes any of it: sizes that no numbers are there for, keys that take long to hash."""
+    path = tmp_path / "a.pt"
+    path.write_bytes({"zip": makers.in_archive, "older": makers.in_older_form}[form](PICKLES[words]))
+    with pytest.raises(InputError, match=rf"^{path}: {FOREIGN} \({words.replace('.', '[.]')}[^()]*\); save state_dict"):
+        read_state(path)
+
+
+def test_the_function_behind_attributes_is_one_of_tensors(tmp_path: Path) -> None:
+    """`_rebuild_from_type_v2` calls what it is given."""
+    path = tmp_path / "a.pt"
+    inner = b"c__builtin__\nbytearray\nctorch\nTensor\n" + makers.number(6 << 30) + b"\x85}t"
+    path.write_bytes(makers.in_archive(b"\x80\x02}K\1ctorch._tensor\n_rebuild_from_type_v2\n(" + inner + b"Rs."))
+    with pytest.raises(InputError, match=r"it calls torch\._tensor\._rebuild_from_type_v2 otherwise"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("name", ["data", "real", "imag"])
+def test_the_numbers_of_a_tensor_are_no_attribute(tmp_path: Path, name: str) -> None:
+    """Setting them would copy all of them, as often as a pickle says."""
+    path = tmp_path / "a.pt"
+    tensor = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n))\x89tR"
+    attributes = b"\x89N}" + makers.text(name) + b"Ns"
+    call = b"ctorch._utils\n_rebuild_parameter_with_state\n(" + tensor + attributes + b"tR"
+    path.write_bytes(makers.in_older_form(b"\x80\x02}K\1" + call + b"s."))
+    with pytest.raises(InputError, match=r"it calls torch\._utils\._rebuild_parameter_with_state otherwise"):
+        read_state(path)
+
+
+def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
+    """Torch would make the storage as large, in the older form."""
+    path = tmp_path / "a.pt"
+    path.write_bytes(makers.beyond_its_storage(3))
+    message = r"a\.pt: a tensor of shape \(3, 3\) is larger than its storage of 16 bytes; it is damaged"
+    with pytest.raises(InputError, match=message):
+        read_state(path)
+
+
+def test_storages_of_more_bytes_than_the_file_are_refused(tmp_path: Path) -> None:
+    """Two of them that are not, too, if together they are; and one of no numbers that anybody has."""
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.ones(250), "b": torch.ones(250)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    assert len(read_state(path).tensors) == 2
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(InputError, match=r"a\.pt: its tensors have 2,000 bytes, and the file has 1,\d+; it is damaged"):
+        read_state(path)
+    path.write_bytes(whole.replace(b"K\xfaN", makers.number(10**40) + b"N", 1))
+    with pytest.raises(InputError, match=r"a\.pt: its tensors have more than 1e18 bytes, and the file has"):
+        read_state(path)
+
+
+def test_a_part_of_a_storage_has_the_size_of_the_first_of_its_name(tmp_path: Path) -> None:
+    """As in torch, which looks it up by name: a larger one of the same name would be no bound."""
+    path = tmp_path / "a.pt"
+    torch.save({"0.weight": torch.ones(2, 2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    view = makers.text("part") + b"K\0K\2\x87"
+    path.write_bytes(content.replace(b"K\x04Nt", b"K\x04" + view + b"t", 1))
+    with pytest.raises(InputError, match=r"a tensor of shape \(2, 2\) is larger than its storage of 8 bytes"):
+        read_state(path)
+    outside = view.replace(b"K\2", b"K\5")
+    path.write_bytes(content.replace(b"K\x04Nt", b"K\x04" + outside + b"t", 1))
+    with pytest.raises(InputError, match=r"not a file of torch\.save; it is damaged or of another kind$"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("name", ["_rebuild_sparse_tensor", "_rebuild_device_tensor_from_cpu_tensor"])
+def test_numbers_that_are_copied_are_not_more_than_the_file_has(tmp_path: Path, name: str) -> None:
+    """Of an expanded tensor there are as many as one likes."""
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.ones(1).expand(30_000)}, path)
+    assert list(read_state(path).tensors) == ["a"]
+    function = f"ctorch._utils\n{name}\n".encode()
+    tensor = b"(ctorch\nfloat32\nM\x30\x75\x85M\x01\x00\x85\x89t"
+    body = function + b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n" + tensor + b"R\x85R"
+    path.write_bytes(makers.in_archive(b"\x80\x02}K\1" + body + b"s."))
+    with pytest.raises(InputError, match=rf"it has torch\._utils\.{name} make more than its \d+ bytes"):
+        read_state(path)
+
+
+def test_opcodes_that_torch_does_not_read_are_damage() -> None:
+    """And so is what ends before it is whole."""
+    for content in (b"\x80\x02\x8f.", b"\x80\x02}", b"\x80\x02s.", b"\x80\x02h\x05.", b"", b"\x80\x02U\1\xff."):
+        with pytest.raises(pickles.UnpicklingError):
+            pickles.walk(io.BytesIO(content), 1, 10**6)
+    stream = io.BytesIO(b"\x80\x02N." * 2 + struct.pack("<I", 1))
+    pickles.walk(stream, 2, 12)
+    assert stream.tell() == 8
