@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from spinn.documents import parse_json
 from spinn.errors import RecordError
 from spinn.record import first_problem
+from spinn.storage import read_file
 
 if TYPE_CHECKING:
     from artifacts.render import Table
@@ -43,8 +44,8 @@ def read_output(path: Path, schema: type[Schema], command: str, mend: str) -> Sc
         RecordError: it is none; says what is wrong with it, and `mend`.
     """
     try:
-        return schema.model_validate_json(json.dumps(parse_json(path.read_bytes())), strict=True)
+        return schema.model_validate_json(json.dumps(parse_json(read_file(path))), strict=True)
     except ValidationError as error:
         raise RecordError(f"{path}: not the output of `{command}`: {first_problem(error)}; {mend}") from None
-    except ValueError:
-        raise RecordError(f"{path}: not JSON; {mend}") from None
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON ({error!s:.120}); {mend}") from None

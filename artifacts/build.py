@@ -36,7 +36,7 @@ from spinn.record import (
     Plan,
     read_model,
 )
-from spinn.storage import digest_file, is_stored, write_atomic
+from spinn.storage import digest_file, is_stored, read_file, write_atomic
 
 if TYPE_CHECKING:
     from artifacts.beside import Beside
@@ -204,7 +204,7 @@ def _times(path: Path) -> list[int]:
 def _manifest(out: Path) -> dict[str, Any] | None:
     """The manifest of the last build; None where there is none that can be used."""
     try:
-        content = parse_json((out / MANIFEST).read_bytes())
+        content = parse_json(read_file(out / MANIFEST))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     usable = isinstance(content, dict) and isinstance(content.get("outputs"), dict) and "holds" in content

@@ -31,7 +31,7 @@ from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS
 from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
 from spinn.record import first_problem
-from spinn.storage import canonical_json, digest_of
+from spinn.storage import canonical_json, digest_of, read_file
 
 DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
 _CHANGED = "it was changed after the build"
@@ -83,7 +83,7 @@ def read_manifest(out: Path) -> dict[str, Any]:
         RecordError: there is none, or it is not one.
     """
     try:
-        manifest = parse_json((out / MANIFEST).read_bytes())
+        manifest = parse_json(read_file(out / MANIFEST))
         _Manifest.model_validate(manifest)
         return {**manifest, "outputs": dict(manifest["outputs"]), "holds": bool(manifest["holds"])}
     except (FileNotFoundError, NotADirectoryError):

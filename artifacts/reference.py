@@ -35,7 +35,7 @@ from spinn.record import (
     read_model,
     run_folder,
 )
-from spinn.storage import digest_file, digest_of, packed, read_stored, write_atomic
+from spinn.storage import digest_file, digest_of, packed, read_file, read_stored, write_atomic
 from verify.audit import audit
 
 SPREAD = "spread.json"
@@ -135,7 +135,7 @@ def read_spread(reference: Path) -> dict[str, Any]:
         RecordError: it is not one.
     """
     try:
-        found = parse_json((reference / SPREAD).read_bytes())
+        found = parse_json(read_file(reference / SPREAD))
         return {
             "folders": int(found["folders"]),
             "machines": list(found["machines"]),

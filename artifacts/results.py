@@ -42,7 +42,7 @@ from spinn.record import (
     read_model,
     run_folder,
 )
-from spinn.storage import digest_file, digest_of, is_stored, read_stored
+from spinn.storage import digest_file, digest_of, is_stored, read_file, read_stored
 from verify.findings import Verdict
 from verify.folder import HISTORY_WITHHELD, Data, read_data
 from verify.laws import Law
@@ -409,7 +409,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Frame:
 
 def _read_json(path: Path) -> Any:
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_file(path))
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file; it is written beside plan.json before any training") from None
     except ValueError as error:

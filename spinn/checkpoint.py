@@ -24,7 +24,7 @@ import safetensors.numpy
 from spinn.config import MOST_WEIGHTS
 from spinn.documents import parse_json
 from spinn.errors import RecordError
-from spinn.storage import write_atomic
+from spinn.storage import refuse_special, write_atomic
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def read(path: Path) -> Checkpoint:
         RecordError: missing, truncated, not safetensors, or not laid out as this module says.
     """
     try:
+        refuse_special(path)
         with safetensors.safe_open(path, framework="numpy") as stream:
             layers = _widths((stream.metadata() or {})["layers"])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)

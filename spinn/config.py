@@ -6,7 +6,7 @@ Knows names, types and what a single value may be; computes nothing, and loads n
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -32,6 +32,9 @@ SEES_LABELS: tuple[BaselineName, ...] = ("last-value",)
 WITHOUT_SENSORS: tuple[BaselineName, ...] = ("mean", "last-value", "wear-law", "wear-law-growth")
 """Baselines that read no sensor."""
 
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
+"""Of an experiment or a variant: a part of files' names, for whose other parts it leaves room."""
 
 STACK = 32
 """Runs trained together where nobody says how many. On a processor more gain nothing: the products fill all cores."""
@@ -158,7 +161,7 @@ class Variant(Stated):
     by what its removal changes in the loss, to first order (`spinn.neurons`).
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: Name
     pruner: Literal[
         "global-magnitude",
         "layerwise-magnitude",
@@ -182,12 +185,13 @@ class SimulatorConfig(Stated):
     """The campaign that `spinn.data.simulator.simulate` makes, of whose arguments these are three.
 
     `tool_sd` is the standard deviation of the wear rate's logarithm from tool to tool, `noise` a factor on every
-    disturbance of a measurement.
+    disturbance of a measurement. Within their bounds every tool is worn out after some hundred cuts at most, and no
+    power that is measured is below 0.
     """
 
     seed: int = Field(default=0, ge=0, lt=2**32)
-    tool_sd: float = Field(default=0.12, ge=0)
-    noise: float = Field(default=1.0, ge=0)
+    tool_sd: float = Field(default=0.12, ge=0, le=0.5)
+    noise: float = Field(default=1.0, ge=0, le=10)
 
 
 class AdaptationConfig(Stated):
@@ -210,7 +214,7 @@ def _expected(error: ScheduleError) -> str:
 class Experiment(Stated):
     """An experiment file (`paper/experiments/*.toml`), resolved: every default filled in."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: Name
     data: str = "simulator"
     simulator: SimulatorConfig | None = None  # None: as the simulator's own defaults have it
     sensors: Literal["absolute", "relative"] = "absolute"  # relative: as `spinn.data.sensors` has it

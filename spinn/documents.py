@@ -6,15 +6,27 @@ Knows the two languages and what their readers do with hostile text; nothing of 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from spinn.storage import refuse_special
 
 DEEPEST = 64
 """Lists and tables within each other; readers and writers of values are recursive, and give up at some depth."""
 MOST_TOML = 256 << 10
 LONGEST_LINE = 4096
-"""Bytes of a TOML text, and letters of a line: the time that a key takes grows with the square of its parts."""
+"""Bytes of a TOML text, and letters of a line."""
+MOST_PARTS = 16
+"""Parts of a key with dots, of which this project's files have three: time and memory grow with their square."""
+_TEXTS = re.compile(  # strings and comments as the reader takes them, up to their end or to where it gives them up
+    r'"""(?:[^"\\]|\\[\s\S]?|"(?!""))*+(?:"{3,5}|$)'
+    r"|'''(?:[^']|'(?!''))*+(?:'{3,5}|$)"
+    r'|"(?:[^"\\\n]|\\.)*+"?'
+    r"|'[^'\n]*+'?|#.*"
+)
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MOST_PARTS},}}")
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -40,8 +52,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not TOML, has a number of more than 64 bits, or is longer or deeper than the bounds here.
+        ValueError: it is no file, or not TOML, has a number of more than 64 bits, or goes beyond the bounds here.
     """
+    refuse_special(path)
     with open(path, "rb") as stream:
         return parse_toml(stream.read(MOST_TOML + 1))
 
@@ -58,6 +71,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > LONGEST_LINE:
             raise ValueError(f"line {number} has {len(line):,} letters: at most {LONGEST_LINE:,} expected; break it")
+    _refuse_long_keys(text)
     try:
         tables = tomllib.loads(text)
     except RecursionError:
@@ -65,6 +79,15 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     _refuse_depth(tables)
     _refuse_large(tables)
     return tables
+
+
+def _refuse_long_keys(text: str) -> None:
+    """Stop at a key of more than `MOST_PARTS` parts, wherever it stands; words with dots in a string are none."""
+    bare = _TEXTS.sub(lambda found: ("" if found[0][0] == "#" else "text") + "\n" * found[0].count("\n"), text)
+    found = _LONG_KEY.search(bare)
+    if found:
+        line, parts = bare.count("\n", 0, found.start()) + 1, found[0].count(".") + 1
+        raise ValueError(f"line {line} has a key of {parts:,} parts: at most {MOST_PARTS} expected; take dots out")
 
 
 def _refuse_constant(name: str) -> None:

@@ -36,7 +36,7 @@ from spinn.record import (
     seal_of,
     write_model,
 )
-from spinn.storage import digest_file, is_stored, read_stored, write_atomic
+from spinn.storage import digest_file, is_stored, read_stored, refuse_special, write_atomic
 
 
 def is_finished(folder: Path, plan_digest: str) -> bool:
@@ -217,7 +217,7 @@ def _digest(table: pd.DataFrame) -> str:
 
 def _check(path: Path, record: Record, stage: int) -> None:
     mend = f"--from-stage {stage - 1}" if stage > 0 else "--fresh"
-    if not path.exists():
+    if not path.is_file():
         raise RecordError(f"{path}: no such file, though the record names it; give {mend} to make it again")
     if digest_file(path) != record.files.get(path.name):
         raise TamperedError(f"{path}: its bytes are not the recorded ones; give {mend} to make it again")
@@ -226,6 +226,7 @@ def _check(path: Path, record: Record, stage: int) -> None:
 def _read_table(path: Path, record: Record) -> pd.DataFrame:
     """The rows of the stages that `record` has; what a stage that was never finished left behind is passed over."""
     try:
+        refuse_special(path)
         table = pd.read_csv(path, dtype={"case": str}, keep_default_na=False, na_values=[""])
         rows = table[table["stage"] <= record.stages[-1].stage]
     except FileNotFoundError:

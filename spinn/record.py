@@ -69,11 +69,11 @@ class PlannedDataset(Strict):
 class PlannedRun(Strict):
     """One run that must be there in the end; its id and cohort become names of files, and so name no other place."""
 
-    run_id: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    run_id: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=200)
     variant: str
     fold: int
     seed: int
-    cohort: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    cohort: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=200)
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
@@ -247,7 +247,8 @@ class Environment(Strict):
     device: str
     threads: int
     packages: dict[str, str]
-    code: str = ""  # of records that are older than this field
+    # Of records that are older than this field it is empty, and no part of what they were sealed with.
+    code: str = Field(default="", exclude_if=lambda stated: not stated)
     tf32: bool = False  # products of float32 matrices in the reduced precision of a CUDA device's tensor cores
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and sha256 digests of files and values. Standard library only.
+"""Files that are files, written whole or not at all; sha256 digests of files and values. Standard library only.
 
 A file may be kept compressed, under its name and `.xz`: its content, and so its digest, is what it
 decompresses to.
@@ -10,6 +10,7 @@ import hashlib
 import json
 import lzma
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,36 @@ MOST = 32 << 20
 """Bytes that a compressed file may hold: a hundred bytes of it can ask for all the memory there is. What is made
 of them takes some fifty times as much."""
 _MEMORY = 128 << 20  # for decompressing, whatever the file asks for; xz -9 needs 65 MiB
+
+
+_SPECIAL = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what only looks like a file in a folder, before it is opened: a named pipe waits for a writer for ever.
+
+    Links are followed. What is not there, or is a folder, is left to whoever opens it: that has a message of its own.
+
+    Raises:
+        ValueError: a named pipe, a socket or a device; says which.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError:
+        return
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise ValueError(f"{_SPECIAL.get(kind, 'a device')} in place of a file")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: it is not there, is a folder, or cannot be read.
+        ValueError: as `refuse_special`.
+    """
+    refuse_special(path)
+    return path.read_bytes()
 
 
 def canonical_json(value: object) -> str:
@@ -45,10 +76,11 @@ def read_stored(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: neither is there.
-        ValueError: the compressed form is not what a compressor wrote, or holds more than `MOST`.
+        ValueError: the compressed form is not what a compressor wrote, or holds more than `MOST`; or what is there is
+            no file (`refuse_special`).
     """
     if path.is_file() or not packed(path).is_file():
-        return path.read_bytes()
+        return read_file(path)
     unpack = lzma.LZMADecompressor(memlimit=_MEMORY)
     try:
         content = unpack.decompress(packed(path).read_bytes(), max_length=MOST + 1)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from spinn.documents import parse_json
 from spinn.record import AUDIT
-from spinn.storage import canonical_json, digest_file, digest_of, write_atomic
+from spinn.storage import canonical_json, digest_file, digest_of, read_file, write_atomic
 from verify import (
     adaptation,
     attribution,
@@ -245,7 +245,7 @@ def _keep(path: Path, key: str, replay: bool, verdict: Verdict) -> None:
 
 def _stored(path: Path) -> dict[str, Any]:
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(read_file(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

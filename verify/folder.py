@@ -51,7 +51,7 @@ from spinn.record import (
     run_folder,
     seal_of,
 )
-from spinn.storage import PACKED, digest_file, read_stored
+from spinn.storage import PACKED, digest_file, read_file, read_stored, refuse_special
 from verify.network import Network, decode
 
 PROCESS = ("time", "DOC", "feed", "steel")  # features that are settings, not signals
@@ -347,7 +347,7 @@ def is_sealed(record: Sealed) -> bool:
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises `UnavailableError`."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_file(path))
     except FileNotFoundError:
         raise UnavailableError(f"{path}: no such file") from None
     except ValueError as error:
@@ -445,6 +445,7 @@ def read_network(path: Path, layers: Sequence[int], *, free: bool = False) -> Ne
     Raises `UnavailableError`.
     """
     try:
+        refuse_special(path)
         tensors = safetensors.numpy.load_file(path)
         if free:
             layers = (layers[0], *(tensors[f"layers.{i}.bias"].size for i in range(len(layers) - 2)), layers[-1])

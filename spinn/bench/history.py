@@ -10,6 +10,7 @@ from typing import Any
 
 from spinn.documents import parse_json
 from spinn.errors import RecordError
+from spinn.storage import refuse_special
 
 HISTORY = Path("build/bench/history.jsonl")
 """In the current folder."""
@@ -30,10 +31,14 @@ def read_history(path: Path = HISTORY, name: str | None = None) -> list[dict[str
     """The reports in their order, those of the benchmark `name` if it is given; none where there is no history yet.
 
     Raises:
-        RecordError: a line that is no report; says which.
+        RecordError: it is no file, or a line of it is no report; says which.
     """
     if not path.exists():
         return []
+    try:
+        refuse_special(path)
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from None
     reports = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:

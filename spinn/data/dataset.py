@@ -17,6 +17,7 @@ import pandas as pd
 from spinn.data.lines import MOST_COLUMNS, bounded
 from spinn.errors import DataError
 from spinn.record import PlannedDataset
+from spinn.storage import refuse_special
 
 TARGETS = ("VB", "thermal")
 DOC_REFERENCE, FEED_REFERENCE = 0.75, 0.25  # mm, mm/rev: the lighter cut of the NASA design; wear laws refer to it
@@ -104,6 +105,7 @@ def read_canonical(path: Path, planned: PlannedDataset) -> Dataset:
 
 def _refuse_header(path: Path, planned: PlannedDataset) -> None:
     """Stop at a file of other columns, or of endless lines, before pandas makes a table of them."""
+    refuse_special(path)
     with open(path, encoding="utf-8", newline="") as stream:
         lines = bounded(stream)
         header = next(csv.reader(lines), [])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spinn.errors import DataError
-from spinn.storage import digest_file, write_atomic
+from spinn.storage import digest_file, refuse_special, write_atomic
 
 URL = "https://phm-datasets.s3.amazonaws.com/NASA/3.+Milling.zip"
 ZIP_HASH = "md5:4da3afb0aa50cb3dcdd8e20ed1ed1c7c"  # as PyPHM lists it
@@ -130,6 +130,7 @@ def _reason(error: Exception) -> str:
 def _member(archive: Path, url: str) -> bytes:
     """The bytes of mill.mat in a zip, itself in a zip or directly there; nothing is written where its names say."""
     try:
+        refuse_special(archive)
         with zipfile.ZipFile(archive) as outer:
             direct = _named(outer, MEMBER)
             if direct:

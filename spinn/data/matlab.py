@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from spinn.storage import read_file
+
 MOST = 512 << 20
 """Bytes of all variables together when unpacked; the original mill.mat has 200 MB."""
 MOST_MATRICES = 200_000
@@ -34,7 +36,7 @@ def refuse_unsound(path: Path, name: str) -> None:
     Raises:
         ValueError: it is no MATLAB 5 file, or asks for more than the bounds of this module; says which.
     """
-    content = path.read_bytes()
+    content = read_file(path)
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None or struct.unpack(f"{order}H", content[124:126])[0] >> 8 != 1:
         raise ValueError("its header is another one; save it with -v6 or -v7")

@@ -22,6 +22,7 @@ import pandas as pd
 from spinn.data import features, matlab
 from spinn.data.dataset import Dataset, Exclusion
 from spinn.data.download import fetch as fetch  # re-exported: `spinn.data.nasa.fetch`
+from spinn.data.ranges import RANGES
 from spinn.errors import DataError
 
 PROCESS = ("case", "run", "VB", "time", "DOC", "feed", "material")
@@ -77,7 +78,7 @@ def _struct(path: Path) -> np.ndarray:
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file; give a mill.mat, or run `spinn data fetch nasa`")
     try:
         matlab.refuse_unsound(path, "mill")
@@ -114,9 +115,9 @@ def _process(path: Path, entry: Any, index: int) -> dict[str, Any]:
             raise DataError(f"{path}: mill[{index}].{name} = {values[name]}: expected a whole number")
     if values["material"] not in (1.0, 2.0):
         raise DataError(f"{path}: mill[{index}].material = {values['material']:g}: expected 1 (cast iron) or 2 (steel)")
-    for name, least in (("DOC", "above 0"), ("feed", "above 0"), ("time", "at least 0"), ("VB", "at least 0")):
-        if values[name] < 0 or (values[name] == 0 and least == "above 0") or np.isinf(values[name]):
-            raise DataError(f"{path}: mill[{index}].{name} = {values[name]:g}: expected a finite number, {least}")
+    for name in ("DOC", "feed", "time", "VB"):
+        if expected := RANGES[name].expected(values[name]):
+            raise DataError(f"{path}: mill[{index}].{name} = {values[name]:g}: expected {expected}")
     return {
         "case": str(int(values["case"])),
         "run": int(values["run"]),

@@ -16,8 +16,9 @@ line; an empty cell, `NaN` or `NA` is a missing value.
 | power (optional) | W | spindle power | yes |
 
 Every other numeric column is a feature, in the file's order, after time, DOC, feed and steel; it may have missing
-values. A column of text, without a single number in it, is left out, and a note says so; so is one that repeats an
-identifier, or stands for one: constant in each case, and no two cases share its value.
+values. `spinn.data.ranges` has the bounds of each. A column of text, without a single number in it, is left out, and a
+note says so; so is one that repeats an identifier, or stands for one: constant in each case, and no two cases share its
+value.
 The canonical `dataset.csv` of a folder of runs is such a file.
 """
 
@@ -36,7 +37,9 @@ import pandas as pd
 from spinn.data.dataset import Dataset, Exclusion
 from spinn.data.features import PROCESS
 from spinn.data.lines import MOST_COLUMNS, bounded, refuse_unprintable
+from spinn.data.ranges import FEATURE, RANGES
 from spinn.errors import DataError
+from spinn.storage import refuse_special
 
 EXPECTED = ("case", "run", "time", "DOC", "feed", "material", "VB")
 COMPLETE = ("run", "time", "DOC", "feed", "steel")
@@ -57,8 +60,8 @@ def read(path: Path) -> Dataset:
         The cuts, by case in a natural order (1, 2, …, 10) and then as in the file.
 
     Raises:
-        DataError: the file is missing or not CSV; a column is missing; a value is not a number, not finite, negative
-            where it cannot be, or missing where it must not; a cut stands twice; time does not increase within a
+        DataError: the file is missing or not CSV; a column is missing; a value is not a number, not finite, outside of
+            `spinn.data.ranges`, or missing where it must not; a cut stands twice; time does not increase within a
             case; there are no rows, or no label at all. Rows are counted as lines of the file, the header being 1.
     """
     header, lines = _table(path)
@@ -110,6 +113,7 @@ def read(path: Path) -> Dataset:
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header and rows as text, each row with the line it ends on; blank lines are passed over."""
     try:
+        refuse_special(path)
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(bounded(stream), strict=True)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
@@ -168,6 +172,10 @@ def _numbers(path: Path, name: str, cells: list[str], lines: list[int]) -> list[
         if missing and name in COMPLETE:
             raise DataError(f"{path}: line {line}, column {name!r} is empty: every cut needs it")
         values.append(math.nan if missing else float(cell))
+        if expected := RANGES.get(name, FEATURE).expected(values[-1]):
+            raise DataError(
+                f"{path}: line {line}, column {name!r} = {values[-1]:g}: expected {expected}; mind its unit"
+            )
     return values
 
 
@@ -189,16 +197,11 @@ def _materials(path: Path, cells: list[str], lines: list[int]) -> list[float]:
 
 
 def _check_values(path: Path, frame: pd.DataFrame) -> None:
-    """Ranges of single values, and that there is something to learn from."""
+    """Codes and numbers of cuts, and that there is something to learn from."""
     if frame.empty:
         raise DataError(f"{path}: no rows below the header; expected one for each cut")
     ranges = {
-        "time": (frame["time"] < 0, "at least 0 min"),
-        "DOC": (frame["DOC"] <= 0, "above 0 mm"),
-        "feed": (frame["feed"] <= 0, "above 0 mm/rev"),
         "steel": (~frame["steel"].isin((0, 1)), "0 (cast iron) or 1 (steel)"),
-        "VB": (frame["VB"] < 0, "at least 0 mm"),
-        "power": (frame["power"] < 0, "at least 0 W"),
         "run": ((frame["run"] % 1 != 0) | (frame["run"].abs() > 1e9), "a whole number"),
     }
     for name, (wrong, expected) in ranges.items():

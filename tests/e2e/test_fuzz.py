@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hostile.kinds import CORPUS, FINDINGS, KINDS
@@ -86,6 +89,46 @@ def test_a_damaged_file_is_a_result_or_one_clear_error(
 def test_what_is_kept_is_a_result_or_one_clear_error(path: Path, folder: Path) -> None:
     """Files that once ended otherwise, or that say the most."""
     read(path.parent.name, path.read_bytes(), folder)
+
+
+READ_BY_THE_TEST = {"audit-forged", "manifest", "numbers", "report", "template"}
+"""Kinds whose files are not opened by what is tested here: a checkout's templates, and what a test changes first."""
+
+
+@contextmanager
+def pipe(path: Path) -> Iterator[Callable[[], bool]]:
+    """A named pipe, and whether it was opened; who opens it finds it empty, so that a test fails and does not wait."""
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    writer = Thread(target=lambda: path.open("wb").close())
+    writer.start()
+
+    def opened() -> bool:
+        writer.join(0.1)
+        return not writer.is_alive()
+
+    try:
+        yield opened
+    finally:
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # lets the writer go, where nobody else did
+        writer.join()
+        os.close(reader)
+        path.unlink()
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - READ_BY_THE_TEST))
+def test_a_named_pipe_in_place_of_a_file_is_not_opened(kind: str, folder: Path) -> None:
+    """Nobody writes to one, so that reading it never ends: it is a clear error, a finding, or no file."""
+    path = folder / kind / KINDS[kind].file
+    with pipe(path) as opened:
+        said = "no such file"
+        try:
+            KINDS[kind].read(path)
+        except (SpinnError, *FINDINGS) as error:
+            said = str(error)
+        assert not opened()
+    assert re.search("a named pipe in place of a file|no such file", said)
 
 
 def test_the_long_profile_draws_anew() -> None:

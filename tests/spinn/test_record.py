@@ -21,7 +21,7 @@ from spinn.errors import InputError, RecordError
 from verify import strategies
 
 FILE = """
-name = "small"
+name = "{name}"
 seeds = [0]
 layers = [18, 6, 2]
 [split]
@@ -34,11 +34,18 @@ wear_rate = {wear_rate}
 [target]
 reduction = "{reduction}"
 [[variants]]
-name = "sparse"
+name = "{variant}"
 pruner = "global-magnitude"
 stages = [{{ ratio = "{ratio}", epochs = 2, learning_rate = 1e-3 }}]
 """
-GOOD = {"learning_rate": "1e-3", "wear_rate": "0.1", "reduction": "0.70", "ratio": "0.50"}
+GOOD = {
+    "learning_rate": "1e-3",
+    "wear_rate": "0.1",
+    "reduction": "0.70",
+    "ratio": "0.50",
+    "name": "small",
+    "variant": "sparse",
+}
 
 
 def _file(tmp_path, **changes: str):
@@ -48,8 +55,10 @@ def _file(tmp_path, **changes: str):
 
 
 def test_the_file_itself_is_good(tmp_path):
-    """What the tests below break is whole."""
+    """What the tests below break is whole, and names may be as long as this."""
     assert experiment.load(_file(tmp_path)).physics.wear_rate == 0.1
+    long = experiment.load(_file(tmp_path, name="a" * 100, variant="b" * 100))
+    assert [*map(len, (long.name, long.variants[0].name))] == [100, 100]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +70,8 @@ def test_the_file_itself_is_good(tmp_path):
         ({"ratio": "1.2"}, r"small\.toml: variants\.0\.stages\.0\.ratio = '1\.2': a stage ratio is at least 0 and"),
         ({"ratio": "thirty"}, r"small\.toml: variants\.0\.stages\.0\.ratio = 'thirty': a decimal such as 0\.30"),
         ({"reduction": "1.0"}, r"small\.toml: target\.reduction = '1\.0': a reduction is above 0 and below 1"),
+        ({"name": "a" * 101}, r"small\.toml: name = 'a+\.*: string should have at most 100 characters"),
+        ({"variant": "a" * 101}, r"small\.toml: variants\.0\.name = 'a+\.*: string should have at most 100 characters"),
         ({"reduction": "most"}, r"small\.toml: target\.reduction = 'most': a decimal such as 0\.30"),
     ],
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import least_squares
 
-from spinn.data import describe, features, load, simulator
+from spinn.config import SimulatorConfig
+from spinn.data import describe, features, load, simulator, tidy
 from spinn.data.simulator import DESIGN, TRUTH, Truth, simulate
 
 CONDITIONS = sorted(set(DESIGN))
@@ -195,3 +199,35 @@ def test_measurement_noise_has_the_declared_size():
 def test_the_data_card_says_that_it_is_a_simulation(measured):
     """Nobody takes the default data for measurements of a machine."""
     assert "simulated with seed 0; tool-to-tool standard deviation 0.12" in describe(measured)
+
+
+numbers = st.floats(0, 1) | st.floats(0, 20) | st.floats() | st.sampled_from((0.5, 10.0, 1e300, 5e-324))
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), tool_sd=numbers, noise=numbers)
+def test_a_campaign_is_refused_or_makes_data_that_can_be_read(seed, tool_sd, noise, tmp_path_factory):
+    """Within the bounds of an experiment file every value is finite, and its table is one that the reader accepts."""
+    try:
+        campaign = SimulatorConfig(seed=seed, tool_sd=tool_sd, noise=noise)
+    except pydantic.ValidationError:
+        assert not (0 <= tool_sd <= 0.5 and 0 <= noise <= 10)
+        return
+    data = load("simulator", campaign)
+    assert np.isfinite(data.frame.drop(columns="case").to_numpy(float)).all()
+    assert len(data.frame) < 16 * 300
+    path = tmp_path_factory.mktemp("campaign") / "dataset.csv"
+    path.write_bytes(data.to_csv())
+    assert tidy.read(path).to_csv() == data.to_csv()
+
+
+@pytest.mark.parametrize("deviation", [-7.0, 7.0])
+def test_the_most_that_tools_may_differ_can_be_simulated(deviation):
+    """Seven standard deviations, more than any of 2³² seeds draws, leave a life of some hundred cuts or of one."""
+    times = [
+        simulator._cut_times(simulator.wear_rate(*condition, deviation=0.5 * deviation), *condition, TRUTH)
+        for condition in CONDITIONS
+    ]
+    assert 1 <= min(map(len, times)) <= max(map(len, times)) < 400
+    for condition, cuts in zip(CONDITIONS, times, strict=True):
+        assert simulator.wear(cuts, simulator.wear_rate(*condition, deviation=0.5 * deviation)).max() < 10

@@ -110,6 +110,7 @@ def test_the_canonical_csv_of_any_source_reads_back_the_same(source, tmp_path, r
 
 
 finite = st.floats(-1e6, 1e6)
+signals = finite.map(lambda value: value if abs(value) > 1e-290 else 0.0)
 names = st.text("abcdefgh é°", min_size=3, max_size=8).map(lambda name: f"x{name}".strip())
 
 
@@ -129,7 +130,7 @@ def tables(draw):
         }
         for run, time in enumerate(steps, start=1):
             labels = {"VB": draw(st.floats(0, 5)), "power": math.nan, "thermal": draw(finite | st.just(math.nan))}
-            features = {name: draw(finite) for name in extra}
+            features = {name: draw(signals) for name in extra}
             rows.append({"case": case, "run": run, "time": time + 100 * run, **process, **labels, **features})
     return extra, rows
 
@@ -185,6 +186,17 @@ BAD = {
     "negative wear": ("1,1,1,1,1,1,-.1,1", r"column 'VB' = -0\.1: expected at least 0 mm"),
     "no depth": ("1,1,1,0,1,1,.1,1", r"column 'DOC' = 0: expected above 0 mm"),
     "no feed": ("1,1,1,1,-2,1,.1,1", r"column 'feed' = -2: expected above 0 mm/rev"),
+    "endless time": ("1,1,1e300,1,1,1,.1,1", r"line 2, column 'time' = 1e\+300: expected at most 1e\+09 min"),
+    "no time at all": ("1,1,1e-300,1,1,1,.1,1", r"column 'time' = 1e-300: expected 0, or at least 1e-06 min"),
+    "vast wear": (
+        ("1,1,1,1,1,1,.1,1", "1,2,2,1,1,1,1e308,1"),
+        r"line 3, column 'VB' = 1e\+308: expected at most 1000 mm",
+    ),
+    "vast depth": ("1,1,1,1e300,1,1,.1,1", r"column 'DOC' = 1e\+300: expected at most 1000 mm"),
+    "tiny depth": ("1,1,1,1e-300,1,1,.1,1", r"column 'DOC' = 1e-300: expected at least 1e-06 mm; mind its unit"),
+    "tiny feed": ("1,1,1,1,5e-324,1,.1,1", r"column 'feed' = 4\.94066e-324: expected at least 1e-06 mm/rev"),
+    "vast signal": ("1,1,1,1,1,1,.1,-1e308", r"column 'force' = -1e\+308: expected at most 1e\+12 in magnitude"),
+    "tiny signal": ("1,1,1,1,1,1,.1,-1e-300", r"column 'force' = -1e-300: expected 0, or at least 1e-290 in magnitude"),
     "half a run": ("1,1.5,1,1,1,1,.1,1", r"column 'run' = 1\.5: expected a whole number"),
     "an endless run": ("1,1e300,1,1,1,1,.1,1", r"column 'run' = 1e\+300: expected a whole number"),
     "short row": ("1,1,1,1,1,1,.1", r"line 2 has 7 cells: expected 8, as in the header"),
@@ -200,6 +212,33 @@ def test_each_fault_of_a_row_is_one_line_with_its_place(written, fault):
         tidy.read(written(HEADER, *([rows] if isinstance(rows, str) else rows)))
     assert "\n" not in str(caught.value)
     assert "cuts.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("thermal", "-1e308", r"at most 1e\+06 µm in magnitude"),
+        ("power", "1e308", r"at most 1e\+09 W"),
+        ("power", "-1", "at least 0 W"),
+        ("steel", "1e300", r"0 \(cast iron\) or 1 \(steel\)"),
+    ],
+)
+def test_optional_columns_have_bounds_too(written, column, value, expected):
+    """Each its own, or that of a feature."""
+    values = {"steel": "1", column: value}
+    path = written(f"case,run,time,DOC,feed,VB,{','.join(values)}", f"1,1,1,1,1,.1,{','.join(values.values())}")
+    with pytest.raises(DataError, match=rf"cuts\.csv: line 2, column '{column}' = .*: expected {expected}"):
+        tidy.read(path)
+
+
+@pytest.mark.parametrize(
+    "bounds", [[0, "1e-6", "1e-6", 0, 0, 0, "1e-290"], ["1e9", "1e3", "1e3", "1e3", "1e9", "-1e6", "1e12"]]
+)
+def test_what_lies_at_a_bound_is_read(written, bounds):
+    """Least and most; 0 of all but depth and feed."""
+    header = "case,run,steel,time,DOC,feed,VB,power,thermal,force"
+    data = tidy.read(written(header, f"1,1,1,{','.join(map(str, bounds))}"))
+    assert data.frame[header.split(",")[3:]].iloc[0].tolist() == [float(bound) for bound in bounds]
 
 
 def test_a_wrong_value_of_steel(written):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import os
 import shutil
 import struct
 import zipfile
@@ -20,8 +21,10 @@ import safetensors.numpy
 import torch
 
 from hostile import kinds, makers
+from spinn.storage import packed
 
-Content = bytes | str | Callable[[], bytes | str]
+Content = bytes | str | Callable[[], bytes | str] | None
+"""Of a file; None: a named pipe in its place."""
 
 
 @dataclass(frozen=True)
@@ -162,17 +165,22 @@ table, matlab = _of("x.csv", "spinn", "data", "describe"), _of("x.mat", "spinn",
 network, tensors_of = _of("x.pt", "spinn-verify", "checkpoints"), _of("x.safetensors", "spinn-verify", "checkpoints")
 archive, template = _of("x.zip", "archive"), _of("x.j2", "template")
 checked = _of("x.toml", "spinn", "schedule", "check")
+TRAIN = ("spinn", "run", "x.toml", "--out", "out", "--device", "cpu")
+
+
+def pipe(name: str, tries: str, file: str, *call: str, runs: bool = False) -> Hostile:
+    """A named pipe in place of a file: who opens it waits for a writer."""
+    return Hostile(name, tries, call, {file: None}, runs=runs, bomb=True)
 
 
 def trained(name: str, tries: str, content: Content, stated: Content = "", bomb: bool = False) -> Hostile:
     """An experiment that is to be run, and its claims."""
-    call = ("spinn", "run", "x.toml", "--out", "out", "--device", "cpu")
-    return Hostile(name, tries, call, {"x.toml": content} | ({"claims.toml": stated} if stated else {}), bomb=bomb)
+    return Hostile(name, tries, TRAIN, {"x.toml": content} | ({"claims.toml": stated} if stated else {}), bomb=bomb)
 
 
 def judged(name: str, tries: str, files: Mapping[str, Content], bomb: bool = False) -> Hostile:
     """Records that are to be audited."""
-    return Hostile(name, tries, ("spinn-verify", "records", "runs"), files, runs=True, bomb=bomb)
+    return Hostile(name, tries, AUDIT, files, runs=True, bomb=bomb)
 
 
 def printed(name: str, tries: str, option: str, content: Content) -> Hostile:
@@ -189,6 +197,8 @@ NUL = 'data = "a\\u0000.csv"\nname ='
 FIELDS = (makers.element(5, struct.pack("<i", 8)), makers.element(1, b"case".ljust(8, b"\0")))  # of a struct: one
 ITS_CLAIMS = 'claims = "claims.toml"\n'
 OUTSIDE = '"../../etc/passwd"'
+DOTS = "\n".join(f"k{number}" + ".a" * 2000 + " = 1" for number in range(60))
+AUDIT = ("spinn-verify", "records", "runs")
 ENDLESS = '<table data-table="x">' * 20_000 + '<script type="application/json" id="provenance">' * 20_000
 
 DATA = [
@@ -203,10 +213,15 @@ DATA = [
     table("case-digits", "a tool with a number of 5,000 digits", cuts("9" * 5000)),
     table("column-bidi", "a feature called likewise", cuts(header=HEADER + ",a\u202e", more=",1")),
     table("csv-infinite", "a number that is too large for one", cuts().replace("1.5", "1e999")),
+    table("csv-vast", "flank wear of 10³⁰⁸ mm", cuts().replace("0.2", "1e308", 1)),
+    table("csv-tiny", "a depth of cut of 10⁻³⁰⁰ mm", cuts().replace("1.5", "1e-300", 1)),
+    table("csv-signal", "a sensor that reads 10³⁰⁸", cuts(header=HEADER + ",force", more=",1e308")),
     table("csv-columns", "300,000 columns", lambda: cuts(header=HEADER + WIDE), bomb=True),
     table("csv-line", "a line of 100 MB", lambda: cuts() + "1," * (50 << 20), bomb=True),
+    pipe("csv-pipe", "a named pipe as a table", "x.csv", "spinn", "data", "describe", "x.csv"),
     table("csv-pickle", "a pickle under the name of a table", makers.running),
     matlab("mat-pickle", "a pickle under the name of a MATLAB file", makers.running),
+    pipe("mat-pipe", "a named pipe as a MATLAB file", "x.mat", "spinn", "data", "describe", "x.mat"),
     matlab("mat-npy", "an array of pickled objects under the name of a MATLAB file", makers.object_array),
     matlab("mat-cells", "100,000 cells within each other", makers.cells_within_cells, bomb=True),
     matlab("mat-zlib", "a compressed matrix of 2 GiB", lambda: makers.inflated(2047), bomb=True),
@@ -217,6 +232,8 @@ DATA = [
 EXPERIMENTS = [
     trained("name-path", "an experiment called `../../x`", toml('"tiny"', '"../../x"')),
     trained("variant-path", "a variant called `../x`", toml('"sparse"', '"../x"')),
+    trained("name-long", "an experiment with a name of 300 letters", toml('"tiny"', '"' + "a" * 300 + '"')),
+    trained("variant-long", "a variant with a name of 300 letters", toml('"sparse"', '"' + "a" * 300 + '"')),
     trained("variant-latex", "a variant called `\\input{x}`", toml('"sparse"', "'\\input{x}'")),
     trained(
         "data-nul",
@@ -225,6 +242,9 @@ EXPERIMENTS = [
     ),
     trained("claims-nul", "claims in a file that none can be", toml("claims.toml", "../x\\u0000")),
     trained("claims-endless", "claims in a file without an end", toml("claims.toml", "/dev/zero"), bomb=True),
+    Hostile("claims-pipe", "claims in a named pipe", TRAIN, {"x.toml": toml(), "claims.toml": None}, bomb=True),
+    trained("simulator-spread", "tools that differ by e to the 10³⁰⁰", toml("seed = 3", "tool_sd = 1e300")),
+    trained("simulator-noise", "measurements with 10³⁰⁰ times their noise", toml("seed = 3", "noise = 1e300")),
     trained(
         "claim-latex", "a claim called as a command of LaTeX", toml(), claims('"few"', "'few}\\input{/etc/passwd}'")
     ),
@@ -239,6 +259,8 @@ EXPERIMENTS = [
     checked("toml-tables", "tables within each other", "a = [" + "\n[" * 90 + "]" * 91),
     checked("toml-digits", "a number of 10⁶ digits", "seed = " + "9" * 10**6),
     trained("toml-digits-in-bounds", "a seed of 4,080 hexadecimal digits", toml("[3]", "[0x" + "f" * 4080 + "]")),
+    pipe("toml-pipe", "a named pipe as an experiment", "x.toml", "spinn", "schedule", "check", "x.toml"),
+    checked("toml-parts", "sixty keys of 2,001 parts", DOTS, bomb=True),
     checked("toml-dots", "a key of 100,000 parts", "a" + ".a" * 100_000 + " = 1", bomb=True),
 ]
 ARCHIVES = [
@@ -325,6 +347,11 @@ RECORDS = [
         {"runs/plan.json": plan('"run_id": "sparse-f00-s0"', '"run_id": "../../../x"')},
     ),
     judged(
+        "run-long",
+        "a run with an id of 300 letters",
+        {"runs/plan.json": plan('"run_id": "sparse-f00-s0"', f'"run_id": "{"a" * 300}"')},
+    ),
+    judged(
         "cohort-path", "a cohort called as a path", {"runs/plan.json": plan('"cohort": "c00"', '"cohort": "/tmp/c00"')}
     ),
     judged("plan-layers", "a plan of a network of 10¹² weights", {"runs/plan.json": plan("512", "1000000")}),
@@ -344,6 +371,10 @@ RECORDS = [
     judged(
         "dataset-line", "data in a line of 100 MB", {"runs/dataset.csv": lambda: HEADER + "," * (100 << 20)}, bomb=True
     ),
+    pipe("plan-pipe", "a named pipe as a plan", "runs/plan.json", "spinn", "summary", "runs", runs=True),
+    pipe("record-pipe", "a named pipe as a record", f"runs/{RUN}/record.json", *AUDIT, runs=True),
+    pipe("history-pipe", "a named pipe as a table", f"runs/{RUN}/history.csv", *AUDIT, runs=True),
+    pipe("dataset-pipe", "a named pipe as the data", "runs/dataset.csv", *AUDIT, runs=True),
     judged("verdict-forged", "a kept verdict that is none", {"runs/audit.json": forged_verdict}),
     judged("card-deep", "a data card of 100,000 lists within each other", {"runs/datacard.json": DEEP}),
 ]
@@ -367,6 +398,7 @@ PAPERS = [
         built("build.json", '"numbers.json"', OUTSIDE),
         runs=True,
     ),
+    Hostile("manifest-pipe", "a named pipe as a manifest", PAPER, {**UNCHANGED, "paper/build.json": None}, bomb=True),
     Hostile("manifest-deep", "a manifest of 100,000 lists within each other", PAPER, {"paper/build.json": DEEP}),
     Hostile(
         "numbers-deep", "numbers of 100,000 lists within each other", PAPER, {**UNCHANGED, "paper/numbers.json": DEEP}
@@ -415,5 +447,10 @@ def lay_out(hostile: Hostile, folder: Path) -> None:
     for name, content in hostile.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            path.unlink(missing_ok=True)
+            packed(path).unlink(missing_ok=True)
+            os.mkfifo(path)
+            continue
         made = content() if callable(content) else content
         path.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
