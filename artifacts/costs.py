@@ -128,7 +128,7 @@ def environment(results: Results) -> Table:
         known = record.environment.model_dump()
         packages = known.pop("packages")
         for key, value in {**known, **{f"package {name}": version for name, version in packages.items()}}.items():
-            seen.setdefault(key.replace("_", " "), {})[str(value) or "not stated"] = None
+            seen.setdefault(key.replace("_", " "), {})[str(value)] = None
     for baseline in results.baselines:
         if baseline.library:
             seen.setdefault("libraries of the baselines", {})[baseline.library] = None

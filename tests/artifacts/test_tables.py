@@ -259,9 +259,3 @@ def test_accuracy_has_the_ensemble_beside_the_seeds(found: Results):
     alone = {"target": "flank wear VB (mm)", "predictor": "wear-law"}
     assert cell(table, "R², mean prediction", **alone) == pytest.approx(cell(table, "R²", **alone))
     assert any("ensemble" in note for note in table.notes)
-
-
-def test_what_an_older_record_does_not_state_is_said_so(found: Results):
-    """A record without the digest of its code leaves no empty cell."""
-    frame = costs.environment(found).frame
-    assert dict(zip(frame[""], frame["value"], strict=True))["code"] == "not stated"
