@@ -1,7 +1,7 @@
 """The ablation of the physics weights: runs of an experiment of its own, whose table by settings these runs print too.
 
 It is audited like any folder of runs, and has to be of the same data. Its files and sources go by `ablation/`, wherever
-the folder lies. Knows nothing of how the table is made.
+the folder lies. Knows captions, notes and sources; the tables are those of `artifacts.search` and `artifacts.costs`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artifacts import costs, search
-from artifacts.beside import ABLATION
+from artifacts.beside import ABLATION, grouped, traced
 from artifacts.render import Table
 from artifacts.report import verdict_line
-from artifacts.results import Results, read
+from artifacts.results import read
 from spinn.errors import InputError
 from spinn.record import PLAN, Plan
-from spinn.storage import digest_of
 from verify.audit import audit
 
 ENVIRONMENT = "ablation-environment"
@@ -53,13 +52,12 @@ class Ablation:
                 "in physics, correction, sensors or dense phase, without validation cases"
             )
         name = found.plan.experiment.name
-        groups = _groups(found)
-        source = tuple(f"{group} sha256:{digest_of(files)}" for group, files in groups.items())
+        groups = grouped(ABLATION, found, (PLAN, *found.variants))
         table = replace(
             made,
             caption=f"Accuracy on held-out cases by settings, in runs of their own ({name}).",
             notes=(*made.notes, f"Runs of the experiment {name}. {verdict_line(verdict)}"),
-            sources={"": source},
+            sources={"": traced(groups)},
         )
         machine = replace(
             costs.environment(found),
@@ -75,11 +73,3 @@ class Ablation:
     def tables(self) -> list[Table]:
         """One with a row a setting, and one of the machine."""
         return list(self.made)
-
-
-def _groups(found: Results) -> dict[str, dict[str, str]]:
-    named = {name: found.files(name) for name in (PLAN, *found.variants)}
-    return {
-        f"{ABLATION}/{name}": {f"{ABLATION}/{file}": digest for file, digest in files.items()}
-        for name, files in named.items()
-    }

@@ -12,16 +12,14 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, Field, FiniteFloat, ValidationError, model_validator
 
+from artifacts.beside import BENCHMARKS, traced
 from artifacts.numbers import NOT_MEASURED, Format
 from artifacts.render import Table, table_frame
 from spinn.bench.history import read_history
 from spinn.config import Strict
 from spinn.errors import RecordError
 from spinn.record import Environment, first_problem
-from spinn.storage import digest_file, digest_of
-
-BENCHMARKS = "benchmarks/history.jsonl"
-"""What the file is called among inputs and sources, wherever it lies."""
+from spinn.storage import digest_file
 
 _SHARES = "1 is as fast, 2 twice as fast; '–': there is nothing to compare it with."
 _VERDICTS = {True: "holds", False: "missed", None: NOT_MEASURED}
@@ -183,7 +181,7 @@ class Benchmarks:
     ) -> Table:
         machines = {str(report.machine) for report in self.reports}
         caption = f"{what}, on {machines.pop() if len(machines) == 1 else 'different machines: see the notes'}."
-        sources = {"": tuple(f"{group} sha256:{digest_of(files)}" for group, files in self.sources().items())}
+        sources = {"": traced(self.sources())}
         return Table(name, caption, table_frame(rows), tuple(notes), formats, labels, expressions, sources)
 
     def _where(self, report: Report) -> str:

@@ -6,21 +6,42 @@ Standard library and pydantic only: a build in which nothing changed loads no mo
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from spinn.documents import parse_json
 from spinn.errors import RecordError
 from spinn.record import first_problem
-from spinn.storage import read_file
+from spinn.storage import digest_of, read_file
 
 if TYPE_CHECKING:
     from artifacts.render import Table
+    from artifacts.results import Results
 
-ABLATION = "ablation"
-"""What the folder of an ablation's runs is called among inputs and sources, wherever it lies."""
+BENCHMARKS, MUTANTS, ABLATION, REFERENCE = "benchmarks/history.jsonl", "mutants.json", "ablation", "reference"
+"""What each is called among inputs and sources, wherever it lies."""
+SPREAD = "spread.json"
+"""What a reference has beside its runs: how far repeats of them were apart."""
+
+
+class Kind(NamedTuple):
+    """What an option can name to be printed beside runs: a file, or a folder of other runs."""
+
+    name: str
+    what: str
+    folder: bool = False
+
+
+KINDS = {
+    "benchmarks": Kind(BENCHMARKS, "a history of benchmarks, as `make bench` writes it"),
+    "mutants": Kind(MUTANTS, "the outcome of all mutants, as `make mutants` writes it"),
+    "ablation": Kind(ABLATION, "runs of the same data, whose variants differ in settings", folder=True),
+    "reference": Kind(REFERENCE, "the reference that RUNS reproduce, for their certificate", folder=True),
+}
+"""By the name of the option."""
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -35,6 +56,21 @@ class Beside(Protocol):
     def sources(self) -> dict[str, dict[str, str]]:
         """The groups that its numbers name, each with its files' digests."""
         ...
+
+
+def grouped(folder: str, found: Results, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Groups of files of other runs, by `folder/` and the group's name, with their digests."""
+    files = {name: found.files(name) for name in names}
+    return {
+        f"{folder}/{name}": {f"{folder}/{path}": digest for path, digest in group.items()}
+        for name, group in files.items()
+        if group
+    }
+
+
+def traced(groups: Mapping[str, dict[str, str]]) -> tuple[str, ...]:
+    """What a number that comes from these groups of files names as its source."""
+    return tuple(f"{group} sha256:{digest_of(files)}" for group, files in groups.items())
 
 
 def read_output(path: Path, schema: type[Schema], command: str, mend: str) -> Schema:

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts import typeset
-from artifacts.benchmarks import BENCHMARKS, Benchmarks
-from artifacts.beside import ABLATION
-from artifacts.certified import CERTIFICATE, Certified
-from artifacts.mutants import MUTANTS, Mutants
+from artifacts.beside import KINDS, SPREAD
 from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
 from spinn.record import (
@@ -93,55 +90,45 @@ class BuildReport:
         }
 
 
-def build(
-    runs: Path,
-    out: Path,
-    benchmarks: Path | None = None,
-    mutants: Path | None = None,
-    certificate: Path | None = None,
-    ablation: Path | None = None,
-) -> BuildReport:
+def build(runs: Path, out: Path, **beside: Path) -> BuildReport:
     """Bring `out` up to date with the folder of runs; a second call with nothing changed does nothing.
 
-    `benchmarks` is a history of benchmarks (`spinn.bench.history`), whose newest reports are printed too, `mutants`
-    what `spinn-verify mutants --json` printed, `certificate` that of a reproduction of these runs, or by them, and
-    `ablation` a folder of runs of the same data, whose accuracy by settings is printed.
+    What is printed beside the runs goes by the names of `artifacts.beside.KINDS`, which say what each is.
 
     Raises:
-        InputError: `runs` is not a folder of runs, or `ablation` not one that can stand beside it.
-        RecordError: a file in it, or one beside it, cannot be read as what it should be.
+        InputError: what is named cannot stand beside these runs.
+        RecordError: there is no folder of runs, or a file cannot be read as what it should be.
+        RefusedError: the audit of other runs found an error.
     """
-    for folder in (runs, *([ablation] if ablation else [])):
-        if not (folder / PLAN).is_file():
-            raise RecordError(f"{folder / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
-    if benchmarks and not benchmarks.is_file():
-        raise RecordError(f"{benchmarks}: no such file; a history of benchmarks is what `make bench` wrote")
-    if mutants and not mutants.is_file():
-        raise RecordError(f"{mutants}: no such file; the outcome of all mutants is what `make mutants` wrote")
-    if certificate and not certificate.is_file():
-        raise RecordError(f"{certificate}: no such file; a certificate is what `make reproduce` wrote")
-    inputs = _inputs(runs, ablation, {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate})
+    plan = read_model(runs / PLAN, Plan)
+    files: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
+    for name, path in beside.items():
+        kind = KINDS[name]
+        first = path / PLAN if kind.folder else path
+        if not first.is_file():
+            raise RecordError(f"{first}: no such file; --{name} names {kind.what}")
+        (folders if kind.folder else files)[kind.name] = path
+    inputs = _inputs(runs, folders, files)
     previous = _manifest(out)
     notice = typeset.missing()
     if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"), notice)
-    beside: list[Beside] = [Benchmarks.read(benchmarks)] if benchmarks else []
-    beside += [Mutants.read(mutants)] if mutants else []
-    beside += [Certified.read(certificate, read_model(runs / PLAN, Plan))] if certificate else []
-    out.mkdir(parents=True, exist_ok=True)  # an output that cannot be written ends the build before the work
+    # A file that is none, or an output that cannot be written, ends the build before the work.
+    read = {name: _read(name, path, runs, plan) for name, path in beside.items() if not KINDS[name].folder}
+    out.mkdir(parents=True, exist_ok=True)
 
     from threadpoolctl import threadpool_limits
 
-    from artifacts.ablation import Ablation
     from verify.audit import audit
 
-    beside += [Ablation.read(ablation, read_model(runs / PLAN, Plan))] if ablation else []
     verdict = audit(runs, replay=True)  # forged predictions are found by making them again; no torch in it
     if verdict.holds:
         with threadpool_limits(1, user_api="blas"):  # its matrix products are small: see `verify.audit`
-            outputs, sources = _outputs(runs, verdict, beside)
+            read |= {name: _read(name, path, runs, plan) for name, path in beside.items() if KINDS[name].folder}
+            outputs, sources = _outputs(runs, verdict, read)
     else:
-        outputs, sources = _refused(runs, verdict), {}
+        outputs, sources = _refused(plan, verdict), {}
     removed = _remove(out, keep=outputs)
     written = _write(out, outputs)
     manifest = {
@@ -157,24 +144,17 @@ def build(
 # --- what everything depends on -------------------------------------------------------------------------------------
 
 
-def _inputs(runs: Path, ablation: Path | None, beside: dict[str, Path | None]) -> dict[str, Any]:
+def _inputs(runs: Path, folders: Mapping[str, Path], files: Mapping[str, Path]) -> dict[str, Any]:
     """Digest of each record file, source and template; size, mtime and ctime of each checkpoint; versions."""
-    records, checkpoints = _read(runs)
-    if ablation:
-        others = _read(ablation)
-        records |= {f"{ABLATION}/{name}": digest for name, digest in others[0].items()}
-        checkpoints |= {f"{ABLATION}/{name}": times for name, times in others[1].items()}
-    code = [*sorted(Path(__file__).parent.rglob("*.py")), *sorted((_ROOT / "verify").glob("*.py"))]
-    beyond = (
-        "spinn/record.py",
-        "spinn/storage.py",
-        "spinn/bench/history.py",
-        "paper/report.html.j2",
-        "paper/report.js",
-    )
-    code += [_ROOT / name for name in beyond] + [_ROOT / "paper" / name for name in typeset.SOURCES]
+    records, checkpoints = _looked_at(runs)
+    for place, folder in folders.items():
+        others = _looked_at(folder)
+        records |= {f"{place}/{name}": digest for name, digest in others[0].items()}
+        checkpoints |= {f"{place}/{name}": times for name, times in others[1].items()}
+    code = [path for package in ("spinn", "verify", "artifacts") for path in sorted((_ROOT / package).rglob("*.py"))]
+    code += [_ROOT / "paper" / name for name in ("report.html.j2", "report.js", *typeset.SOURCES)]
     return {
-        "records": records | {name: digest_file(path) for name, path in beside.items() if path},
+        "records": records | {name: digest_file(path) for name, path in files.items()},
         "checkpoints": checkpoints,
         "code": {path.relative_to(_ROOT).as_posix(): digest_file(path) for path in code if path.is_file()},
         "versions": {
@@ -185,9 +165,9 @@ def _inputs(runs: Path, ablation: Path | None, beside: dict[str, Path | None]) -
     }
 
 
-def _read(runs: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+def _looked_at(runs: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
     """What is read of a folder of runs: the digest of each record file, and size and times of each checkpoint."""
-    names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET)]
+    names = [runs / name for name in (PLAN, DATACARD, CLAIMS, DATASET, SPREAD)]
     names += sorted((runs / BASELINES).glob("*")) + sorted((runs / ADAPTATION).glob("*"))
     folders = sorted(path for path in (runs / RUNS).glob("*") if path.is_dir())
     names += [folder / name for folder in folders for name in (RECORD, HISTORY, PREDICTIONS)]
@@ -218,8 +198,24 @@ def _intact(out: Path, outputs: dict[str, str]) -> bool:
 # --- what is made ---------------------------------------------------------------------------------------------------
 
 
+def _read(name: str, path: Path, runs: Path, plan: Plan) -> Beside:
+    """What an option names, read to be printed beside the runs."""
+    from artifacts.ablation import Ablation
+    from artifacts.benchmarks import Benchmarks
+    from artifacts.mutants import Mutants
+    from artifacts.reproduce import reproduce
+
+    readers: dict[str, Callable[[], Beside]] = {
+        "benchmarks": lambda: Benchmarks.read(path),
+        "mutants": lambda: Mutants.read(path),
+        "ablation": lambda: Ablation.read(path, plan),
+        "reference": lambda: reproduce(runs, path),
+    }
+    return readers[name]()
+
+
 def _outputs(
-    runs: Path, verdict: Verdict, beside: Sequence[Beside]
+    runs: Path, verdict: Verdict, beside: Mapping[str, Beside]
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """Every output file by its path, and the sources that its numbers name."""
     from artifacts import claims, executed, figures, numbers, paper, provenance, report, results, tables
@@ -229,14 +225,12 @@ def _outputs(
     outcomes = claims.evaluate(found)
     if outcomes:
         made.insert(0, claims.table(found, outcomes))
-    for one in beside:
-        if isinstance(one, Certified):
-            one.refuse(outcomes, {name: number for table in made for name, number in table.numbers().items()})
-    own = {table.name for table in made}
-    for table in (table for one in beside for table in one.tables()):
-        if table.name in own:
-            raise InputError(f"{runs}: these runs make a table {table.name} of their own; leave out --{ABLATION}")
-        made.append(table)
+    for option, other in beside.items():
+        added = other.tables()
+        twice = {table.name for table in made} & {table.name for table in added}
+        if twice:
+            raise InputError(f"{runs}: these runs make a table {min(twice)} of their own; leave out --{option}")
+        made += added
     by_name = {table.name: table for table in made}
     drawn = figures.all_figures(found, by_name)
     known: dict[str, Number] = {}
@@ -244,8 +238,8 @@ def _outputs(
         known |= table.numbers()
     known |= executed.executed(found)
     sources = found.sources() | executed.sources()
-    for one in beside:
-        sources |= one.sources()
+    for other in beside.values():
+        sources |= other.sources()
     outputs = {
         NUMBERS: numbers.encode_json(known),
         MACROS: numbers.encode_tex({name: number.text for name, number in known.items()}),
@@ -261,11 +255,10 @@ def _outputs(
     return outputs, sources
 
 
-def _refused(runs: Path, verdict: Verdict) -> dict[str, bytes]:
+def _refused(plan: Plan, verdict: Verdict) -> dict[str, bytes]:
     """The report of an audit that failed, and nothing that could be mistaken for a result."""
     from artifacts import report
 
-    plan = read_model(runs / PLAN, Plan)
     errors = [finding for finding in verdict.findings if finding.severity == "error"]
     lines = [f"The audit fails with {len(errors)} error(s); no table, figure or number was written."]
     lines += [f"  {row['check']} ({row['runs']}): {row['message']}" for row in report.grouped(errors)]

@@ -18,12 +18,9 @@ from typing import Any
 
 import yaml
 
-from artifacts.benchmarks import BENCHMARKS
-from artifacts.beside import ABLATION
+from artifacts.beside import ABLATION, KINDS, REFERENCE
 from artifacts.build import MANIFEST
-from artifacts.certified import CERTIFICATE
 from artifacts.check import check, read_manifest
-from artifacts.mutants import MUTANTS
 from artifacts.results import RefusedError
 from spinn.errors import InputError
 from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
@@ -33,11 +30,10 @@ from verify.audit import audit
 SUMS, CRATE, README = "SHA256SUMS", "ro-crate-metadata.json", "README.md"
 _RECORDS = "records"
 _ROOT = Path(__file__).parent.parent
-_OPTIONS = {  # as those of a build
-    BENCHMARKS: "--benchmarks",
-    MUTANTS: "--mutants",
-    CERTIFICATE: "--certificate",
-    f"{ABLATION}/{PLAN}": "--ablation",
+_ELSEWHERE = "measured elsewhere, and printed in `paper/report.html`"
+_BESIDE = {
+    f"{ABLATION}/": "runs by settings, of the same data; `spinn-verify records` takes it too",
+    f"{REFERENCE}/": "what the runs reproduce: `spinn-artifacts reproduce records --reference reference`",
 }
 _FROM_CHECKOUT = ("CITATION.cff", "LICENSE", "constraints.txt", "pyproject.toml")
 _WEIGHTS = ".safetensors"
@@ -74,12 +70,9 @@ def bundle(
     paper: Path,
     out: Path,
     *,
-    date: str | None = None,
+    date: str,
     weights: bool = False,
-    benchmarks: Path | None = None,
-    mutants: Path | None = None,
-    certificate: Path | None = None,
-    ablation: Path | None = None,
+    **beside: Path,
 ) -> Bundle:
     """Write the archive of a folder of runs and of what was built from it.
 
@@ -87,28 +80,25 @@ def bundle(
         runs: records whose audit holds.
         paper: what `artifacts.build.build` made of these very records.
         out: the zip file.
-        date: of publication, YYYY-MM-DD; None for `date-released` in CITATION.cff. RO-Crate demands one, and today's
-            would give other bytes tomorrow.
+        date: of publication, YYYY-MM-DD. RO-Crate demands one, and today's would give other bytes tomorrow.
         weights: whether the networks go in as well.
-        benchmarks: the history that the paper prints, where it prints one.
-        mutants: the outcome of all mutants, likewise.
-        certificate: that of a reproduction, likewise.
-        ablation: the folder of runs by settings, likewise.
+        beside: what the paper was built with, by the same names: `artifacts.beside.KINDS`.
 
     Raises:
         RefusedError: the audit refuses the records, or `check` the paper, or the paper is of other records.
         InputError: a file that is needed is not there, or one is given that the paper does not print.
     """
     manifest = read_manifest(paper)
-    given = {BENCHMARKS: benchmarks, MUTANTS: mutants, CERTIFICATE: certificate}
-    beside = {name: path for name, path in given.items() if path is not None}
-    folders = {_RECORDS: runs} | ({ABLATION: ablation} if ablation is not None else {})
-    _refuse(folders, paper, manifest, beside)
+    _match(paper, manifest["inputs"]["records"], beside)
+    files = {KINDS[name].name: path for name, path in beside.items() if not KINDS[name].folder}
+    others = {KINDS[name].name: path for name, path in beside.items() if KINDS[name].folder}
+    folders = {_RECORDS: runs, **others}
+    _refuse(folders, paper, manifest, files)
     plan = read_model(runs / PLAN, Plan)
     content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
     content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
-    content |= beside
-    read = [name for name in manifest["inputs"]["records"] if name not in beside and not name.endswith(_WEIGHTS)]
+    content |= files
+    read = [name for name in manifest["inputs"]["records"] if name not in files and not name.endswith(_WEIGHTS)]
     for name in read:  # a compressed one goes in as it is
         place, inside = _place(name)
         path = folders[place] / inside
@@ -125,10 +115,7 @@ def bundle(
         [one for place, folder in folders.items() for one in _environments(place, folder)]
     )
     about = yaml.safe_load((_ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    date = date or str(about.get("date-released", ""))
-    if not date:
-        raise InputError("date: none given, and CITATION.cff has no date-released; name one with --date YYYY-MM-DD")
-    content[README] = _readme(plan, about, weights, [*beside, *([f"{ABLATION}/"] if ablation else [])]).encode()
+    content[README] = _readme(plan, about, weights, [*files, *(f"{name}/" for name in others)]).encode()
     content[CRATE] = _json(_crate(content, plan, about, date))
     lines = [f"{_sha256(content[name])}  ./{name}\n" for name in sorted(content)]  # as the README's command prints them
     content[SUMS] = "".join(lines).encode()
@@ -136,18 +123,14 @@ def bundle(
     return Bundle(out, digest_file(out), len(content))
 
 
-def _refuse(folders: Mapping[str, Path], paper: Path, manifest: Mapping[str, Any], beside: Mapping[str, Path]) -> None:
+def _refuse(folders: Mapping[str, Path], paper: Path, manifest: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     problems = check(paper)
     if problems:
         raise RefusedError(
             f"{paper}: {len(problems)} problem(s), the first {problems[0].file}: {problems[0].message}; "
             "only a folder that `spinn-artifacts check` lets through is bundled"
         )
-    plans = {f"{ABLATION}/{PLAN}": folders[ABLATION] / PLAN} if ABLATION in folders else {}
-    _match(paper, manifest["inputs"]["records"], {**beside, **plans})
     for folder in folders.values():
-        if not (folder / PLAN).is_file():
-            raise InputError(f"{folder / PLAN}: no such file; a folder of runs is what `spinn run --out` wrote")
         errors = [finding for finding in audit(folder, replay=True).findings if finding.severity == "error"]
         if errors:
             raise RefusedError(
@@ -156,7 +139,7 @@ def _refuse(folders: Mapping[str, Path], paper: Path, manifest: Mapping[str, Any
             )
     for name, digest in manifest["inputs"]["records"].items():
         place, inside = _place(name)
-        path = beside.get(name, folders[place] / inside)
+        path = files.get(name, folders[place] / inside)
         if name.endswith(_WEIGHTS) and not path.is_file():
             continue  # withheld: the audit says what it could not look at
         if not is_stored(path) or digest_file(path) != digest:
@@ -165,19 +148,23 @@ def _refuse(folders: Mapping[str, Path], paper: Path, manifest: Mapping[str, Any
 
 def _place(name: str) -> tuple[str, str]:
     """The folder of the archive in which a file that a build has read goes, and its path there."""
-    inside = name.removeprefix(f"{ABLATION}/")
-    return (_RECORDS, name) if inside == name else (ABLATION, inside)
+    place, _, inside = name.partition("/")
+    return (place, inside) if place in (ABLATION, REFERENCE) else (_RECORDS, name)
 
 
 def _match(paper: Path, read: Mapping[str, str], beside: Mapping[str, Path]) -> None:
     """What is named beside the runs is there, and is what the build named."""
-    for name, option in _OPTIONS.items():
-        if name in read and name not in beside:
-            raise InputError(f"{paper}: it was built with {option}; name the same with {option}")
-        if name in beside and name not in read:
-            raise InputError(f"{beside[name]}: {paper} was built without it; leave out {option}, or build again")
-        if name in beside and not beside[name].is_file():
-            raise InputError(f"{beside[name]}: no such file; {option} wants the one that {paper} was built with")
+    for option, kind in KINDS.items():
+        printed = (f"{kind.name}/{PLAN}" if kind.folder else kind.name) in read
+        if option not in beside:
+            if printed:
+                raise InputError(f"{paper}: it was built with --{option}; name the same with --{option}")
+            continue
+        path = beside[option] / PLAN if kind.folder else beside[option]
+        if not printed:
+            raise InputError(f"{path}: {paper} was built without it; leave out --{option}, or build again")
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; --{option} wants the one that {paper} was built with")
 
 
 # --- what is described ----------------------------------------------------------------------------------------------
@@ -247,9 +234,7 @@ def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Sequenc
     withheld = (
         "" if weights else "\nThe networks themselves are not in it: what only they can show is then unchecked.\n"
     )
-    elsewhere = "measured elsewhere, and printed in `paper/report.html`"
-    others = "runs by settings, of the same data; `spinn-verify records` takes it too"
-    printed = "".join(f"| `{name}` | {others if name.endswith('/') else elsewhere} |\n" for name in sorted(beside))
+    printed = "".join(f"| `{name}` | {_BESIDE.get(name, _ELSEWHERE)} |\n" for name in sorted(beside))
     simulated = "\nThe data is simulated: no number here was measured on a real tool.\n"
     return f"""# {about["title"]}
 

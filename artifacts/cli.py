@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
+from artifacts.beside import KINDS
 from spinn.errors import InputError, run_command
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,25 +21,28 @@ def cli() -> None:
     """Turn audited records into everything the paper shows."""
 
 
+def _beside(what_for: str) -> Callable[[Command], Command]:
+    """An option for each kind of thing that can be printed beside runs."""
+
+    def options(command: Command) -> Command:
+        for name, kind in reversed(KINDS.items()):
+            told = f"{what_for}: {kind.what}."
+            command = click.option(f"--{name}", type=click.Path(path_type=Path), help=told)(command)
+        return command
+
+    return options
+
+
+def _given(named: Mapping[str, Path | None]) -> dict[str, Path]:
+    return {name: path for name, path in named.items() if path is not None}
+
+
 @cli.command()
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for tables, figures and report.")
-@click.option("--benchmarks", type=click.Path(path_type=Path), help="A history.jsonl of benchmarks, to print as well.")
-@click.option(
-    "--mutants", type=click.Path(path_type=Path), help="What `spinn-verify mutants --json` printed, likewise."
-)
-@click.option("--certificate", type=click.Path(path_type=Path), help="A certificate.json of these runs, likewise.")
-@click.option("--ablation", type=click.Path(path_type=Path), help="Runs of the same data by settings, likewise.")
+@_beside("To be printed as well")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def build(
-    runs: Path,
-    out: Path,
-    benchmarks: Path | None,
-    mutants: Path | None,
-    certificate: Path | None,
-    ablation: Path | None,
-    as_json: bool,
-) -> int:
+def build(runs: Path, out: Path, as_json: bool, **named: Path | None) -> int:
     """Build tables, figures, numbers, report.html and the paper from RUNS.
 
     Status 0: built; 1: the audit refused the records.
@@ -43,7 +50,7 @@ def build(
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
 
-    report = build_all(runs, out, benchmarks, mutants, certificate, ablation)
+    report = build_all(runs, out, **_given(named))
     if report.notice:
         click.echo(report.notice, err=True)
     if as_json:
@@ -83,29 +90,15 @@ def check(folder: Path, as_json: bool) -> int:
     "--date", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Of publication; stands in the metadata."
 )
 @click.option("--weights", is_flag=True, help="Put the networks in as well.")
-@click.option("--benchmarks", type=click.Path(path_type=Path), help="The history.jsonl that PAPER was built with.")
-@click.option("--mutants", type=click.Path(path_type=Path), help="The outcome of all mutants, likewise.")
-@click.option("--certificate", type=click.Path(path_type=Path), help="The certificate.json, likewise.")
-@click.option("--ablation", type=click.Path(path_type=Path), help="The folder of runs with other settings, likewise.")
+@_beside("That PAPER was built with")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def bundle(
-    runs: Path,
-    paper: Path,
-    out: Path,
-    date: datetime | None,
-    weights: bool,
-    benchmarks: Path | None,
-    mutants: Path | None,
-    certificate: Path | None,
-    ablation: Path | None,
-    as_json: bool,
+    runs: Path, paper: Path, out: Path, date: datetime, weights: bool, as_json: bool, **named: Path | None
 ) -> int:
     """Write one archive of RUNS and of PAPER, built from them, for a repository. Status 1: either does not hold."""
     from artifacts.bundle import bundle as bundle_all
 
-    day = f"{date:%Y-%m-%d}" if date else None
-    beside = {"benchmarks": benchmarks, "mutants": mutants, "certificate": certificate, "ablation": ablation}
-    made = bundle_all(runs, paper, out, date=day, weights=weights, **beside)
+    made = bundle_all(runs, paper, out, date=f"{date:%Y-%m-%d}", weights=weights, **_given(named))
     size = out.stat().st_size / 1e6
     text = f"{out}: {made.files:,} files, {size:,.1f} MB, sha256 {made.sha256}"
     click.echo(json.dumps(made.as_json(), indent=1) if as_json else text)
@@ -141,11 +134,12 @@ def reproduce(runs: Path, reference: Path, out: Path | None, as_json: bool) -> i
 
     Status 0: reproduced; 1: something is different or missing.
     """
-    from artifacts import reproduce
+    from artifacts.certificate import write
+    from artifacts.reproduce import reproduce as compare
 
-    certificate = reproduce.reproduce(runs, reference)
+    certificate = compare(runs, reference)
     if out is not None:
-        reproduce.write(certificate, out)
+        write(certificate, out)
     click.echo(json.dumps(certificate.as_json(), indent=1) if as_json else certificate.text(), nl=as_json)
     return certificate.exit_status
 

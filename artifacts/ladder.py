@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:  # scipy, which who reads a stored certificate has no need of
+if TYPE_CHECKING:
     from artifacts.equivalence import Equivalence
 
 Rung = Literal["bitwise", "within tolerance", "equivalent", "different", "not run", "incomparable"]

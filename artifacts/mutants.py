@@ -12,15 +12,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from artifacts.beside import read_output
+from artifacts.beside import MUTANTS, read_output, traced
 from artifacts.numbers import Format
 from artifacts.render import Table, table_frame
 from spinn.config import Strict
 from spinn.errors import RecordError
-from spinn.storage import digest_file, digest_of
-
-MUTANTS = "mutants.json"
-"""What the file is called among inputs and sources, wherever it lies."""
+from spinn.storage import digest_file
 
 
 class Mutant(Strict):
@@ -92,7 +89,7 @@ class Mutants:
             "tiny network; the audit, which knows nothing of the fault, judges the folder. As stored by `spinn-verify "
             "mutants --json`; the build does not run them again.",
         )
-        sources = {"": tuple(f"{group} sha256:{digest_of(files)}" for group, files in self.sources().items())}
+        sources = {"": traced(self.sources())}
         expressions = {"checks": "checks that found an error in the records of the fault"}
         caption = "Named faults, and the checks that catch them."
         formats = {"": Format(0)}

@@ -44,10 +44,11 @@ def compare(ours: Results, theirs: Results) -> Differences:
 
 
 def _code(ours: Results, theirs: Results) -> str:
-    there, here = (", ".join(sorted({one.environment.code[:12] for one in side.records})) for side in (theirs, ours))
-    if not there:
+    stated = [{one.environment.code[:12] or "not stated" for one in side.records} for side in (theirs, ours)]
+    if stated[0] == {"not stated"}:
         return "of which code the reference is, it does not say"
-    return "" if there == here else f"other code: spinn sha256:{there} in the reference, {here or 'not stated'} here"
+    there, here = (", ".join(sorted(side)) for side in stated)
+    return "" if there == here else f"other code: spinn sha256:{there} in the reference, {here} here"
 
 
 def _plan(ours: Plan, theirs: Plan) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from artifacts import claims, costs, tables
+from artifacts.beside import SPREAD
 from artifacts.numbers import Number
 from artifacts.results import Results, read
 from spinn.documents import parse_json
@@ -38,7 +39,6 @@ from spinn.record import (
 from spinn.storage import digest_file, digest_of, packed, read_file, read_stored, write_atomic
 from verify.audit import audit
 
-SPREAD = "spread.json"
 _COSTS = ("peak memory (MB)", "share of retraining, seconds (%)")
 
 

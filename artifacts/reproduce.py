@@ -6,28 +6,25 @@ tests of equivalence are over seeds where both sides have three or more, else ov
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from artifacts import certified, claims, comparisons, tables
-from artifacts.certified import CERTIFICATE
+from artifacts import claims, comparisons, tables
+from artifacts.beside import REFERENCE, grouped, traced
+from artifacts.certificate import Certificate
 from artifacts.equivalence import Equivalence, paired, pseudo_values, welch
-from artifacts.ladder import FAILS, MULTIPLE, Step, climb, judged
+from artifacts.ladder import Step, climb, judged
 from artifacts.numbers import Number
 from artifacts.plans import Differences, compare
 from artifacts.reference import audited, digest, is_cost, machine, read_spread, values
-from artifacts.render import Table
 from artifacts.results import RefusedError, Results
 from artifacts.slices import of_seeds, without_case
 from spinn.record import HISTORY, PLAN, PREDICTIONS, Plan, plan_digest, read_model
-from spinn.storage import write_atomic
 
-PAGE = "certificate.txt"
 FEWEST_SEEDS = 3
 # Which claims fix the margin of a column: those about the same quantity.
 _MARGINS = {
@@ -36,77 +33,6 @@ _MARGINS = {
     "MAE ÷ range (%)": "mae-share.",
     "R² difference": "r2-difference.",
 }
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What was proven, and what was not.
-
-    `refused`: why a folder's audit let no number through. `runs` maps each planned run of the reference to whether
-    its files are bitwise equal; None: this reproduction did not run it.
-    """
-
-    reference: dict[str, Any]
-    reproduction: dict[str, Any]
-    refused: tuple[str, ...]
-    differences: Differences
-    runs: dict[str, bool | None]
-    claims: tuple[Step, ...]
-    cells: tuple[Step, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether all that the reproduction ran is reproduced."""
-        failing = any(step.rung in FAILS for step in (*self.claims, *self.cells))
-        return not (self.refused or self.differences.plan or failing)
-
-    @property
-    def exit_status(self) -> int:
-        """0 reproduced, 1 something is different or missing."""
-        return 0 if self.holds else 1
-
-    def as_json(self) -> dict[str, Any]:
-        """The content of certificate.json."""
-        return {
-            "holds": self.holds,
-            "refused": list(self.refused),
-            "plan": list(self.differences.plan),
-            "reasons": list(self.differences.reasons),
-            "code": self.differences.code,
-            "not asked for": list(self.differences.left_out),
-            "reference": self.reference,
-            "reproduction": self.reproduction,
-            "multiple of the spread": MULTIPLE,
-            "runs": self.runs,
-            "claims": [step.as_json() for step in self.claims],
-            "cells": [step.as_json() for step in self.cells],
-        }
-
-    def tables(self) -> list[Table]:
-        """The claims, each on its rung, and how many cells of each table stand on which."""
-        return certified.tables(self.claims, self.cells)
-
-    def text(self) -> str:
-        """The certificate for a terminal: the verdict first."""
-        known = [equal for equal in self.runs.values() if equal is not None]
-        lines = ["reproduced" if self.holds else "NOT reproduced"]
-        lines += [f"the reference is sha256:{self.reference['sha256']}"] if "sha256" in self.reference else []
-        lines += [f"refused: {reason}" for reason in self.refused]
-        lines += [f"the plan differs: {difference}" for difference in self.differences.plan]
-        lines += [f"not as in the reference: {reason}" for reason in self.differences.reasons]
-        if self.differences.code and not all(known):
-            lines += [self.differences.code]
-        lines += [f"not asked for: {part}" for part in self.differences.left_out]
-        if not self.reproduction.get("weights", True):
-            lines += ["the reproduction has no weights: that its predictions are theirs was not seen"]
-        apart = sum(step.rung == "incomparable" for step in self.cells)
-        if apart:
-            lines += [f"{apart} numbers of tables are not compared: costs, and those that no claim fixes a margin for"]
-        lines += [f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
-        shown = [table.text() for table in self.tables()]
-        steps = [*self.claims, *(step for step in self.cells if step.rung in FAILS)]
-        why = [f"{step.name}: {step.rung}: {step.reason}" for step in steps if step.reason]
-        return "\n\n".join(["\n".join(lines), *shown, *(["\n".join(why)] if why else [])]) + "\n"
 
 
 def reproduce(runs: Path, reference: Path) -> Certificate:
@@ -127,7 +53,10 @@ def reproduce(runs: Path, reference: Path) -> Certificate:
     if not refused:
         ours, theirs = sides
         certificate = certify(ours, theirs, spread)
-        return replace(certificate, reference=certificate.reference | {"sha256": digest(reference)})
+        files = grouped(REFERENCE, theirs, theirs.sources())
+        source = (*ours.source(*(name for name, group in ours.sources().items() if group)), *traced(files))
+        stated = certificate.reference | {"sha256": digest(reference)}
+        return replace(certificate, reference=stated, files=files, source=source)
     missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)
     nothing: dict[str, bool | None] = {run.run_id: None for run in plans[1].runs}
     stated = [{"plan": plan_digest(plan)} for plan in plans]
@@ -145,13 +74,6 @@ def certify(ours: Results, theirs: Results, spread: dict[str, Any]) -> Certifica
     pair = _Pair(*_alike(ours, theirs), differences)
     steps = pair.claims(spread["claims"]), pair.cells(spread["numbers"])
     return Certificate(stated[0] | about, stated[1], (), differences, equal, *steps)
-
-
-def write(certificate: Certificate, out: Path) -> None:
-    """Write certificate.json and certificate.txt into `out`."""
-    content = json.dumps(certificate.as_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(out / CERTIFICATE, content.encode())
-    write_atomic(out / PAGE, certificate.text().encode())
 
 
 def _bitwise(theirs: Any, ours: Any) -> bool | None:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spinn.errors import InputError
 from spinn.record import CLAIM_NAME, first_problem
-from spinn.statements import contradiction
+from spinn.statements import PHRASES, contradiction
 
-COMPARISONS = ("above", "at-least", "below", "at-most", "within")
+COMPARISONS = tuple(PHRASES)
 TESTS = ("exact", "point", "case-bootstrap", "paired-case-bootstrap", "interval")
 
 

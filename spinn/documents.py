@@ -48,7 +48,7 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file in UTF-8; no more is read of it than it may have, since it may have no end.
+    """The tables of a TOML file in UTF-8; no more is read of it than it may have.
 
     Raises:
         OSError: it cannot be read.

@@ -348,7 +348,7 @@ def _is_finished(folder: Path, plan: Plan) -> bool:
 
 
 def _lacking(folder: Path, plan: Plan) -> str:
-    """What is said of checkpoints that records name and that are not there: left out on purpose, or lost."""
+    """What is said of files that records name and that are not there: left out on purpose, or lost."""
     gone = []
     for run in (record.run_folder(folder, run.run_id) for run in plan.runs):
         named = parse_json(storage.read_stored(run / record.RECORD)).get("files")
@@ -356,7 +356,7 @@ def _lacking(folder: Path, plan: Plan) -> str:
         gone += [run / name for name in names if not storage.is_stored(run / name)]
     if not gone:
         return ""
-    told = f"; {len(gone)} files that they name are not there, the first {gone[0].relative_to(folder)}"
+    told = f"; missing of the files that its records name: {len(gone)}, the first {gone[0].relative_to(folder)}"
     return f"{told}: give --from-stage and a stage before it, or --fresh, to have them again"
 
 

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 from spinn.numerals import numerals, value
 
-_PHRASES = {
+PHRASES = {
     "at-least": ("at least", "no less than", "no fewer than", "not less than", "not below", "or more", "≥"),
     "at-most": ("at most", "no more than", "not more than", "not above", "or less", "or fewer", "up to", "≤"),
     "above": ("above", "more than", "greater than", "higher than", "better than", "exceeds", ">"),
     "below": ("below", "less than", "lower than", "worse than", "under", "<"),
     "within": ("within",),
 }
-_MEANT = {phrase: comparison for comparison, phrases in _PHRASES.items() for phrase in phrases}
+"""How a sentence says each comparison that a claim can make."""
+_MEANT = {phrase: comparison for comparison, phrases in PHRASES.items() for phrase in phrases}
 _PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(_MEANT)})(?![a-z])")
 
 

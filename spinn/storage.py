@@ -1,4 +1,4 @@
-"""Files that are files, written whole or not at all; sha256 digests of files and values. Standard library only.
+"""Reading regular files alone, writing whole or not at all, and sha256 of files and values. Standard library only.
 
 A file may be kept compressed, under its name and `.xz`: its content, and so its digest, is what it
 decompresses to.
@@ -19,8 +19,6 @@ MOST = 32 << 20
 """Bytes that a compressed file may hold: a hundred bytes of it can ask for all the memory there is. What is made
 of them takes some fifty times as much."""
 _MEMORY = 128 << 20  # for decompressing, whatever the file asks for; xz -9 needs 65 MiB
-
-
 _SPECIAL = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 

@@ -204,8 +204,10 @@ class _Told(BaseModel):
 
 
 def _own_digest() -> str:
-    """Digest of the checks themselves: a verdict of other checks is not this one's."""
-    return digest_of({path.name: digest_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))})
+    """Digest of the checks, and of all that they may read with: a verdict of others is not this one's."""
+    root = Path(__file__).parent.parent
+    code = [path for package in ("spinn", "verify") for path in sorted((root / package).rglob("*.py"))]
+    return digest_of({path.relative_to(root).as_posix(): digest_file(path) for path in code})
 
 
 def _empty_folders(runs: Path) -> list[str]:

@@ -114,7 +114,7 @@ def built_with_benchmarks(honest: Path, history: Path, tmp_path_factory: pytest.
     from artifacts.build import build
 
     out = tmp_path_factory.mktemp("built")
-    build(honest, out, history)
+    build(honest, out, benchmarks=history)
     return out
 
 

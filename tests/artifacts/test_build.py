@@ -130,9 +130,9 @@ def test_a_changed_history_is_built_again(
     """The same bytes elsewhere change nothing; one byte does; without the history all is as if it had never been."""
     out = Path(shutil.copytree(built_with_benchmarks, tmp_path / "out"))
     copy = Path(shutil.copy(history, tmp_path / "other.jsonl"))
-    assert build(honest, out, copy).written == ()
+    assert build(honest, out, benchmarks=copy).written == ()
     copy.write_text(copy.read_text().replace("12345.678", "12945.678", 1))
-    changed = build(honest, out, copy).written
+    changed = build(honest, out, benchmarks=copy).written
     assert "tables/benchmarks.csv" in changed
     assert not {"tables/accuracy.csv", "tables/benchmark-targets.csv"} & set(changed)
     assert "12945.678" in (out / "tables" / "benchmarks.csv").read_text()

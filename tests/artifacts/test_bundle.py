@@ -16,7 +16,7 @@ import pytest
 from artifacts.build import build
 from artifacts.bundle import bundle
 from artifacts.check import check
-from artifacts.reproduce import CERTIFICATE, reproduce, write
+from artifacts.reference import make
 from artifacts.results import RefusedError
 from spinn.errors import InputError
 from verify.audit import audit
@@ -44,8 +44,8 @@ def beside(honest: Path, history: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("beside")
     mutants = folder / "as-printed.json"
     mutants.write_text(json.dumps({"mutants": [{"name": "none", "expected": None, "caught_by": []}]}))
-    write(reproduce(honest, honest), folder)
-    return {"benchmarks": history, "mutants": mutants, "certificate": folder / CERTIFICATE}
+    make(honest, folder / "kept")
+    return {"benchmarks": history, "mutants": mutants, "reference": folder / "kept"}
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_compressed_records_go_in_as_they_are(honest: Path, built: Path, tmp_pat
 def test_what_the_paper_prints_beside_the_runs_goes_in(
     honest: Path, beside: dict[str, Any], built_beside: Path, tmp_path: Path
 ):
-    """Benchmarks, mutants and certificate: as they were built from, described, checked, the same bytes each time."""
+    """Benchmarks, mutants and reference: as they were built from, described, checked, the same bytes each time."""
     made = bundle(honest, built_beside, tmp_path / "spinn.zip", date=DATE, **beside)
     again = bundle(honest, built_beside, tmp_path / "again.zip", date=DATE, **beside)
     assert again.path.read_bytes() == made.path.read_bytes()
@@ -192,34 +192,42 @@ def test_what_the_paper_prints_beside_the_runs_goes_in(
     assert own_check(folder) == 0
     assert check(folder / "paper") == ()
     assert audit(folder / "records").holds
-    (folder / "records" / "audit.json").unlink()
+    assert audit(folder / "reference").holds
+    for place in ("records", "reference"):
+        (folder / place / "audit.json").unlink()
     read = json.loads((folder / "paper" / "build.json").read_bytes())["inputs"]["records"]
     parts = {part["@id"] for part in json.loads((folder / "ro-crate-metadata.json").read_bytes())["@graph"]}
-    names = {"benchmarks": "benchmarks/history.jsonl", "mutants": "mutants.json", "certificate": "certificate.json"}
-    for option, name in names.items():
+    files = {"benchmarks/history.jsonl": beside["benchmarks"], "mutants.json": beside["mutants"]}
+    files["reference/plan.json"] = beside["reference"] / "plan.json"
+    told = (folder / "README.md").read_text()
+    for name, path in files.items():
         content = (folder / name).read_bytes()
-        assert content == beside[option].read_bytes()
+        assert content == path.read_bytes()
         assert hashlib.sha256(content).hexdigest() == read[name]
         assert name in parts
-        assert f"| `{name}` |" in (folder / "README.md").read_text()
+        assert f"| `{name.replace('plan.json', '')}` |" in told
         (folder / name).write_bytes(content.replace(b"e", b"3", 1))
         assert own_check(folder) != 0, name
         (folder / name).write_bytes(content)
     assert own_check(folder) == 0
 
 
-@pytest.mark.parametrize("option", ["benchmarks", "mutants", "certificate"])
+@pytest.mark.parametrize("option", ["benchmarks", "mutants", "reference"])
 def test_what_is_beside_is_named_and_is_what_was_built_from(
     honest: Path, built: Path, beside: dict[str, Any], built_beside: Path, tmp_path: Path, option: str
 ):
     """Not named, not there, changed since, or never printed: one line with the option, and no archive."""
-    out, changed = tmp_path / "spinn.zip", tmp_path / "changed.json"
-    changed.write_bytes(beside[option].read_bytes() + b"\n")
+    out, changed = tmp_path / "spinn.zip", tmp_path / "changed"
+    if beside[option].is_dir():
+        shutil.copytree(beside[option], changed)
+        (changed / "datacard.json").write_bytes((changed / "datacard.json").read_bytes() + b"\n")
+    else:
+        changed.write_bytes(beside[option].read_bytes() + b"\n")
     others: dict[str, Any] = {name: path for name, path in beside.items() if name != option}
     wrong: tuple[tuple[Path, dict[str, Any], str], ...] = (
         (built_beside, others, f"it was built with --{option}; name the same with --{option}"),
-        (built_beside, others | {option: Path("nowhere")}, f"nowhere: no such file; --{option} wants the one"),
-        (built_beside, others | {option: changed}, r"changed\.json: not the file that .* was built from"),
+        (built_beside, others | {option: Path("nowhere")}, f"nowhere.*: no such file; --{option} wants the one"),
+        (built_beside, others | {option: changed}, r"changed\S*: not the file that .* was built from"),
         (built, {option: beside[option]}, f"was built without it; leave out --{option}"),
     )
     for paper, named, message in wrong:
@@ -284,9 +292,7 @@ def test_a_paper_of_other_records_is_not_bundled(honest: Path, out: Path, tmp_pa
 def test_what_is_missing_is_named(
     honest: Path, built: Path, built_with_benchmarks: Path, history: Path, tmp_path: Path
 ):
-    """No date, no weights or no history where one is needed: one line that says how to mend it."""
-    with pytest.raises(InputError, match="--date YYYY-MM-DD"):
-        bundle(honest, built, tmp_path / "spinn.zip")
+    """No weights or no history where one is needed: one line that says how to mend it."""
     with pytest.raises(InputError, match="--benchmarks"):
         bundle(honest, built_with_benchmarks, tmp_path / "spinn.zip", date=DATE)
     made = bundle(honest, built_with_benchmarks, tmp_path / "spinn.zip", date=DATE, benchmarks=history)

@@ -327,7 +327,7 @@ def small(fabricator: Callable[..., None], history: Path, tmp_path_factory: pyte
     folder = tmp_path_factory.mktemp("small")
     (folder / "runs").mkdir()
     fabricator(folder / "runs", thermal=False, seeds=(0,))
-    assert build(folder / "runs", folder / "paper", history).holds
+    assert build(folder / "runs", folder / "paper", benchmarks=history).holds
     return folder / "paper"
 
 

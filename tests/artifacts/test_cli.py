@@ -64,7 +64,7 @@ def test_a_history_of_benchmarks_is_printed(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; a history of benchmarks"),
+        (None, "no such file; --benchmarks names a history of benchmarks"),
         ("", "no report in it"),
         ('{"name": "train"}\n', "line 1: not a benchmark's report: time: field required"),
     ],
@@ -152,11 +152,11 @@ def test_bundle_prints_what_it_wrote(honest: Path, built: Path, tmp_path: Path, 
 
 
 def test_bundle_takes_what_the_build_took(honest: Path, tmp_path: Path, monkeypatch, capsys):
-    """--mutants and --certificate name for an archive what they named for the build."""
-    folder, mutants, out = tmp_path / "certificate", tmp_path / "mutants.json", tmp_path / "out"
+    """--mutants and --reference name for an archive what they named for the build."""
+    folder, mutants, out = tmp_path / "kept", tmp_path / "mutants.json", tmp_path / "out"
     mutants.write_text(json.dumps({"mutants": [{"name": "none", "expected": None, "caught_by": []}]}))
-    call(["reproduce", str(honest), "--reference", str(honest), "--out", str(folder)], monkeypatch, capsys)
-    beside = ["--mutants", str(mutants), "--certificate", str(folder / "certificate.json")]
+    call(["reference", str(honest), "--out", str(folder)], monkeypatch, capsys)
+    beside = ["--mutants", str(mutants), "--reference", str(folder)]
     assert call(["build", str(honest), "--out", str(out), *beside], monkeypatch, capsys)[0] == 0
     words = ["bundle", str(honest), str(out), "--out", str(tmp_path / "spinn.zip"), "--date", "2026-11-27"]
     assert call([*words, *beside], monkeypatch, capsys)[0] == 0

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from artifacts import claims, results
+from artifacts.certificate import CERTIFICATE, PAGE, write
 from artifacts.ladder import ROUNDING, RUNGS, Step, climb, judged
 from artifacts.plans import compare
 from artifacts.reference import SPREAD, is_cost, make, read_spread, values
-from artifacts.reproduce import CERTIFICATE, PAGE, certify, reproduce, write
+from artifacts.reproduce import certify, reproduce
 from artifacts.results import Results
 from artifacts.slices import of_seeds, without_case
 from spinn.errors import InputError, RecordError

@@ -85,7 +85,7 @@ def test_paper_artifacts_print_the_benchmarks_that_were_run(root: Path, tmp_path
 
     plain = build()
     rest = "--mutants paper/reference/mutants.json"
-    assert plain.split() == [*plain.split()[:3], "--out", '"build/paper/quick-simulator"', *rest.split()]
+    assert plain.split()[3:] == ["--out", '"build/paper/quick-simulator"', *rest.split()]
     (tmp_path / HISTORY).parent.mkdir(parents=True)
     (tmp_path / HISTORY).touch()
     assert build().split() == [*plain.split()[:-2], "--benchmarks", str(HISTORY), *rest.split()]

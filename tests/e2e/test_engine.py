@@ -26,8 +26,10 @@ KILLS = max(1, int(os.environ.get("KILLS", "1")) // 5)
 
 
 def workers() -> list[psutil.Process]:
-    """Ray's processes that train a cohort at this moment: they call themselves so."""
-    return [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [""])[0] == WORKER]
+    """Processes of this test's Ray that train a cohort at this moment: they call themselves so."""
+    ours = {one.pid for one in psutil.Process().children(recursive=True)}
+    running = (one for one in psutil.process_iter(["cmdline"]) if one.pid in ours)
+    return [one for one in running if (one.info["cmdline"] or [""])[0] == WORKER]
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ EXAMPLES = int(os.environ.get("FUZZ", "15"))
 """Of each kind of file; `make fuzz` asks for more than 100,000 in all."""
 ROOM = 1 << 30
 """Bytes that reading a file may take: some megabytes do, and what believes a hostile number asks for terabytes."""
+QUIET = ("audit", "datacard")
+"""What is no file is not spoken of here: a verdict is made again, and of a card it is its digest that says so."""
 SOON = timedelta(seconds=10)
 """Milliseconds, most of them; but the machine may have other work."""
 
@@ -122,13 +124,13 @@ def test_a_named_pipe_in_place_of_a_file_is_not_opened(kind: str, folder: Path) 
     """Nobody writes to one, so that reading it never ends: it is a clear error, a finding, or no file."""
     path = folder / kind / KINDS[kind].file
     with pipe(path) as opened:
-        said = "no such file"
+        said = ""
         try:
             KINDS[kind].read(path)
         except (SpinnError, *FINDINGS) as error:
             said = str(error)
         assert not opened()
-    assert re.search("a named pipe in place of a file|no such file", said)
+    assert re.search("a named pipe in place of a file|no such file", said) or (not said and kind in QUIET)
 
 
 def test_the_long_profile_draws_anew() -> None:

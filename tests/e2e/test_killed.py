@@ -156,7 +156,7 @@ def test_a_checkpoint_that_was_deleted_is_named(
     gone.unlink()
     words = ("spinn", "run", tiny, "--out", out, "--device", "cpu")
     told = call(*words).last_word
-    assert "nothing to train; 1 files that they name are not there, the first runs/" in told
+    assert "nothing to train; missing of the files that its records name: 1, the first runs/" in told
     assert "give --from-stage" in told
     assert call(*words, "--from-stage", "1").status == 0
     assert digests(out) == digests(life[0])

@@ -23,9 +23,9 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
+from artifacts.certificate import Certificate, write
 from artifacts.ladder import RUNGS, Step
 from artifacts.plans import Differences
-from artifacts.reproduce import Certificate, write
 
 BIN = Path(sys.executable).parent
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "reviewer.ipynb"

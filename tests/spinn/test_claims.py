@@ -30,7 +30,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"comparison": "above"},
         "claim wear-loss: comparison = 'above' is not what the statement says",
     ),
-    "no comparison": ({"comparison": "near"}, "claim wear-loss: comparison = 'near': one of above, "),
+    "no comparison": ({"comparison": "near"}, "claim wear-loss: comparison = 'near': one of at-least, at-most, "),
     "no test": ({"test": ["exact"]}, "claim wear-loss: test = ['exact']: one of exact, "),
     "a range of one": ({"comparison": "within", "threshold": [5.0]}, "two numbers where comparison = 'within'"),
     "another kind": ({"margin": "wide"}, "claim wear-loss: margin"),

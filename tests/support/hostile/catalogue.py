@@ -145,13 +145,6 @@ def forged_verdict() -> str:
     return json.dumps({"read": {"key": "0", "verdict": {"findings": "none"}, "digest": "0"}, "replayed": [[]]})
 
 
-def certificate() -> str:
-    """A certificate whose claim would be a command of LaTeX and whose value is no number."""
-    told = json.loads(kinds.certificate())
-    told["claims"][0] |= {"name": "}\\input{/etc/passwd}", "reference": "1e999"}
-    return json.dumps(told)
-
-
 def _of(file: str, *call: str) -> Callable[..., Hostile]:
     """What makes entries of one file that is given to the same call."""
 
@@ -407,8 +400,6 @@ PAPERS = [
     Hostile(
         "report-tables", "20,000 tables without an end", PAPER, {**UNCHANGED, "paper/report.html": ENDLESS}, bomb=True
     ),
-    printed("certificate-latex", "a certificate with LaTeX and a number that is none", "certificate", certificate),
-    printed("certificate-deep", "a certificate of 100,000 lists within each other", "certificate", DEEP),
     printed("benchmarks-deep", "a benchmark of 100,000 lists within each other", "benchmarks", DEEP),
     printed("mutants-deep", "an outcome of 100,000 lists within each other", "mutants", DEEP),
 ]

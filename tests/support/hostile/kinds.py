@@ -18,7 +18,6 @@ import pandas as pd
 
 from artifacts import check, claims, paper, prose, provenance, results, tables
 from artifacts.benchmarks import Benchmarks
-from artifacts.certified import Certified
 from artifacts.executed import executed
 from artifacts.mutants import Mutants
 from artifacts.numbers import Format, encode_json, encode_tex
@@ -238,17 +237,6 @@ def card_of(path: Path) -> object:
     return list(recounted(replace(judged(), path=path.parent, plan=plan().model_copy(update={"dataset": dataset}))))
 
 
-def certificate() -> bytes:
-    """A certificate of the reference."""
-    side = {"plan": record.plan_digest(plan())}
-    entry = {"name": "few", "rung": "bitwise", "reference": 1.5, "reproduced": 1.5, "test": {"p": 0.01, "power": None}}
-    cells = [{"name": "accuracy.vb", "rung": "different", "reference": 1, "reproduced": None}]
-    entries = [entry | {"name": name} for name in plan().claims.names]
-    told = {"holds": False, "refused": [], "plan": [], "reference": side, "reproduction": side}
-    told |= {"claims": entries, "cells": cells}
-    return json.dumps(told).encode()
-
-
 def benchmarks() -> bytes:
     """A history of one benchmark."""
     machine = json.loads(of_a_run("record.json"))["environment"] | {"load_average": 0.5}
@@ -284,11 +272,6 @@ def cuts(path: Path) -> object:
     if isinstance(told, SpinnError):
         raise told
     return told
-
-
-def certified(path: Path) -> object:
-    """A certificate as tables."""
-    return [made.latex() for made in Certified.read(path, plan()).tables()]
 
 
 def spread() -> bytes:
@@ -364,7 +347,6 @@ KINDS: dict[str, Kind] = {
         "stage-1.safetensors", "safetensors", makers.pruned, lambda path: folder.read_network(path, (4, 3, 2))
     ),
     "pytorch": Kind("network.pt", "bytes", makers.state_dict, read_state),
-    "certificate": Kind("certificate.json", "json", certificate, certified),
     "benchmarks": Kind("history.jsonl", "json", benchmarks, benchmark_tables),
     "mutants": Kind("mutants.json", "json", mutants, lambda path: [t.latex() for t in Mutants.read(path).tables()]),
     "spread": Kind("spread.json", "json", spread, lambda path: read_spread(path.parent)),
