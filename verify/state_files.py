@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import warnings
 import zipfile
 from codecs import getincrementaldecoder
@@ -174,31 +173,38 @@ def _read_pytorch(path: Path) -> State:
     import torch
 
     _refuse_packed(path)
-    try:
+    with warnings.catch_warnings():  # about pickles that may not be understood; those that are not are refused
+        warnings.simplefilter("ignore")
         _walk(path)
-        with warnings.catch_warnings():  # about pickles that it may not understand; those that it does not are refused
-            warnings.simplefilter("ignore")
+        try:
             # of a sparse tensor the places are anyone's: what reads them does not look whether they are within it
             with torch.sparse.check_sparse_tensor_invariants():
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
-        raise InputError(f"{path}: {_refusal(error, path)}") from None
+        except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
+            raise InputError(f"{path}: {_damage(error, path)}") from None
     return as_state(_one_state_dict(content, path), str(path))
 
 
 def _walk(path: Path) -> None:
-    """Go through the pickles that torch would read; what others the caller lets it call, he answers for."""
+    """Go through the pickles that torch would read."""
     import torch
 
-    given = [one if isinstance(one, tuple) else (one, f"{one.__module__}.{one.__qualname__}")
-             for one in torch.serialization.get_safe_globals()]  # fmt: skip
-    trusted = {str(name) for _, name in given if not str(name).startswith("torch.")}  # torch's own stand there always
     size = path.stat().st_size
-    if _is_archive(path):
-        record = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
-        return pickles.walk(BytesIO(record), 1, size, trusted)
-    with path.open("rb") as stream:
-        return pickles.walk(stream, _OLDER, size, trusted)
+    try:
+        if _is_archive(path):
+            record = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+            pickles.walk(BytesIO(record), 1, size)
+        else:
+            with path.open("rb") as stream:
+                pickles.walk(stream, _OLDER, size)
+    except pickles.RefusedError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+    ) as error:  # RuntimeError: of an archive that torch cannot open
+        raise InputError(f"{path}: {_damage(error, path)}") from None
 
 
 def _is_archive(path: Path) -> bool:
@@ -224,14 +230,8 @@ def _refuse_packed(path: Path) -> None:
         raise InputError(f"{path}: {what}, which torch.save does not do; save it with torch.save")
 
 
-def _refusal(error: Exception, path: Path) -> str:
+def _damage(error: Exception, path: Path) -> str:
     text = str(error)
-    if isinstance(error, pickles.RefusedError):
-        return text
-    foreign = re.search(r"GLOBAL ([\w.]+)|got <class '([\w.]+)'>|unrecognized function (\S+)", text)
-    if isinstance(error, pickle.UnpicklingError) and foreign:
-        named = next(name for name in foreign.groups() if name)
-        return f"it holds more than tensors, and was not loaded (it asks for {named}); save state_dict()"
     if "TorchScript" in text:
         return _SCRIPT
     if _is_text(path):

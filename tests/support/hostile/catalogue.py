@@ -310,6 +310,12 @@ NETWORKS = [
         lambda: makers.in_archive(makers.calling("torch.storage.UntypedStorage", 6 << 30)),
         bomb=True,
     ),
+    network(
+        "pt-lists",
+        "a sparse tensor whose numbers are lists of lists of lists, each named a thousand times",
+        lambda: makers.in_archive(makers.sparse_of_lists()),
+        bomb=True,
+    ),
     network("pt-resized", "four numbers as a tensor of 2³⁰, in the older form", makers.beyond_its_storage, bomb=True),
     tensors_of("safetensors-vast", "a tensor of 2⁶⁰ bytes", tensors(a=("F32", [1 << 58], 0, 1 << 60)), bomb=True),
     tensors_of("safetensors-mask", "a mask of 1.6 · 10⁹ weights, all of them 0", makers.vast_mask, bomb=True),

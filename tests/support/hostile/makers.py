@@ -185,6 +185,21 @@ def doubled_key(times: int = 58) -> bytes:
     return b"\x80\x02}K\x01\x85q\x00" + b"".join(steps) + b"K\x05s."
 
 
+def lists(width: int, depth: int) -> bytes:
+    """The opcodes of lists within lists, `depth` deep, each of `width` times the same: of width ** depth numbers."""
+    whole = b"G" + bytes(8)
+    for place in range(depth):
+        whole = b"](" + whole + b"q" + bytes([place]) + (b"h" + bytes([place])) * (width - 1) + b"e"
+    return whole
+
+
+def sparse_of_lists(width: int = 1000, depth: int = 3) -> bytes:
+    """A pickle of a sparse tensor whose places and values are such lists: 12,000 bytes that ask for gigabytes."""
+    layout = b"ctorch.serialization\n_get_layout\n" + text("torch.sparse_coo") + b"\x85R"
+    parts = b"(" + lists(width, depth) + lists(width, depth) + b"K\x01\x85Nt"
+    return b"\x80\x02}" + text("a") + b"ctorch._utils\n_rebuild_sparse_tensor\n" + layout + parts + b"\x86Rs."
+
+
 def in_archive(content: bytes) -> bytes:
     """A file of torch.save of nothing but this pickle."""
     return archive({"archive/data.pkl": content, "archive/version": b"3\n"}, zipfile.ZIP_STORED)
