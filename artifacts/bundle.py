@@ -96,7 +96,10 @@ def bundle(
     _refuse(folders, paper, manifest, files)
     plan = read_model(runs / PLAN, Plan)
     content: dict[str, Path | bytes] = {name: _there(_ROOT / name) for name in _FROM_CHECKOUT}
-    content |= {f"paper/{name}": paper / name for name in (*manifest["outputs"], MANIFEST)}
+    content |= {f"paper/{name}": paper / name for name in manifest["outputs"]}
+    # Times of checkpoints tell a build whether an audit is due, and are of the folder that it looked at.
+    inputs = {what: digests for what, digests in manifest["inputs"].items() if what != "checkpoints"}
+    content[f"paper/{MANIFEST}"] = _json({**manifest, "inputs": inputs})
     content |= files
     read = [name for name in manifest["inputs"]["records"] if name not in files and not name.endswith(_WEIGHTS)]
     for name in read:  # a compressed one goes in as it is
@@ -242,11 +245,12 @@ Experiment {plan.experiment.name} on {plan.dataset.source}: {len(plan.runs)} run
 {simulated if plan.dataset.source == "simulator" else ""}
 Is every file as it was? This needs nothing but a shell (on macOS write `shasum -a 256` for `sha256sum`). It makes the
 list of checksums anew and compares it with {SUMS}: where all is as it was it prints nothing, and it fails after one
-changed byte, in {SUMS} as in any other file, and after a file more or less. The commands below leave files behind, so
-run it first:
+changed byte, in {SUMS} as in any other file, and after a file or a link more or less.
+The commands below leave files behind, so run it first:
 
 ```bash
-find . ! -type d ! -path ./{SUMS} -exec sha256sum {{}} + | LC_ALL=C sort -k 2 | diff {SUMS} -
+{{ find . -type f ! -path ./{SUMS} -exec sha256sum {{}} +; find . ! -type d ! -type f; }} \\
+  | LC_ALL=C sort -k 2 | diff {SUMS} -
 ```
 
 It proves that the files and {SUMS} belong together, not who wrote them: whoever changes a file and its line alike is

@@ -109,6 +109,9 @@ class Certificate:
             lines += [f"{apart} numbers of tables are not compared: costs, and those that no claim fixes a margin for"]
         return [*lines, f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
 
+    def _notes(self) -> tuple[str, ...]:
+        return tuple(f"{line[0].upper()}{line[1:]}." for line in self._verdict())
+
     def _claims(self) -> Table:
         rows = [
             {
@@ -122,10 +125,7 @@ class Certificate:
             }
             for entry in self.claims
         ]
-        notes = (
-            *(f"{line[0].upper()}{line[1:]}." for line in self._verdict()),
-            _RUNGS,
-        )
+        notes = (*self._notes(), _RUNGS)
         formats = {"": Format(6, significant=True), "p": Format(3), "power (%)": Format(0, "%")}
         expressions = {"": "the claim's value on this side", "p": "the larger p of two one-sided tests"}
         caption = "What was reproduced."
@@ -140,8 +140,9 @@ class Certificate:
         caption = "Numbers of the tables, by how they were reproduced."
         expressions = {"": "cells of the table on this rung"}
         formats = {"": Format(0)}
+        notes = () if self.claims else self._notes()  # a plan may state no claim, whose table has it then
         return Table(
-            "certificate-cells", caption, table_frame(rows), (), formats, ("table",), expressions, {"": self.source}
+            "certificate-cells", caption, table_frame(rows), notes, formats, ("table",), expressions, {"": self.source}
         )
 
 

@@ -20,19 +20,15 @@ _APART = ("claims", "seeds", "stack", "data", "name")  # looked at on their own,
 class Differences:
     """`plan`: another experiment was run. `reasons`: why equal plans need not give equal bytes. `left_out`: seeds.
 
-    `elsewhere`: machine, libraries, stack or data differ, so that numbers need not be bitwise equal. Other `code` may
-    explain a difference and excuses none.
+    `elsewhere`: machine, libraries, stack or data differ, so that numbers need not be bitwise equal although the
+    experiment is the same. More memory, another build of the kernel, other `code`: they are told, and excuse nothing.
     """
 
     plan: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     code: str = ""
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether numbers need not be bitwise equal although the experiment is the same."""
-        return bool(self.reasons) and not self.plan
+    elsewhere: bool = False
 
 
 def compare(ours: Results, theirs: Results) -> Differences:
@@ -40,7 +36,9 @@ def compare(ours: Results, theirs: Results) -> Differences:
     seeds = [set(side.plan.experiment.seeds) for side in (ours, theirs)]
     left = sorted(seeds[1] - seeds[0])
     left_out = (f"seed {', '.join(map(str, left))} of the reference",) if left else ()
-    return Differences(_plan(ours.plan, theirs.plan), _reasons(ours, theirs), left_out, _code(ours, theirs))
+    plan, reasons = _plan(ours.plan, theirs.plan), _reasons(ours, theirs)
+    elsewhere = any(excuses for _, excuses in reasons) and not plan
+    return Differences(plan, tuple(told for told, _ in reasons), left_out, _code(ours, theirs), elsewhere)
 
 
 def _code(ours: Results, theirs: Results) -> str:
@@ -98,19 +96,31 @@ def _settings(name: str, there: Any, here: Any) -> list[str]:
     return [f"{name} = {there} in the reference, {here} here"]
 
 
-def _reasons(ours: Results, theirs: Results) -> tuple[str, ...]:
+def _excuses(key: str, there: str, here: str) -> bool:
+    """Whether a machine that differs in this may compute otherwise: of the platform, its C library."""
+    if key == "platform":
+        return there.rpartition("-with-")[2] != here.rpartition("-with-")[2]
+    return key != "memory bytes"
+
+
+def _reasons(ours: Results, theirs: Results) -> list[tuple[str, bool]]:
+    """What differs, and whether numbers may for that."""
     here, there = machine(ours), machine(theirs)
     found = []
     for key in dict.fromkeys((*there, *here)):
         if key == "code" or here.get(key) == there.get(key):
             continue
         kind = "other hardware" if key in _HARDWARE else _KINDS.get(key, "other library version")
-        found.append(f"{kind}: {key} {there.get(key, 'none')} in the reference, {here.get(key, 'none')} here")
+        values = there.get(key, "none"), here.get(key, "none")
+        found.append((f"{kind}: {key} {values[0]} in the reference, {values[1]} here", _excuses(key, *values)))
     if ours.plan.spinn_version != theirs.plan.spinn_version and here.get("spinn") == there.get("spinn"):
-        found.append(f"other library version: spinn {theirs.plan.spinn_version}, {ours.plan.spinn_version} here")
+        found.append(
+            (f"other library version: spinn {theirs.plan.spinn_version}, {ours.plan.spinn_version} here", True)
+        )
     if ours.plan.dataset.fingerprint != theirs.plan.dataset.fingerprint:
-        found.append(f"other data: {theirs.plan.dataset.source} in the reference, {ours.plan.dataset.source} here")
+        told = f"other data: {theirs.plan.dataset.source} in the reference, {ours.plan.dataset.source} here"
+        found.append((told, True))
     if ours.plan.experiment.stack != theirs.plan.experiment.stack:
         stacks = (theirs.plan.experiment.stack, ours.plan.experiment.stack)
-        found.append(f"other stack: {stacks[0]} runs trained together in the reference, {stacks[1]} here")
-    return tuple(found)
+        found.append((f"other stack: {stacks[0]} runs trained together in the reference, {stacks[1]} here", True))
+    return found

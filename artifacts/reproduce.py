@@ -101,7 +101,9 @@ class _Pair:
         self.sides = (theirs, ours)
         self.differences = differences
         reasons = (*differences.reasons, *differences.plan, *filter(None, [differences.code]))
-        self.why = "; ".join(reasons) or "machine, libraries, code, data and plan are the same"
+        self.why = (
+            "; ".join(reasons) or "nothing that the records state of machine, libraries, code, data and plan differs"
+        )
         self.by_seed = all(len(side.plan.experiment.seeds) >= FEWEST_SEEDS for side in self.sides)
 
     def claims(self, spread: dict[str, float]) -> tuple[Step, ...]:

@@ -82,6 +82,9 @@ def test_its_own_check_passes_and_fails_after_one_byte(unpacked: Path):
         assert own_check(unpacked) != 0, name
         (unpacked / name).write_bytes(content)
     assert own_check(unpacked) == 0
+    (unpacked / "extra").symlink_to("/etc")
+    assert own_check(unpacked) != 0
+    (unpacked / "extra").unlink()
     (unpacked / "LICENSE").unlink()
     assert own_check(unpacked) != 0
 
@@ -148,12 +151,15 @@ def test_with_weights_the_predictions_can_be_replayed(honest: Path, built: Path,
 
 
 def test_the_same_inputs_give_the_same_bytes(archive: Path, honest: Path, built: Path, tmp_path: Path):
-    """Times of files, the folder's name and the archive's do not matter."""
+    """Times of files, the folder's name and the archive's do not matter, nor whether the paper was built again."""
     runs = Path(shutil.copytree(honest, tmp_path / "elsewhere", copy_function=shutil.copy))
     paper = Path(shutil.copytree(built, tmp_path / "another", copy_function=shutil.copy))
     (tmp_path / "another" / "notes.txt").write_text("not built, not bundled")
     again = bundle(runs, paper, tmp_path / "other.zip", date=DATE)
     assert again.path.read_bytes() == archive.read_bytes()
+    build(runs, tmp_path / "built")
+    anew = bundle(runs, tmp_path / "built", tmp_path / "anew.zip", date=DATE)
+    assert anew.path.read_bytes() == archive.read_bytes()
     assert again.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
 
 

@@ -60,6 +60,8 @@ def test_what_was_not_reproduced_not_asked_for_or_not_seen_is_printed(honest: Pa
         assert told in table.notes
     assert any("has no weights" in note for note in table.notes)
     assert table.frame["rung"].tolist()[0] == "different"
+    (alone,) = replace(other, claims=()).tables()
+    assert alone.notes[0] == "NOT reproduced."
 
 
 def test_the_build_prints_it_and_the_check_holds_it(honest: Path, reference: Path, out: Path):

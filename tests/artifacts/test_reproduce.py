@@ -140,6 +140,23 @@ def test_seeds_decide_whether_a_claim_is_equivalent(found: Results):
     assert large.exit_status == 1
 
 
+def test_memory_and_the_build_of_a_kernel_are_told_and_excuse_nothing(found: Results):
+    """They change no number: what differs by more than rounding is different; another C library may change one."""
+    release = "Linux-6.1.0-{}-x86_64-with-{}"
+    theirs = elsewhere(found, platform=release.format("a1", "glibc2.36"))
+    alike = elsewhere(shifted(found, 1e-4), platform=release.format("b2", "glibc2.36"), memory_bytes=8192)
+    made = certify(alike, theirs, NONE)
+    assert not made.differences.elsewhere
+    assert [reason.partition(" in the")[0].rpartition(":")[2].split()[0] for reason in made.differences.reasons] == [
+        "platform",
+        "memory",
+    ]
+    assert "different" in rungs(made.cells)
+    other = certify(elsewhere(alike, platform=release.format("a1", "glibc2.39")), theirs, NONE)
+    assert other.differences.elsewhere
+    assert "different" not in rungs(other.cells)
+
+
 def test_costs_of_another_machine_are_not_compared(found: Results):
     """Neither the claim about time nor any cell in seconds, and it is said."""
     made = certify(elsewhere(found, processor="another"), found, NONE)
