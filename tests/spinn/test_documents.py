@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from spinn.documents import DEEPEST, LONGEST_LINE, MOST_PARTS, MOST_TOML, parse_json, parse_toml, read_toml
+from spinn.documents import DEEPEST, LONGEST_LINE, MOST_TOML, parse_json, parse_toml, read_toml
 from spinn.errors import SpinnError, one_line
 
 
@@ -51,13 +50,14 @@ def test_json_within_its_bounds_is_what_it_says() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a = [" + "\n[" * 100_000, f"nested more than {DEEPEST} deep"),
+        ("a = [" + "\n[" * 30_000, f"nested more than {DEEPEST} deep"),
         ("a = " + "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), f"nested more than {DEEPEST} deep"),
-        ("a = " + "9" * 4090, "more than 64 bits"),
-        ("a = [{b = 0x" + "f" * 4000 + "}]", "more than 64 bits"),
+        ("a = " + "9" * 1000, "more than 64 bits"),
+        ("a = [{b = 0x" + "f" * 1000 + "}]", "more than 64 bits"),
         ("a = 9223372036854775808", "more than 64 bits"),
         ("a = [9223372036854775807, -9223372036854775808]", None),
         ("a = " + "9" * 5000, "line 1 has 5,004 letters"),
+        ("a" + ".a" * DEEPEST + " = 1", f"nested more than {DEEPEST} deep"),
         ("# " + "x" * LONGEST_LINE, f"at most {LONGEST_LINE:,} expected"),
         ("#\n" * MOST_TOML, f"more than {MOST_TOML:,} bytes"),
         (b"a = '\xff'", "can't decode"),
@@ -81,76 +81,19 @@ def test_what_has_no_end_is_not_opened(tmp_path: Path, name: str) -> None:
         read_toml(tmp_path / name)
 
 
-LONG = {
-    "bare": ("\nDOTS = 1", 2),
-    "header": ("[DOTS]", 1),
-    "array of tables": ("x = 1\n\n[[DOTS]]", 3),
-    "inline": ("x = [1, {DOTS = 1}]", 1),
-    "after one line": (r'''x = ["\"", '\']  # "
-DOTS = 1''', 2),
-    "after many": (r'''x = """
-\"""
-"""""
-y = {''' + "z = '''\n''''" + '''}
-DOTS = 1''', 6),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("where", LONG)
-@pytest.mark.parametrize(
-    "part", [".a", " \t. a", ".'a.b'", r'."\" # = b"'], ids=["bare", "spaced", "literal", "quoted"]
-)
-def test_a_key_of_many_parts_is_refused_wherever_it_stands(where: str, part: str) -> None:
-    """However they are spelled, with the line; of as many as may be it is read."""
-    content, line = LONG[where]
-    with pytest.raises(ValueError, match=rf"^line {line} has a key of {MOST_PARTS + 1} parts: at most {MOST_PARTS} "):
-        parse_toml(content.replace("DOTS", "a" + part * MOST_PARTS).encode())
-    assert parse_toml(content.replace("DOTS", "a" + part * (MOST_PARTS - 1)).encode())
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        'x = "DOTS"',
-        "x = 'DOTS' # DOTS",
-        'x = """\nDOTS\n\\"""DOTS\n"DOTS"""',
-        "x = '''\nDOTS\n'' 'DOTS\\'''",
-        "x = [" + "0.5, " * 99 + "]",
-        "'DOTS' = '...'",
-    ],
-)
-def test_dots_that_are_in_no_key_are_not_counted(content: str) -> None:
-    """Of texts, comments and numbers."""
-    assert len(parse_toml(content.replace("DOTS", "a" + ".b" * 99).encode())) == 1
-
-
-@pytest.mark.parametrize(
-    "part",
-    ['\\"""\n', '"""\\\n', "'''\n", '"\n', "'\n", '"\\', '""""\\\n', "a." * (MOST_PARTS - 1) + "a ", "a", "- "],
-)
-def test_half_texts_are_looked_at_once(part: str) -> None:
-    """What looks for long keys does not go on to the end from each place where a text may begin."""
-    whole = part * (MOST_TOML // len(part) - 200)
-    lines = [line[at : at + 4000] for line in whole.split("\n") for at in range(0, len(line) or 1, 4000)]
-    began = time.perf_counter()
-    for end in ("", "\\"):
-        with pytest.raises(ValueError, match=r"at line \d|at end of"):
-            parse_toml(("\n".join(lines) + end).encode())
-    assert time.perf_counter() - began < 30
-
-
 def test_the_most_that_toml_within_the_bounds_takes() -> None:
-    """Time and memory grow with the square of a key's parts: sixty keys of 2,000 took a gigabyte."""
-    parts = ".a" * (MOST_PARTS - 1)
-    content = f"[h{parts}]\n" + "".join(f"k{number}{parts} = 1\n" for number in range(6000))
-    assert MOST_TOML * 0.8 < len(content) <= MOST_TOML
-    began = time.perf_counter()
+    """Two hundred megabytes, of the longest keys below the longest header; sixty lines of 4,000 took a gigabyte."""
+    parts = ".a" * (LONGEST_LINE // 2 - 5)
+    lines = [f"k{number:02}{parts}=1" for number in range(MOST_TOML // LONGEST_LINE - 1)]
+    content = "\n".join([f"[h{parts}]", *lines])
+    assert MOST_TOML * 0.9 < len(content) <= MOST_TOML
+    assert max(map(len, lines)) <= LONGEST_LINE
     tracemalloc.start()
-    parse_toml(content.encode())
+    with pytest.raises(ValueError, match="deep"):
+        parse_toml(content.encode())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 100 << 20
-    assert time.perf_counter() - began < 30
+    assert peak < 300 << 20
 
 
 def test_a_message_moves_no_terminal() -> None:

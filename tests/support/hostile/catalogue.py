@@ -190,7 +190,7 @@ NUL = 'data = "a\\u0000.csv"\nname ='
 FIELDS = (makers.element(5, struct.pack("<i", 8)), makers.element(1, b"case".ljust(8, b"\0")))  # of a struct: one
 ITS_CLAIMS = 'claims = "claims.toml"\n'
 OUTSIDE = '"../../etc/passwd"'
-DOTS = "\n".join(f"k{number}" + ".a" * 2000 + " = 1" for number in range(60))
+DOTS = "\n".join(f"k{number}" + ".a" * 500 + " = 1" for number in range(60))
 AUDIT = ("spinn-verify", "records", "runs")
 ENDLESS = '<table data-table="x">' * 20_000 + '<script type="application/json" id="provenance">' * 20_000
 
@@ -248,12 +248,12 @@ EXPERIMENTS = [
     trained("layers-vast", "a network of 10¹⁸ weights", toml("[18, 8, 2]", "[18, 1000000000, 1000000000, 2]")),
     trained("rate-nan", "a learning rate that is none", toml("5e-3", "nan")),
     checked("toml-twice", "a key that stands twice", toml("seeds", "seeds = [4]\nseeds")),
-    checked("toml-deep", "100,000 lists within each other", "a = [" + "\n[" * 100_000),
+    checked("toml-deep", "30,000 lists within each other", "a = [" + "\n[" * 30_000),
     checked("toml-tables", "tables within each other", "a = [" + "\n[" * 90 + "]" * 91),
     checked("toml-digits", "a number of 10⁶ digits", "seed = " + "9" * 10**6),
-    trained("toml-digits-in-bounds", "a seed of 4,080 hexadecimal digits", toml("[3]", "[0x" + "f" * 4080 + "]")),
+    trained("toml-digits-in-bounds", "a seed of 1,000 hexadecimal digits", toml("[3]", "[0x" + "f" * 1000 + "]")),
     pipe("toml-pipe", "a named pipe as an experiment", "x.toml", "spinn", "schedule", "check", "x.toml"),
-    checked("toml-parts", "sixty keys of 2,001 parts", DOTS, bomb=True),
+    checked("toml-parts", "sixty keys of 501 parts", DOTS, bomb=True),
     checked("toml-dots", "a key of 100,000 parts", "a" + ".a" * 100_000 + " = 1", bomb=True),
 ]
 ARCHIVES = [
