@@ -64,8 +64,10 @@ def outputs(
     outcomes: Sequence[Outcome],
     known: Mapping[str, Number],
     figures: Mapping[str, Mapping[str, bytes]],
-) -> dict[str, bytes]:
-    """The files of the paper by their path: sources and figures, and the PDFs where there is a LaTeX.
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The files of the paper by their path, and what is wrong with pages of it, a line for each PDF that is not there.
+
+    The files are sources and figures, and the PDFs where there is a LaTeX and its pages are as they should be.
 
     Args:
         results: for what was run: data, targets, variants.
@@ -76,7 +78,6 @@ def outputs(
 
     Raises:
         InputError: a template has a number of its own, looks up what is not there, or drops a claim.
-        TypesetError: LaTeX stopped, or a page is not as it should be.
     """
     constants = Constants.read(FOLDER / CONSTANTS, FOLDER / BIBLIOGRAPHY)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
@@ -93,11 +94,16 @@ def outputs(
     if dropped:
         raise InputError(f"claim {dropped[0]}: the paper does not print its verdict; a claim is never dropped")
     out = {f"paper/{path}": data for path, data in made.items()}
+    faults = []
     if not typeset.missing():
         with ThreadPoolExecutor() as pool:  # LaTeX is a process of its own
             typed = {name: pool.submit(typeset.typeset, name, made, pages) for name, pages in PAGES.items()}
-            out |= {f"{name}.pdf": pdf.result() for name, pdf in typed.items()}
-    return out
+        for name, pdf in typed.items():
+            try:
+                out[f"{name}.pdf"] = pdf.result()
+            except typeset.TypesetError as error:
+                faults.append(str(error))
+    return out, tuple(faults)
 
 
 def fill(source: str, content: Content, name: str) -> str:

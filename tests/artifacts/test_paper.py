@@ -244,9 +244,11 @@ def test_what_a_log_says_against_the_pages_is_told():
         "LaTeX Warning: Reference `tab:x' on page 1 undefined on input line 5.\n"
         "Package natbib Warning: Citation `who' on page 1 undefined on input line 6.\n"
         "LaTeX Warning: Float too large for page by 12.0pt on input line 9.\n"
+        "Overfull \\vbox (7.1pt too high) has occurred while \\output is active []\n"
     )
     assert typeset.of_log(log) == [
         "7.2 pt too wide in paragraph at lines 3--4",
+        "7.1 pt too high on a page",
         "a float is 12.0 pt higher than a page",
         "tab:x is referred to and not defined",
         "who is referred to and not defined",
