@@ -249,6 +249,7 @@ def _outputs(
     for table in made:
         known |= table.numbers()
     known |= executed.executed(found)
+    known |= paper.noted(table for table in made if table.name == "settings")
     sources = found.sources() | executed.sources()
     for other in beside.values():
         sources |= other.sources()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts import claims, executed, paper, tables, typeset
+from artifacts import claims, executed, paper, search, tables, typeset
 from artifacts.build import build
 from artifacts.check import check
 from artifacts.claims import Outcome
@@ -17,12 +17,11 @@ from artifacts.numbers import Number, decode_json, latex_number
 from artifacts.render import Table
 from artifacts.results import Results
 from artifacts.typed import Constants, typed, unmarked
+from spinn.config import OwnDense
 from spinn.errors import InputError
 from verify.findings import Finding
 
-WHICH = shutil.which
 OWN = ("dense.epochs", "physics.wear-rate", "correction")  # what a variant may have of its own
-WITH_LATEX = pytest.mark.skipif(bool(typeset.missing()), reason="LaTeX is not installed")
 
 
 @pytest.fixture(scope="session")
@@ -265,6 +264,95 @@ def test_the_text_adapts_to_the_verdict(verdict: str, content: paper.Content):
     assert told == {place: [verdict] if verdict in by_verdict else [] for place, by_verdict in SAID.items()}
 
 
+@pytest.fixture
+def by_settings(content: paper.Content) -> paper.Content:
+    """The same with a table by settings: the marked variant was trained longer, and a check of it was not made."""
+    found = content.results
+    first, second = found.plan.experiment.variants
+    variants = (first, second.model_copy(update={"dense": OwnDense(epochs=77)}))
+    experiment = found.plan.experiment.model_copy(update={"variants": variants})
+    unvalidated = tuple(run.model_copy(update={"validation": ()}) for run in found.plan.runs)
+    plan = found.plan.model_copy(update={"experiment": experiment, "runs": unvalidated})
+    run = next(record.run_id for record in found.records if record.variant == second.name)
+    unseen = Finding("masks-monotone", "unchecked", "weights withheld", run)
+    verdict = replace(found.verdict, findings=(*found.verdict.findings, unseen))
+    table = search.by_settings(replace(found, plan=plan, verdict=verdict))
+    assert table is not None
+    made = filled(found, [*content.tables.values(), table], tuple(content.outcomes))
+    return replace(made, known={**made.known, **paper.noted([table])})
+
+
+def test_the_text_names_the_settings_that_were_varied(by_settings: paper.Content):
+    """Of epochs it says epochs, and nothing of the weights of physics."""
+    text = " ".join(paper.fill((paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8"), by_settings, "t").split())
+    section = text[text.index(r"\subsection{Choice of the Settings}") : text.index(r"\subsection{Computational Cost}")]
+    assert "by the settings that were varied (dense.epochs)" in section
+    assert "hysics" not in text[text.index(r"\subsection{Choice") :].partition(r"\begin{table*}")[0]
+    assert "wear law" not in section
+
+
+def test_the_mark_in_the_table_by_settings_is_explained_below_it(by_settings: paper.Content):
+    """With the table's own note, each number of which is a named value."""
+    text = paper.fill((paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8"), by_settings, "t")
+    below = text[text.index(r"\label{tab:settings}") :].partition(r"\end{table*}")[0]
+    assert below.count(r"\textdagger{}") == 3  # a row, the heading of a difference has none, and the note
+    note = below.rpartition(r"\bottomrule")[2]
+    assert r"first-version: declared in the plan and found by the audit" in note
+    told = dict(paper.MARKED.findall(note))
+    assert set(told) == {"note.settings.1.1", "note.settings.1.2"}
+    assert all(by_settings.known[name].source for name in told)
+
+
+def test_the_paper_prints_of_the_settings_what_fits_a_page(by_settings: paper.Content):
+    """A part for each target, the settings beside R² where they are few; with many they stand in a part before it."""
+    scores = [
+        [f"R², {target}, {what}" for what in ("dense", "last stage", "less sparse")]
+        for target in ("flank wear VB", "thermal displacement")
+    ]
+    names = by_settings.names()
+    assert [list(part) for part in names["settings"]] == [["variant", "dense.epochs", *part] for part in scores]
+    assert names["kept"] == {}
+    table = by_settings.tables["settings"]
+    others = {"physics.law": "3", "correction": "0.3", "wear law missed (mm)": 0.5}
+    wide = replace(table, frame=table.frame.assign(**others))
+    names = replace(by_settings, tables={**by_settings.tables, "settings": wide}).names()
+    ahead = ["variant", "dense.epochs", "physics.law", "correction"]
+    assert [list(part) for part in names["settings"]] == [ahead, *(["variant", *part] for part in scores)]
+    assert list(names["kept"]) == ["variant", "wear law missed (mm)"]
+
+
+def test_headings_break_their_lines_where_asked(by_settings: paper.Content):
+    """Behind commas and full stops, on the side of their column."""
+    columns = {name: name for name in ("variant", "dense.epochs", "R², flank wear VB, dense")}
+    head = by_settings.tabular("settings", columns, stacked=True).split("\n")[2]
+    assert head.startswith(r"variant & \shortstack[l]{dense. \\ epochs} & \shortstack[r]{")
+    assert head.endswith(r" \\ flank wear VB, \\ dense} \\")
+
+
+def test_the_supplement_says_what_its_numbers_are_from(content: paper.Content):
+    """Planted faults and the machine of other runs are named where they are printed, and only there."""
+    source = (paper.FOLDER / "supplement.tex.j2").read_text(encoding="utf-8")
+    alone = paper.fill(source, content, "t")
+    assert "planted faults are from the runs" not in alone
+    assert "the runs by settings, audited too" not in alone
+    data = content.tables["data"]
+    table = Table("mutants", "Faults.", data.frame.rename(columns={"": "fault"}), labels=("fault",))
+    other = replace(content, tables={**content.tables, "mutants": table, "ablation-environment": data})
+    start = source.partition(r"\BLOCK{if remarks}")[0]
+    told = paper.fill(start, other, "t")
+    assert "planted faults are from the runs" in told
+    assert "the runs by settings, audited too" in told
+
+
+def test_a_figure_that_is_wide_goes_over_both_columns(content: paper.Content):
+    """Whatever is wider than a column, by the page of its PDF."""
+    source = (paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8")
+    for wide, environment in ((frozenset(), "figure"), (frozenset({"compared"}), "figure*")):
+        text = paper.fill(source, replace(content, wide=wide), "t")
+        assert f"\\begin{{{environment}}}[tb]\n\\centering\\includegraphics{{compared}}" in text
+    assert paper._width(b"<< /MediaBox [ 0 0 518.4 243.25 ] >>") == 518.4
+
+
 def test_a_dropped_claim_stops_the_build(content: paper.Content, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A template that prints no table of claims is refused, with the first claim's name."""
     folder = Path(shutil.copytree(paper.FOLDER, tmp_path / "paper", ignore=shutil.ignore_patterns("reference")))
@@ -343,16 +431,6 @@ def test_fonts_that_are_not_embedded_or_of_type_3_are_told():
     assert typeset.of_fonts(listed) == ["font Helvetica is not embedded", "font Bitmap is of Type 3"]
 
 
-@pytest.fixture
-def latex(monkeypatch: pytest.MonkeyPatch):
-    """LaTeX, which other tests here do without."""
-    monkeypatch.setattr(shutil, "which", WHICH)
-    typeset.missing.cache_clear()
-    yield
-    typeset.missing.cache_clear()
-
-
-@WITH_LATEX
 def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
     """From the records of a stranger, too: names that LaTeX would run, sizes that none of ours has."""
     folder = built / "paper"
@@ -364,11 +442,11 @@ def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
         typeset.typeset("paper", files, 1)
 
 
-@WITH_LATEX
 @pytest.mark.parametrize("name", typeset.FILES)
 def test_a_file_that_latex_lacks_is_named(name: str, latex: None, monkeypatch: pytest.MonkeyPatch):
     """As is how to get it, in one line."""
     monkeypatch.setattr(typeset, "FILES", (*typeset.FILES, f"no-{name}"))
+    typeset.missing.cache_clear()
     assert re.fullmatch(
         rf"no PDF of the paper: no-{name} not found; on Debian: apt-get .* cm-super .*", typeset.missing()
     )
@@ -381,7 +459,6 @@ def test_the_packages_are_those_that_readme_and_ci_install():
         assert typeset.PACKAGES in " ".join((root / place).read_text().replace("\\\n", " ").split())
 
 
-@WITH_LATEX
 def test_latex_that_stops_says_where(latex: None):
     """The first error, in one line."""
     source = rb"\documentclass{article}\begin{document}\nosuch\end{document}"
