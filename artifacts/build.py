@@ -1,7 +1,8 @@
 """What depends on what, and the build: audited records in, tables, figures, numbers, report and paper out.
 
 `build.json` in the output folder holds the digest of every input and output. When no input changed and every output is
-as it was written, nothing is done, and nothing heavy is imported. Checkpoints are the audit's to read: here only their
+as it was written, nothing is done, and nothing heavy is imported; only where pages of the paper could not be made are
+they tried again, since LaTeX may have been mended. Checkpoints are the audit's to read: here only their
 size and times are looked at, to know whether an audit is due; the time of the inode's change cannot be set back.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,7 +66,8 @@ class BuildReport:
     """What a build did: paths (relative to `out`) that it wrote and removed; none where nothing had changed.
 
     `holds` is the audit's verdict; `summary` the main tables, or the findings that stood in the way, as text; `notice`
-    what could not be made here, and how it can be, in one line.
+    what could not be made here, and how it can be, in one line; `faults` what is wrong with the pages of each PDF that
+    was not written, a line each.
     """
 
     out: Path
@@ -74,11 +76,12 @@ class BuildReport:
     removed: tuple[str, ...]
     summary: str
     notice: str = ""
+    faults: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
-        """0 built from records that hold, 1 refused."""
-        return 0 if self.holds else 1
+        """0 built from records that hold, 1 refused, or pages that do not hold what they should."""
+        return 0 if self.holds and not self.faults else 1
 
     def as_json(self) -> dict[str, Any]:
         """The report as `--json` prints it."""
@@ -87,6 +90,7 @@ class BuildReport:
             "report": str(self.out / REPORT),
             "written": list(self.written),
             "removed": list(self.removed),
+            "faults": list(self.faults),
         }
 
 
@@ -112,7 +116,8 @@ def build(runs: Path, out: Path, **beside: Path) -> BuildReport:
     inputs = _inputs(runs, folders, files)
     previous = _manifest(out)
     notice = typeset.missing()
-    if previous and previous.get("inputs") == inputs and _intact(out, previous["outputs"]):
+    complete = previous and not previous.get("faults") and _intact(out, previous["outputs"])
+    if previous and complete and previous.get("inputs") == inputs:
         return BuildReport(out, bool(previous["holds"]), (), (), (out / SUMMARY).read_text(encoding="utf-8"), notice)
     # A file that is none, or an output that cannot be written, ends the build before the work.
     read = {name: _read(name, path, runs, plan) for name, path in beside.items() if not KINDS[name].folder}
@@ -126,9 +131,9 @@ def build(runs: Path, out: Path, **beside: Path) -> BuildReport:
     if verdict.holds:
         with threadpool_limits(1, user_api="blas"):  # its matrix products are small: see `verify.audit`
             read |= {name: _read(name, path, runs, plan) for name, path in beside.items() if KINDS[name].folder}
-            outputs, sources = _outputs(runs, verdict, read)
+            outputs, sources, faults = _outputs(runs, verdict, read)
     else:
-        outputs, sources = _refused(plan, verdict), {}
+        outputs, sources, faults = _refused(plan, verdict), {}, ()
     removed = _remove(out, keep=outputs)
     written = _write(out, outputs)
     manifest = {
@@ -136,9 +141,16 @@ def build(runs: Path, out: Path, **beside: Path) -> BuildReport:
         "inputs": inputs,
         "outputs": {name: _sha256(content) for name, content in sorted(outputs.items())},
         "sources": sources,
+        "faults": list(faults),
     }
     write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-    return BuildReport(out, verdict.holds, written, removed, outputs[SUMMARY].decode(), notice)
+    return BuildReport(out, verdict.holds, written, removed, outputs[SUMMARY].decode(), notice, _seen(out, faults))
+
+
+def _seen(out: Path, faults: Iterable[str]) -> tuple[str, ...]:
+    """What is wrong with pages, each with how to see it; every fault begins with its document's name."""
+    how = "it was not written, all else was; to see it: latexmk -pdf -cd"
+    return tuple(f"{fault}; {how} {out / 'paper' / fault.partition('.')[0]}.tex" for fault in faults)
 
 
 # --- what everything depends on -------------------------------------------------------------------------------------
@@ -216,8 +228,8 @@ def _read(name: str, path: Path, runs: Path, plan: Plan) -> Beside:
 
 def _outputs(
     runs: Path, verdict: Verdict, beside: Mapping[str, Beside]
-) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
-    """Every output file by its path, and the sources that its numbers name."""
+) -> tuple[dict[str, bytes], dict[str, dict[str, str]], tuple[str, ...]]:
+    """Every output file by its path, the sources that its numbers name, and what is wrong with pages of the paper."""
     from artifacts import claims, executed, figures, numbers, paper, provenance, report, results, tables
 
     found = results.read(runs, verdict)
@@ -237,6 +249,7 @@ def _outputs(
     for table in made:
         known |= table.numbers()
     known |= executed.executed(found)
+    known |= paper.noted(table for table in made if table.name == "settings")
     sources = found.sources() | executed.sources()
     for other in beside.values():
         sources |= other.sources()
@@ -251,8 +264,8 @@ def _outputs(
         outputs |= {f"tables/{table.name}.{end}": c for end, c in zip(TABLE_FORMATS, contents, strict=True)}
     for name, files in drawn.items():
         outputs |= {f"figures/{name}.{ending}": content for ending, content in files.items()}
-    outputs |= paper.outputs(found, made, outcomes, known, drawn)
-    return outputs, sources
+    typed, faults = paper.outputs(found, made, outcomes, known, drawn)
+    return outputs | typed, sources, faults
 
 
 def _refused(plan: Plan, verdict: Verdict) -> dict[str, bytes]:

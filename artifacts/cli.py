@@ -45,7 +45,7 @@ def _given(named: Mapping[str, Path | None]) -> dict[str, Path]:
 def build(runs: Path, out: Path, as_json: bool, **named: Path | None) -> int:
     """Build tables, figures, numbers, report.html and the paper from RUNS.
 
-    Status 0: built; 1: the audit refused the records.
+    Status 0: built; 1: the audit refused the records, or LaTeX's pages do not hold the paper: all else is written.
     """
     from artifacts.build import REPORT
     from artifacts.build import build as build_all
@@ -55,11 +55,13 @@ def build(runs: Path, out: Path, as_json: bool, **named: Path | None) -> int:
         click.echo(report.notice, err=True)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=1))
-        return report.exit_status
-    click.echo(report.summary)
-    done = f"{len(report.written)} files written" if report.written or report.removed else "nothing had changed"
-    removed = f", {len(report.removed)} removed" if report.removed else ""
-    click.echo(f"{done}{removed}; the report is {out / REPORT}")
+    else:
+        click.echo(report.summary)
+        done = f"{len(report.written)} files written" if report.written or report.removed else "nothing had changed"
+        removed = f", {len(report.removed)} removed" if report.removed else ""
+        click.echo(f"{done}{removed}; the report is {out / REPORT}")
+    for fault in report.faults:
+        click.echo(fault, err=True)
     return report.exit_status
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ MARKED = re.compile(r"\\val\{([^{}]*)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
 _WRONG = (TypeError, ValueError, AttributeError, SyntaxError)  # the last: of what a template was made into
+COLUMN = 250.0  # points: a figure that is wider goes over both columns
+SETTINGS = 2  # columns of settings that have room beside R² and its intervals
 ROWS, ROWS_WRAPPED = 60, 40
 """Of a table on one page, where each row is a line, and where texts break their lines."""
 
@@ -64,8 +66,10 @@ def outputs(
     outcomes: Sequence[Outcome],
     known: Mapping[str, Number],
     figures: Mapping[str, Mapping[str, bytes]],
-) -> dict[str, bytes]:
-    """The files of the paper by their path: sources and figures, and the PDFs where there is a LaTeX.
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The files of the paper by their path, and what is wrong with pages of it, a line for each PDF that is not there.
+
+    The files are sources and figures, and the PDFs where there is a LaTeX and its pages are as they should be.
 
     Args:
         results: for what was run: data, targets, variants.
@@ -76,12 +80,12 @@ def outputs(
 
     Raises:
         InputError: a template has a number of its own, looks up what is not there, or drops a claim.
-        TypesetError: LaTeX stopped, or a page is not as it should be.
     """
     constants = Constants.read(FOLDER / CONSTANTS, FOLDER / BIBLIOGRAPHY)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
     made |= {name: (FOLDER / name).read_bytes() for name in (BIBLIOGRAPHY, CONSTANTS)}
-    content = Content(results, {table.name: table for table in tables}, outcomes, known, frozenset(figures))
+    wide = frozenset(name for name, files in figures.items() if _width(files["pdf"]) > COLUMN)
+    content = Content(results, {table.name: table for table in tables}, outcomes, known, frozenset(figures), wide)
     texts = []
     for name in TEMPLATES:
         source = (FOLDER / name).read_text(encoding="utf-8")
@@ -93,11 +97,16 @@ def outputs(
     if dropped:
         raise InputError(f"claim {dropped[0]}: the paper does not print its verdict; a claim is never dropped")
     out = {f"paper/{path}": data for path, data in made.items()}
+    faults = []
     if not typeset.missing():
         with ThreadPoolExecutor() as pool:  # LaTeX is a process of its own
             typed = {name: pool.submit(typeset.typeset, name, made, pages) for name, pages in PAGES.items()}
-            out |= {f"{name}.pdf": pdf.result() for name, pdf in typed.items()}
-    return out
+        for name, pdf in typed.items():
+            try:
+                out[f"{name}.pdf"] = pdf.result()
+            except typeset.TypesetError as error:
+                faults.append(str(error))
+    return out, tuple(faults)
 
 
 def fill(source: str, content: Content, name: str) -> str:
@@ -170,7 +179,8 @@ class Content:
     tables: Mapping[str, Table]
     outcomes: Sequence[Outcome]
     known: Mapping[str, Number]
-    figures: frozenset[str] = field(default_factory=frozenset)
+    figures: frozenset[str] = frozenset()
+    wide: frozenset[str] = frozenset()
 
     def names(self) -> dict[str, Any]:
         """The variables and functions of a template."""
@@ -184,6 +194,8 @@ class Content:
             self.q,
             self.has,
             self.caption,
+            self.float,
+            self.notes,
             self.tabular,
             self.parts,
             self.verdict,
@@ -214,6 +226,7 @@ class Content:
             "remarks": [self._told(note, f"note.data.{at}") for at, note in enumerate(self.tables["data"].notes, 1)],
             "tables": frozenset(self.tables),
             "figures": self.figures,
+            **self._settings(),
         }
 
     def _terms(self) -> tuple[str, ...]:
@@ -228,6 +241,31 @@ class Content:
         rows = self.tables["training-cost"].frame["variants"] if "training-cost" in self.tables else ()
         primary = self.results.label(self.results.primary)
         return tuple(dict.fromkeys(row for row in rows if primary in row.split(", ")))
+
+    def _settings(self) -> dict[str, Any]:
+        """What was `varied` in the table by settings, and its columns in parts that fit a page.
+
+        `settings` are those that the paper prints below each other: R² of each target, with the settings beside it
+        where they have room, else in a part of their own before it; `kept`, for the supplement, is how well laws are
+        kept.
+        """
+        from artifacts.results import target_name
+
+        if "settings" not in self.tables:
+            return {"varied": [], "settings": [], "kept": {}}
+        table = self.tables["settings"]
+        columns = displayed(list(table.frame))
+        named = [column for column, left in zip(columns, table.left_aligned(), strict=True) if left]
+        label, *varied = named
+        beside = named if len(varied) <= SETTINGS else [label]
+        scores = [[c for c in columns if c.startswith(f"R², {target_name(one)},")] for one in self.results.targets]
+        shown = [*([] if beside == named else [named]), *([*beside, *found] for found in scores)]
+        rest = [column for column in columns if column not in named and not any(column in found for found in scores)]
+        return {
+            "varied": [Name(one) for one in varied],
+            "settings": [{column: column for column in part} for part in shown],
+            "kept": {column: column for column in (label, *rest)} if rest else {},
+        }
 
     def _told(self, text: str, name: str) -> Tex:
         """A text with the numbers that it states, which `artifacts.executed` named."""
@@ -263,6 +301,14 @@ class Content:
         """The caption of a table, without its full stop."""
         return _called(self.tables[name].caption.rstrip("."))
 
+    def float(self, name: str) -> Tex:
+        """The environment of a figure: over both columns where it is wider than one."""
+        return Tex("figure*" if name in self.wide else "figure")
+
+    def notes(self, name: str) -> list[Tex]:
+        """What a table says of its marked variants, a note each."""
+        return [self._told(text, called) for called, text in _footnotes(self.tables[name])]
+
     def verdict(self, name: str) -> str:
         """Whether a claim holds: holds, fails, not decidable, not evaluated; or absent, where the plan has none."""
         return next((one.verdict for one in self.outcomes if one.claim["name"] == name), "absent")
@@ -275,6 +321,7 @@ class Content:
         intervals: bool = True,
         wrap: Mapping[str, str] | None = None,
         rows: Sequence[int] | None = None,
+        stacked: bool = False,
     ) -> Tex:
         r"""Chosen columns and rows of a table, as a `tabular`.
 
@@ -285,6 +332,7 @@ class Content:
             intervals: whether cells have theirs.
             wrap: columns of text that break their lines, with their width as LaTeX has it.
             rows: those to print, of a table in `parts`; all of them if left out.
+            stacked: whether headings break their lines, behind each comma and full stop.
         """
         table, wrap = self.tables[name], wrap or {}
         columns = columns or {column: column for column in displayed(list(table.frame))}
@@ -297,7 +345,9 @@ class Content:
         broken = ">{\\raggedright\\arraybackslash}"
         form = "".join(f"{broken}p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
         lines = [" & ".join(_cell(table, row, column, marks, intervals) for column in columns) for row in rows]
-        named = (_called(name) if name == heading else latex_escape(heading) for name, heading in columns.items())
+        named = [_called(name) if name == heading else latex_escape(heading) for name, heading in columns.items()]
+        if stacked:
+            named = [_stacked(heading, left[name]) for name, heading in columns.items()]
         head = " & ".join(named) + " \\\\\n\\midrule\n"
         head = head if any(columns.values()) else ""
         body = " \\\\\n".join(lines) + " \\\\" if lines else ""
@@ -312,6 +362,23 @@ class Content:
     def _rows(self, name: str, where: Mapping[str, Any] | None) -> list[int]:
         table = self.tables[name]
         return [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
+
+
+def noted(tables: Iterable[Table]) -> dict[str, Number]:
+    """The numbers in what these tables say of their marked variants, each a value from all that its table is from."""
+    known: dict[str, Number] = {}
+    for table in tables:
+        how: dict[str, Any] = {"source": table.sources.get("", ()), "expression": f"note of table {table.name}"}
+        known |= {one.name: one for name, text in _footnotes(table) for one in stated(text, name, **how)}
+    return known
+
+
+def _footnotes(table: Table) -> list[tuple[str, str]]:
+    """What a table says of its marked variants: the name that numbers in a note begin with, and the note."""
+    from artifacts.results import MARK
+
+    told = [note for note in table.notes if note.startswith(MARK)]
+    return [(f"note.{slug(table.name)}.{at}", note) for at, note in enumerate(told, 1)]
 
 
 def _chosen(table: Table, row: int, where: Mapping[str, Any]) -> bool:
@@ -347,6 +414,19 @@ def _called(text: str) -> Tex:
     """A text whose digits, if any, are a name's."""
     escaped = latex_escape(text)
     return Tex(f"\\called{{{escaped}}}" if has_number(escaped) else escaped)
+
+
+def _stacked(heading: str, left: bool) -> str:
+    """The name of a column, a line for each of its parts."""
+    lines = [_called(part.strip()) for part in re.split(r"(?<=[,.])", heading)]
+    side = "l" if left else "r"
+    return "".join([f"\\shortstack[{side}]{{", r" \\ ".join(lines), "}"]) if len(lines) > 1 else lines[0]
+
+
+def _width(pdf: bytes) -> float:
+    """Of the page of a figure, in points."""
+    box = re.search(rb"/MediaBox\s*\[\s*\S+\s+\S+\s+([\d.]+)", pdf)
+    return float(box[1]) if box else 0.0
 
 
 def _folded(one: Number, known: Mapping[str, Number]) -> Tex:

@@ -107,14 +107,19 @@ def _latexmk(name: str, folder: Path) -> None:
 
 def of_log(log: str) -> list[str]:
     """What a log says against the pages: lines that stand out, references and citations that lead nowhere."""
-    wide = re.findall(r"Overfull \\[hv]box \(([\d.]+)pt too (?:wide|high)\)([^\n]*)", log)
-    problems = [f"{size} pt too wide{where.rstrip()}" for size, where in wide if float(size) > OVERFULL]
+    over = re.findall(r"Overfull \\[hv]box \(([\d.]+)pt too (wide|high)\)([^\n]*)", log)
+    problems = [f"{size} pt too {way}{_where(place)}" for size, way, place in over if float(size) > OVERFULL]
     problems += [
         f"a float is {size} pt higher than a page" for size in re.findall(r"Float too large[^\n]* by ([\d.]+)pt", log)
     ]
     undefined = re.findall(r"LaTeX Warning: (?:Reference|Citation) [`']([^']*)'[^\n]*undefined", log)
     undefined += re.findall(r"Package natbib Warning: Citation `([^']*)'[^\n]*undefined", log)
     return problems + [f"{key} is referred to and not defined" for key in dict.fromkeys(undefined)]
+
+
+def _where(place: str) -> str:
+    """Where a log says that something stands out: in its lines, or on a page as it was put together."""
+    return " on a page" if r"\output is active" in place else place.rstrip()
 
 
 def _of_pdf(path: Path, most_pages: int | None) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from artifacts import luck
-from artifacts.plots.style import BLACK, BLUE, ORANGE, R2_FLOOR, ROW, WIDTH, Plot, Tables, number
+from artifacts.plots.style import BLACK, BLUE, HIGHEST, ORANGE, R2_FLOOR, ROW, WIDE, WIDTH, Plot, Tables, number
 from artifacts.predictors import Predictor, best_wear_law, predictors
 from artifacts.render import HIGH, LOW, Frame
 from artifacts.results import UNITS, Results, target_label, target_name
@@ -25,11 +25,19 @@ def _shown(results: Results, tables: Tables) -> list[Frame]:
 
 
 def compared(results: Results, tables: Tables) -> Figure:
-    """Held-out R² of every predictor with its interval, a row each and a panel a target; ours is filled and banded."""
+    """Held-out R² of every predictor with its interval, a row each and a panel a target; ours is filled and banded.
+
+    Panels that would be higher than a page on top of each other stand side by side.
+    """
     table, ours, parts = tables["accuracy"], results.label(results.primary), _shown(results, tables)
-    figure = Figure(figsize=(WIDTH, sum(0.75 + ROW * len(rows) for rows in parts)))
-    heights = [len(rows) + 0.2 for rows in parts]
-    panels = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    heights = [0.75 + ROW * len(rows) for rows in parts]
+    if sum(heights) > HIGHEST and len(parts) > 1:
+        figure = Figure(figsize=(WIDE, max(heights)))
+        panels = figure.subplots(1, len(parts))
+    else:
+        figure = Figure(figsize=(WIDTH, sum(heights)))
+        ratios = [len(rows) + 0.2 for rows in parts]
+        panels = figure.subplots(len(parts), 1, squeeze=False, height_ratios=ratios)[:, 0]
     for axes, target, rows in zip(panels, results.targets, parts, strict=True):
         columns = ("R²", f"R²{LOW}", f"R²{HIGH}")
         values, low, high = (pd.to_numeric(rows[name]).to_numpy(dtype=float) for name in columns)

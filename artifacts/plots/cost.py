@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from artifacts.numbers import NOT_MEASURED
-from artifacts.plots.style import BLUE, WIDTH, Plot, Tables, number
+from artifacts.plots.style import BLUE, HIGHEST, WIDE, WIDTH, Plot, Tables, number, wrapped
 from artifacts.results import Results
 
 BAR = 0.145  # inch: a row of text and its bar
+ACROSS = (2, 3, 6)  # panels side by side: in one column, in both, and in both where there are many bars
+TITLE = 12  # characters of a panel's title, where six are side by side
 DENSE = "dense"
 Bars = dict[str, tuple[float | None, float | None]]
 """For each network the cost of its dense phase (or all of it) and of pruning it; None: not measured."""
@@ -78,9 +80,9 @@ def cost(results: Results, tables: Tables) -> Figure | None:
     if not panels:
         return None
     labels = list(dict.fromkeys(label for _, bars in panels for label in bars))
-    down = -(-len(panels) // 2)
-    figure = Figure(figsize=(WIDTH, down * (0.45 + BAR * len(labels))))
-    grid = figure.subplots(down, 2, squeeze=False, sharey=True)
+    across, width, height = _size(len(panels), len(labels))
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(-(-len(panels) // across), across, squeeze=False, sharey=True)
     for axes, (title, bars) in zip(grid.flat, panels, strict=False):
         kind: dict[str, Any] = {"height": 0.72, "edgecolor": BLUE, "linewidth": 0.6}
         known = {label: values for label, values in bars.items() if None not in values}
@@ -93,7 +95,7 @@ def cost(results: Results, tables: Tables) -> Figure | None:
                 text = NOT_MEASURED if label in bars else "–"
                 place = axes.get_yaxis_transform()
                 axes.text(0.03, labels.index(label), text, transform=place, va="center_baseline")
-        axes.set_xlabel(title)
+        axes.set_xlabel(wrapped(title, TITLE) if across > ACROSS[1] else title)
         axes.set_xlim(0, 1.06 * float(max(first + then, default=1.0)) or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]) if known else NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -103,6 +105,14 @@ def cost(results: Results, tables: Tables) -> Figure | None:
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     return figure
+
+
+def _size(panels: int, bars: int) -> tuple[int, float, float]:
+    """How many panels stand side by side: as few as a page is high enough for; and width and height in inch."""
+    each = 0.45 + BAR * bars
+    across = next((n for n in ACROSS if -(-panels // n) * each <= HIGHEST), ACROSS[-1])
+    title = 0.25 if across > ACROSS[1] else 0.0  # its second and third line
+    return across, WIDTH if across == ACROSS[0] else WIDE, -(-panels // across) * (each + title)
 
 
 def _cost_alt(results: Results, tables: Tables) -> str:

@@ -1,4 +1,6 @@
-"""How every figure looks: a journal column wide, text of at least 8 pt, colours, markers and lines that differ in grey.
+"""How every figure looks: text of at least 8 pt, colours, markers and lines that differ in grey.
+
+A figure is a journal column wide, or two where it would be too high in one.
 
 Colours are those of Okabe & Ito (2008, Color Universal Design); every series also has a marker and a line style of its
 own. No pyplot: nothing global is touched. Knows nothing of records.
@@ -21,6 +23,8 @@ from artifacts.render import Table
 from artifacts.results import Results
 
 WIDTH = 3.375  # inch: a column of a two-column ASME page is 3.25 to 3.5 in wide
+WIDE = 7.2  # inch: both columns, for what would be too high in one
+HIGHEST = 8.2  # inch: what a page has room for, above a caption
 TEXT = 8.0  # points in print, the smallest size that is used
 ROW = 0.19  # inch: the height of a row of text with air around it
 LINE = 45  # characters of text that surely fit a column

@@ -32,6 +32,7 @@ from spinn.pruning import Stack
 from spinn.training import residuals
 from verify.audit import audit
 
+WHICH = shutil.which
 ROOT = Path(__file__).parents[2]
 LAYERS = (18, 6, 5, 2)
 WEIGHTS = sum(a * b for a, b in pairwise(LAYERS))
@@ -51,6 +52,19 @@ def without_latex() -> Iterator[None]:
         typeset.missing.cache_clear()
         typeset.version.cache_clear()
         yield
+    typeset.missing.cache_clear()
+    typeset.version.cache_clear()
+
+
+@pytest.fixture
+def latex(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """LaTeX, which all other tests here do without; a test that wants it is skipped where there is none."""
+    monkeypatch.setattr(shutil, "which", WHICH)
+    typeset.missing.cache_clear()
+    typeset.version.cache_clear()
+    if typeset.missing():
+        pytest.skip("LaTeX is not installed")
+    yield
     typeset.missing.cache_clear()
     typeset.version.cache_clear()
 

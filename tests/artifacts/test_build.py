@@ -278,6 +278,7 @@ def test_report_shows_verdict_then_claims(built: Path):
 
 
 def test_exit_status_is_the_verdict():
-    """0 for records that hold, 1 for refused ones."""
+    """0 for records that hold, 1 for refused ones, and for pages that do not hold what they should."""
     assert BuildReport(Path(), True, (), (), "").exit_status == 0
+    assert BuildReport(Path(), True, (), (), "", faults=("paper.pdf: too wide",)).exit_status == 1
     assert BuildReport(Path(), False, (), (), "").exit_status == 1

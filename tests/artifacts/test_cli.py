@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from artifacts import typeset
 from artifacts.cli import main
 from spinn.storage import digest_file
 
@@ -35,7 +36,38 @@ def test_build_as_json(honest: Path, out: Path, monkeypatch, capsys):
     """--json gives the verdict and what was written, and nothing else on standard output."""
     status, text, _ = call(["build", str(honest), "--out", str(out), "--json"], monkeypatch, capsys)
     assert status == 0
-    assert json.loads(text) == {"holds": True, "report": str(out / "report.html"), "written": [], "removed": []}
+    report = str(out / "report.html")
+    assert json.loads(text) == {"holds": True, "report": report, "written": [], "removed": [], "faults": []}
+
+
+def test_pages_that_do_not_hold_are_told_and_all_else_is_there(honest: Path, out: Path, monkeypatch, capsys):
+    """Status 1 and a line for each PDF, each time; no line, and status 0, once LaTeX makes them."""
+
+    def too_wide(name: str, files: object, most_pages: int | None = None) -> bytes:
+        raise typeset.TypesetError(f"{name}.pdf: 99.9 pt too wide in paragraph at lines 3--4")
+
+    monkeypatch.setattr(typeset, "missing", str)
+    monkeypatch.setattr(typeset, "version", lambda: "LaTeX of this test")
+    monkeypatch.setattr(typeset, "typeset", too_wide)
+    before = {path for path in out.rglob("*") if path.is_file()}
+    (out / "paper.pdf").write_bytes(b"of an earlier build")
+    build = ["build", str(honest), "--out", str(out)]
+    status, text, errors = call(build, monkeypatch, capsys)
+    assert status == 1
+    assert "Accuracy on held-out cases" in text
+    assert errors.splitlines() == [
+        f"{name}.pdf: 99.9 pt too wide in paragraph at lines 3--4; it was not written, all else was; "
+        f"to see it: latexmk -pdf -cd {out}/paper/{name}.tex"
+        for name in ("paper", "supplement")
+    ]
+    assert {path for path in out.rglob("*") if path.is_file()} == before
+    assert call(["check", str(out)], monkeypatch, capsys)[0] == 0
+    status, text, again = call([*build, "--json"], monkeypatch, capsys)
+    assert (status, again, json.loads(text)["faults"]) == (1, errors, errors.splitlines())
+    monkeypatch.setattr(typeset, "typeset", lambda *_: b"%PDF")
+    assert call(build, monkeypatch, capsys)[::2] == (0, "")
+    assert (out / "paper.pdf").read_bytes() == b"%PDF"
+    assert "nothing had changed" in call(build, monkeypatch, capsys)[1]
 
 
 def test_check_names_the_changed_file(out: Path, monkeypatch, capsys):

@@ -310,6 +310,31 @@ def test_wear_curves_show_every_labelled_cut(found: Results, shown: dict[str, Ta
     assert sorted(["10", "2", "c#4", "1"], key=lives._natural) == ["1", "2", "10", "c#4"]
 
 
+@pytest.mark.parametrize(("bars", "panels", "width"), [(5, 2, style.WIDTH), (19, 3, style.WIDE), (50, 6, style.WIDE)])
+def test_cost_of_many_networks_has_room_on_a_page(
+    bars: int, panels: int, width: float, found: Results, monkeypatch: pytest.MonkeyPatch
+):
+    """As many panels side by side as keep it no higher than a page; no text is small, no two titles overlap."""
+    titles = (
+        "training (s)",
+        "training (GFLOP)",
+        "training (J)",
+        "prediction (ms)",
+        "MFLOP, active weights",
+        "file (MB)",
+    )
+    drawn: cost.Bars = {f"correction-0-{number}": (1.0 + number, 2.0) for number in range(bars)}
+    monkeypatch.setattr(cost, "_panels", lambda _: [(title, drawn) for title in titles])
+    figure = styled(partial(cost.cost, found, {}))
+    assert len({round(axes.get_position().x0, 3) for axes in figure.axes}) == panels
+    assert figure.get_figwidth() == width
+    assert figure.get_figheight() <= style.HIGHEST
+    assert min(float(text.get_fontsize()) for text in figure.findobj(Text)) >= style.TEXT
+    for row in range(0, 6, panels):
+        boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes[row : row + panels]]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
 def test_cost_counts_a_shared_phase_for_each_variant(found: Results):
     """4 s of 8 networks densely, 1 s a stage: half a second, and a quarter more; energy is not measured."""
     assert cost.training(found, "seconds") == {

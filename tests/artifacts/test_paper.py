@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts import claims, executed, paper, tables, typeset
+from artifacts import claims, executed, paper, search, tables, typeset
 from artifacts.build import build
 from artifacts.check import check
 from artifacts.claims import Outcome
@@ -17,12 +17,11 @@ from artifacts.numbers import Number, decode_json, latex_number
 from artifacts.render import Table
 from artifacts.results import Results
 from artifacts.typed import Constants, typed, unmarked
+from spinn.config import OwnDense
 from spinn.errors import InputError
 from verify.findings import Finding
 
-WHICH = shutil.which
 OWN = ("dense.epochs", "physics.wear-rate", "correction")  # what a variant may have of its own
-WITH_LATEX = pytest.mark.skipif(bool(typeset.missing()), reason="LaTeX is not installed")
 
 
 @pytest.fixture(scope="session")
@@ -179,15 +178,179 @@ def test_text_is_escaped_and_values_are_not(content: paper.Content):
     assert made == r"50\% \& \$x\$ \val{count.cases}{4}"
 
 
-@pytest.mark.parametrize(("verdict", "said"), [("holds", "is above the"), ("fails", "misses the")])
-def test_the_text_adapts_to_the_verdict(verdict: str, said: str, content: paper.Content):
-    """A claim that fails is told as failed, in the text and in the table of all claims."""
-    outcomes = tuple(replace(one, verdict=verdict) for one in content.outcomes)
+HOLDS, FAILS, OPEN = "holds", "fails", "not decidable"
+SAID = {
+    "the abstract on near-dense": {
+        HOLDS: "By the measured value, pruning costs no more than the claimed share",
+        FAILS: "By the measured value, pruning costs more than the claimed share",
+        OPEN: "Whether pruning costs more than the claimed share",
+    },
+    "the abstract on gain-over-wear-law": {
+        HOLDS: "It predicts wear better than a fitted wear law",
+        FAILS: "predicts wear better: the claim of a gain over it fails.",
+        OPEN: "Whether it is better than a fitted wear law",
+    },
+    "the abstract on pruned-over-small": {
+        HOLDS: "Pruning a large network is better than training a small one",
+        FAILS: "Pruning a large network is not better than training a small one",
+        OPEN: "Whether pruning a large network is better than training a small one",
+    },
+    "the abstract on physics-link": {
+        HOLDS: "What pruning removes stands against the physics terms more than a random choice does.",
+        FAILS: "What pruning removes does not stand against the physics terms more than a random choice does",
+        OPEN: "Whether pruning removes what stands against physics",
+    },
+    "counts": {HOLDS: "Both criteria hold in every run", FAILS: "The criteria on counts do not both hold"},
+    "wear-r2": {
+        HOLDS: "The sparse network's $R^2$ of tool wear is above the",
+        FAILS: "$R^2$ of tool wear misses the",
+        OPEN: "Whether the sparse network's $R^2$ of tool wear is above the",
+    },
+    "near-dense": {
+        HOLDS: r"the claim of at most \val{config.claims.near-dense.threshold}{2}\,\% holds.",
+        FAILS: r"the claim of at most \val{config.claims.near-dense.threshold}{2}\,\% fails.",
+        OPEN: r"the claim of at most \val{config.claims.near-dense.threshold}{2}\,\% these tools do not decide.",
+    },
+    "gain-over-wear-law": {
+        HOLDS: "by which the claim of a gain holds. Of the sign-flip test",
+        FAILS: "has not earned its parameters",
+        OPEN: "whether it is a gain over a few coefficients, these tools do not decide",
+    },
+    "wear-error": {
+        HOLDS: r"the claimed bound of \val{config.claims.wear-error.threshold}{2}\,\% holds.",
+        FAILS: r"the claimed bound of \val{config.claims.wear-error.threshold}{2}\,\% fails.",
+        OPEN: r"the claimed bound of \val{config.claims.wear-error.threshold}{2}\,\% these tools do not decide.",
+    },
+    "pruned-over-small": {
+        HOLDS: "(the claim that pruning is better holds)",
+        FAILS: "a choice of size after training, not accuracy",
+        OPEN: "what it does for accuracy is open",
+    },
+    "physics-link": {
+        HOLDS: "The claim that what goes stands against physics holds",
+        FAILS: r"The claim that what goes stands against physics \emph{fails}",
+        OPEN: "The data does not decide the claim that what goes stands against physics",
+    },
+    "adaptation-gain": {
+        HOLDS: "by which the claim of a gain holds. A fair rival",
+        FAILS: "(the claim of a gain: fails)",
+        OPEN: "(the claim of a gain: not decidable)",
+    },
+    "the conclusion on near-dense": {
+        HOLDS: "pruning costs, by the measured value, no more accuracy than was claimed",
+        FAILS: "the claim on what pruning costs in accuracy fails",
+        OPEN: "The claim on what pruning costs in accuracy these tools do not decide",
+    },
+    "the conclusion on gain-over-wear-law": {
+        HOLDS: "The network adds to what a fitted wear law knows",
+        FAILS: "The claim that the network adds to what a fitted wear law knows fails",
+        OPEN: "Whether the network adds to what a fitted wear law knows",
+    },
+}
+"""Where the paper tells what became of a claim, and the words for it."""
+
+
+@pytest.mark.parametrize("verdict", [HOLDS, FAILS, OPEN, "not evaluated"])
+def test_the_text_adapts_to_the_verdict(verdict: str, content: paper.Content):
+    """Each verdict is told in words of its own, wherever there are any: what is open is not told as a failure."""
+    known = verdict != "not evaluated"
+    measured = claims.Measured(0.01, -0.1, 0.1) if known else claims.Measured(None, reason="nothing measures it")
+    outcomes = tuple(replace(one, verdict=verdict, measured=measured) for one in content.outcomes)
     made = [one for one in content.tables.values() if one.name != "claims"]
     other = filled(content.results, [*made, claims.table(content.results, outcomes)], outcomes)
     text = " ".join(paper.fill((paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8"), other, "t").split())
-    assert f"$R^2$ of tool wear {said}" in text
     assert text.count(f"}}{{{verdict}") == len(outcomes)
+    told = {place: [one for one, words in by_verdict.items() if words in text] for place, by_verdict in SAID.items()}
+    assert told == {place: [verdict] if verdict in by_verdict else [] for place, by_verdict in SAID.items()}
+
+
+@pytest.fixture
+def by_settings(content: paper.Content) -> paper.Content:
+    """The same with a table by settings: the marked variant was trained longer, and a check of it was not made."""
+    found = content.results
+    first, second = found.plan.experiment.variants
+    variants = (first, second.model_copy(update={"dense": OwnDense(epochs=77)}))
+    experiment = found.plan.experiment.model_copy(update={"variants": variants})
+    unvalidated = tuple(run.model_copy(update={"validation": ()}) for run in found.plan.runs)
+    plan = found.plan.model_copy(update={"experiment": experiment, "runs": unvalidated})
+    run = next(record.run_id for record in found.records if record.variant == second.name)
+    unseen = Finding("masks-monotone", "unchecked", "weights withheld", run)
+    verdict = replace(found.verdict, findings=(*found.verdict.findings, unseen))
+    table = search.by_settings(replace(found, plan=plan, verdict=verdict))
+    assert table is not None
+    made = filled(found, [*content.tables.values(), table], tuple(content.outcomes))
+    return replace(made, known={**made.known, **paper.noted([table])})
+
+
+def test_the_text_names_the_settings_that_were_varied(by_settings: paper.Content):
+    """Of epochs it says epochs, and nothing of the weights of physics."""
+    text = " ".join(paper.fill((paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8"), by_settings, "t").split())
+    section = text[text.index(r"\subsection{Choice of the Settings}") : text.index(r"\subsection{Computational Cost}")]
+    assert "by the settings that were varied (dense.epochs)" in section
+    assert "hysics" not in text[text.index(r"\subsection{Choice") :].partition(r"\begin{table*}")[0]
+    assert "wear law" not in section
+
+
+def test_the_mark_in_the_table_by_settings_is_explained_below_it(by_settings: paper.Content):
+    """With the table's own note, each number of which is a named value."""
+    text = paper.fill((paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8"), by_settings, "t")
+    below = text[text.index(r"\label{tab:settings}") :].partition(r"\end{table*}")[0]
+    assert below.count(r"\textdagger{}") == 3  # a row, the heading of a difference has none, and the note
+    note = below.rpartition(r"\bottomrule")[2]
+    assert r"first-version: declared in the plan and found by the audit" in note
+    told = dict(paper.MARKED.findall(note))
+    assert set(told) == {"note.settings.1.1", "note.settings.1.2"}
+    assert all(by_settings.known[name].source for name in told)
+
+
+def test_the_paper_prints_of_the_settings_what_fits_a_page(by_settings: paper.Content):
+    """A part for each target, the settings beside R² where they are few; with many they stand in a part before it."""
+    scores = [
+        [f"R², {target}, {what}" for what in ("dense", "last stage", "less sparse")]
+        for target in ("flank wear VB", "thermal displacement")
+    ]
+    names = by_settings.names()
+    assert [list(part) for part in names["settings"]] == [["variant", "dense.epochs", *part] for part in scores]
+    assert names["kept"] == {}
+    table = by_settings.tables["settings"]
+    others = {"physics.law": "3", "correction": "0.3", "wear law missed (mm)": 0.5}
+    wide = replace(table, frame=table.frame.assign(**others))
+    names = replace(by_settings, tables={**by_settings.tables, "settings": wide}).names()
+    ahead = ["variant", "dense.epochs", "physics.law", "correction"]
+    assert [list(part) for part in names["settings"]] == [ahead, *(["variant", *part] for part in scores)]
+    assert list(names["kept"]) == ["variant", "wear law missed (mm)"]
+
+
+def test_headings_break_their_lines_where_asked(by_settings: paper.Content):
+    """Behind commas and full stops, on the side of their column."""
+    columns = {name: name for name in ("variant", "dense.epochs", "R², flank wear VB, dense")}
+    head = by_settings.tabular("settings", columns, stacked=True).split("\n")[2]
+    assert head.startswith(r"variant & \shortstack[l]{dense. \\ epochs} & \shortstack[r]{")
+    assert head.endswith(r" \\ flank wear VB, \\ dense} \\")
+
+
+def test_the_supplement_says_what_its_numbers_are_from(content: paper.Content):
+    """Planted faults and the machine of other runs are named where they are printed, and only there."""
+    source = (paper.FOLDER / "supplement.tex.j2").read_text(encoding="utf-8")
+    alone = paper.fill(source, content, "t")
+    assert "planted faults are from the runs" not in alone
+    assert "the runs by settings, audited too" not in alone
+    data = content.tables["data"]
+    table = Table("mutants", "Faults.", data.frame.rename(columns={"": "fault"}), labels=("fault",))
+    other = replace(content, tables={**content.tables, "mutants": table, "ablation-environment": data})
+    start = source.partition(r"\BLOCK{if remarks}")[0]
+    told = paper.fill(start, other, "t")
+    assert "planted faults are from the runs" in told
+    assert "the runs by settings, audited too" in told
+
+
+def test_a_figure_that_is_wide_goes_over_both_columns(content: paper.Content):
+    """Whatever is wider than a column, by the page of its PDF."""
+    source = (paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8")
+    for wide, environment in ((frozenset(), "figure"), (frozenset({"compared"}), "figure*")):
+        text = paper.fill(source, replace(content, wide=wide), "t")
+        assert f"\\begin{{{environment}}}[tb]\n\\centering\\includegraphics{{compared}}" in text
+    assert paper._width(b"<< /MediaBox [ 0 0 518.4 243.25 ] >>") == 518.4
 
 
 def test_a_dropped_claim_stops_the_build(content: paper.Content, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -244,9 +407,11 @@ def test_what_a_log_says_against_the_pages_is_told():
         "LaTeX Warning: Reference `tab:x' on page 1 undefined on input line 5.\n"
         "Package natbib Warning: Citation `who' on page 1 undefined on input line 6.\n"
         "LaTeX Warning: Float too large for page by 12.0pt on input line 9.\n"
+        "Overfull \\vbox (7.1pt too high) has occurred while \\output is active []\n"
     )
     assert typeset.of_log(log) == [
         "7.2 pt too wide in paragraph at lines 3--4",
+        "7.1 pt too high on a page",
         "a float is 12.0 pt higher than a page",
         "tab:x is referred to and not defined",
         "who is referred to and not defined",
@@ -266,16 +431,6 @@ def test_fonts_that_are_not_embedded_or_of_type_3_are_told():
     assert typeset.of_fonts(listed) == ["font Helvetica is not embedded", "font Bitmap is of Type 3"]
 
 
-@pytest.fixture
-def latex(monkeypatch: pytest.MonkeyPatch):
-    """LaTeX, which other tests here do without."""
-    monkeypatch.setattr(shutil, "which", WHICH)
-    typeset.missing.cache_clear()
-    yield
-    typeset.missing.cache_clear()
-
-
-@WITH_LATEX
 def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
     """From the records of a stranger, too: names that LaTeX would run, sizes that none of ours has."""
     folder = built / "paper"
@@ -287,11 +442,11 @@ def test_the_paper_becomes_a_pdf_of_the_same_bytes(built: Path, latex: None):
         typeset.typeset("paper", files, 1)
 
 
-@WITH_LATEX
 @pytest.mark.parametrize("name", typeset.FILES)
 def test_a_file_that_latex_lacks_is_named(name: str, latex: None, monkeypatch: pytest.MonkeyPatch):
     """As is how to get it, in one line."""
     monkeypatch.setattr(typeset, "FILES", (*typeset.FILES, f"no-{name}"))
+    typeset.missing.cache_clear()
     assert re.fullmatch(
         rf"no PDF of the paper: no-{name} not found; on Debian: apt-get .* cm-super .*", typeset.missing()
     )
@@ -304,7 +459,6 @@ def test_the_packages_are_those_that_readme_and_ci_install():
         assert typeset.PACKAGES in " ".join((root / place).read_text().replace("\\\n", " ").split())
 
 
-@WITH_LATEX
 def test_latex_that_stops_says_where(latex: None):
     """The first error, in one line."""
     source = rb"\documentclass{article}\begin{document}\nosuch\end{document}"
