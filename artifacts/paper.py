@@ -20,7 +20,7 @@ from artifacts import prose, typeset
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 from artifacts.render import Table, clean, displayed
 from artifacts.stated import stated
-from artifacts.typed import Constants, has_number
+from artifacts.typed import LENGTH, Constants, has_number
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
 from spinn.errors import InputError
 from spinn.numerals import split
@@ -339,6 +339,9 @@ class Content:
         missing = [column for column in (*columns, *(where or {})) if column not in table.frame]
         if missing:
             raise InputError(f"the paper asks for column {missing[0]!r} of table {name}; it has {list(table.frame)}")
+        for column, width in wrap.items():
+            if not re.fullmatch(LENGTH, width):
+                raise InputError(f"table {name}, wrap[{column!r}] = {width!r}: a width is a length, as 1.2in")
         rows = self._rows(name, where) if rows is None else rows
         marks = {one.cells[0][1:]: one for one in table.numbers().values()}
         left = dict(zip(displayed(list(table.frame)), table.left_aligned(), strict=True))

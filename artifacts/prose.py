@@ -33,6 +33,9 @@ LOOKUPS = ("n", "q", "ci", "has", "verdict", "tabular", "parts")
 UNPRINTED = ("where", "wrap")  # of their arguments: which rows, and how wide a column is
 _FIRST = ("accuracy", "progression", "claims", "count", "config", "comparisons")
 _NAMED = 3  # names that are given for one literal
+_SIGNS = "-+−–±"
+# A sign or a point that stands by hand before a value makes another of it.
+_SIGNED = re.compile(rf"(?:[{_SIGNS}]|\\(?:textminus|pm|mp)\b)(?:[{{}}$~\s]|\\[,;!]|\\text\{{)*\\VAR\{{|\.\\VAR\{{")
 _MARK = re.compile(r"(?<!command\{)\\(?:val|verdict|called)\b")  # which the builder writes, and nobody else
 
 
@@ -49,6 +52,8 @@ class Literal:
         if self.names:
             known = f"{' or '.join(self.names)} retyped, perhaps rounded"
             return f'{self.file}:{self.line}: {self.text}: {known}; write \\VAR{{n("{self.names[0]}")}} in its place'
+        if self.text.startswith("\\"):
+            return f"{self.file}:{self.line}: {self.text}: can print a number that is not read here; write it otherwise"
         return (
             f"{self.file}:{self.line}: {self.text}: a number typed by hand; print a named value in its place, or "
             "declare a constant of an equation in paper/constants.toml"
@@ -59,7 +64,8 @@ def literals(source: str, file: str, constants: Constants, known: Mapping[str, N
     """Every number that the template `source` has by itself, by line; `known` are the named values."""
     text = _text(source)
     found = {*typed(text, constants), *_in_expressions(source, constants)}
-    found |= {(text.count("\n", 0, mark.start()) + 1, mark.group()) for mark in _MARK.finditer(text)}
+    for pattern, where in ((_MARK, text), (_SIGNED, source)):
+        found |= {(where.count("\n", 0, one.start()) + 1, one.group()) for one in pattern.finditer(where)}
     return _named(found, file, known)
 
 
@@ -134,8 +140,9 @@ def _in_expressions(source: str, constants: Constants) -> Iterator[tuple[int, st
         if isinstance(node.value, bool) or node.value is None:
             continue
         number = isinstance(node.value, int | float)  # the position in a list, too: a list has its first and its last
-        if number or (id(node) not in names and any(typed(str(node.value), constants))):
-            yield node.lineno, str(node.value)
+        text = str(node.value)
+        if number or (id(node) not in names and (text.rstrip().endswith(tuple(_SIGNS)) or any(typed(text, constants)))):
+            yield node.lineno, text
 
 
 def _names(node: nodes.Node) -> Iterator[nodes.Node]:

@@ -163,6 +163,7 @@ def test_counts_are_those_of_the_records(content: paper.Content):
         (r"\VAR{unknown}", "'unknown' is undefined"),
         (r"\VAR{targets|length}", "a number is printed by its name"),
         (r'\VAR{tabular("accuracy", {"nothing": "x"})}', "asks for column 'nothing' of table accuracy"),
+        (r'\VAR{tabular("accuracy", wrap={"seeds": "1.95in}@{ 0.95 "})}', "wrap['seeds'] = '1.95in}@{ 0.95 '"),
         (r"\BLOCK{if x}", "paper/t:1: Unexpected end of template"),
     ],
 )
