@@ -63,6 +63,7 @@ class Ablation:
             costs.environment(found),
             name=ENVIRONMENT,
             caption=f"Machine and libraries of the runs by settings ({name}).",
+            sources={"": traced(groups)},
         )
         return cls((table, machine), groups)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from artifacts.ladder import FAILS, MULTIPLE, RUNGS, Step
+from artifacts.ladder import ALPHA, FAILS, MULTIPLE, RUNGS, Step
 from artifacts.numbers import Format
 from artifacts.plans import Differences
 from artifacts.render import Table, table_frame
@@ -22,9 +22,9 @@ from spinn.storage import write_atomic
 CERTIFICATE, PAGE = "certificate.json", "certificate.txt"
 _RUNGS = (
     f"Within tolerance: no further apart than {MULTIPLE} times the largest difference between repeats of the "
-    "reference, nor than the margin of the claim. Equivalent: two one-sided tests at 5 % with that margin; power is "
-    "that of showing it if there were no difference. Different: neither, or another verdict on the claim. Costs "
-    "of another machine are not compared."
+    f"reference, nor than the margin of the claim. Equivalent: two one-sided tests at {100 * ALPHA:.0f} % with that "
+    "margin; power is that of showing it if there were no difference. Different: neither, or another verdict on the "
+    "claim. Costs of another machine are not compared."
 )
 
 

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from artifacts import provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
 from artifacts.cells import Places, Problem, between, by_table, csv_rows, differences, markdown_rows
-from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_number
+from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_escape, latex_number
 from artifacts.paper import MARKED
 from artifacts.typed import NONE, Constants, typed, unmarked
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS
@@ -33,6 +33,7 @@ from spinn.errors import InputError, RecordError
 from spinn.record import first_problem
 from spinn.storage import canonical_json, digest_of, read_file
 
+_CALLED = re.compile(r"\\called\{((?:[^{}]|\{[^{}]*\})*)\}")
 DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
 _CHANGED = "it was changed after the build"
 _PROVENANCE = '<script type="application/json" id="provenance">'
@@ -355,6 +356,8 @@ def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> It
         if not re.fullmatch(r"paper/.*\.tex", file):
             continue
         yield from _told_otherwise(file, content, files)
+        if not any(name.startswith("tables/") for name in changed):
+            yield from _called_otherwise(file, content, files)
         blamed = NUMBERS if NUMBERS in changed and file not in changed else file
         for name, text in _marked(content):
             number = numbers.get(name)
@@ -373,6 +376,41 @@ def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem
             yield Problem(file, f"{name}: {text} in {file}, but tables/claims.csv says {verdicts.get(name)}")
     for line, text in _bare(content, files.get(DECLARED, b""), files.get(CITED, b"")):
         yield Problem(file, f"line {line}: {text}: no named value printed it")
+
+
+def _called_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:
+    """What is said to be a name, digits and all, and is none in the tables."""
+    cells, texts = _names(files)
+    for name in sorted(set(_CALLED.findall(_text(content)))):
+        if name not in cells and not _whole(name).search(texts):
+            yield Problem(file, f"{name}: said to be what something is called, and no table has it")
+
+
+def _names(files: Files) -> tuple[Set[str], str]:
+    """What is called something: each cell of the tables, and the texts in them, as LaTeX has both."""
+    parts = [_named(name, content) for name, content in files.items() if name.startswith("tables/")]
+    return frozenset().union(*(cells for cells, _ in parts)), "\n".join(text for _, text in parts)
+
+
+@lru_cache(1024)
+def _whole(name: str) -> re.Pattern[str]:
+    """A name that is no part of a longer one, nor of a number."""
+    before, after = (r"(?<![\w.])" if name[:1].isalnum() else ""), (r"(?!\w|\.\d)" if name[-1:].isalnum() else "")
+    return re.compile(before + re.escape(name) + after)
+
+
+@lru_cache(256)
+def _named(name: str, content: bytes) -> tuple[Set[str], str]:
+    if name.endswith(".csv"):
+        cells = frozenset(latex_escape(cell) for row in csv_rows(content) for cell in row)
+        return cells, "\n".join(cell for cell in cells if not re.fullmatch(r"[-+.\de]*", cell))
+    if name.endswith(".md"):  # which has what a table is called and its notes too
+        return frozenset(), latex_escape(re.sub(r"\\(.)", r"\1", _prose(content)))
+    return frozenset(), ""
+
+
+def _prose(content: bytes) -> str:
+    return "\n".join(line.strip("*") for line in _text(content).splitlines() if not line.startswith("|"))
 
 
 @lru_cache(8)

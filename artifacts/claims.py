@@ -19,7 +19,7 @@ from artifacts.numbers import Format
 from artifacts.predictors import find
 from artifacts.render import Table, spread
 from artifacts.results import Results, target_name
-from artifacts.stats import Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
+from artifacts.stats import LEVEL, Estimate, Held, bootstrap_mae, bootstrap_r2, measured_range, paired_r2
 from spinn.claims import refuse
 from spinn.record import BASELINES, CLAIMS
 
@@ -272,18 +272,18 @@ def table(results: Results, outcomes: tuple[Outcome, ...]) -> Table:
     notes = (
         "The criteria as they stood in the plan before any run. A claim about counts and sizes has to hold in every "
         "run (in brackets: smallest and largest run), one about times in every network that was timed; for errors the "
-        "measured value is compared, and the brackets give its 95 % interval by case bootstrap; for the compute of "
-        "adaptation, a mean over tools, the smallest and the largest tool. A loss is a share of "
+        f"measured value is compared, and the brackets give its {100 * LEVEL:.0f} % interval by case bootstrap; for "
+        "the compute of adaptation, a mean over tools, the smallest and the largest tool. A loss is a share of "
         "the dense network's R². Where the claim's test is 'interval', the interval decides: a claim that only a part "
         "of it meets is not decidable. No claim is corrected for how many there are; table comparisons has p values "
         f"that are, for its comparisons. {TIMED}",
         "Margin: how far the value of a reproduction may lie from this one and still count as equal. Where the "
         f"interval decides: '{EFFECT}' is the effect beyond the threshold that is decided with {100 * power.GOAL:.0f} "
-        "% probability, (z + z_goal)·s, and "
-        f"'{POWER}' the probability to decide in favour if the truth lies the margin beyond the threshold, Φ(margin/s "
-        "− z), with s = width of the interval / 2z and z = 1.96 (Cohen 1988); of a claim on a range, half of the "
-        "narrowest range, and the probability if the truth is in the middle of the claim's, 2Φ(half range/s − z) − 1 "
-        "(Phillips 1990). Power at what was measured would say nothing new (Hoenig & Heisey 2001).",
+        f"% probability, (z + z_goal)·s, and '{POWER}' the probability to decide in favour if the truth lies the "
+        "margin beyond the threshold, Φ(margin/s − z), with s = width of the interval / 2z and z = "
+        f"{power.quantile():.2f} (Cohen 1988); of a claim on a range, half of the narrowest range, and the "
+        "probability if the truth is in the middle of the claim's, 2Φ(half range/s − z) − 1 (Phillips 1990). Power "
+        "at what was measured would say nothing new (Hoenig & Heisey 2001).",
         f"Variant: {results.label(results.primary)}. Measured targets: {measured}; overall is the mean of their R².",
     )
     by_claim = {outcome.claim["name"]: outcome for outcome in outcomes}

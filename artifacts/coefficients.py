@@ -24,8 +24,9 @@ LAWS = (("a", "b", "c", "d", "g"), ("k", "tau"))
 RATE = "r"
 """e^a in mm/min, the wear rate at the reference conditions: 5 % of ln(mm/min) would be a lax bound, of r it is none."""
 
-FORMATS = {"": Format(3), RATE: Format(6), "k": Format(7)}
 UNITS = {**COEFFICIENT_UNITS, RATE: "mm/min"}
+_DIGITS = {RATE: 6, "k": 7}
+FORMATS = {name: Format(_DIGITS.get(name, 3), "" if unit == "1" else unit) for name, unit in UNITS.items()}
 
 
 def jackknife(without: np.ndarray, learned_together: int, level: float = LEVEL) -> Estimate:
@@ -160,10 +161,10 @@ def table(results: Results) -> Table | None:
 def _intervals(results: Results) -> str:
     if one_case_each(results):
         return (
-            "In brackets: 95 % interval, by the jackknife over cases (Tukey 1958; Efron & Stein 1981), seeds averaged "
-            "first, Student's t with as many degrees of freedom as cases less coefficients of the law (Hinkley 1977). "
-            "It covers chance in which tools were measured, and no error that all networks share; chance in training, "
-            "which is in each fold anew, widens it."
+            f"In brackets: {100 * LEVEL:.0f} % interval, by the jackknife over cases (Tukey 1958; Efron & Stein "
+            "1981), seeds averaged first, Student's t with as many degrees of freedom as cases less coefficients of "
+            "the law (Hinkley 1977). It covers chance in which tools were measured, and no error that all networks "
+            "share; chance in training, which is in each fold anew, widens it."
         )
     return (
         "No interval is given: each network lacks several cases. One needs leave-one-case-out and validation_cases = 0."

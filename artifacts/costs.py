@@ -133,5 +133,13 @@ def environment(results: Results) -> Table:
         if baseline.library:
             seen.setdefault("libraries of the baselines", {})[baseline.library] = None
     rows = [{"": key, "value": ", ".join(values)} for key, values in seen.items()]
-    caption, names = "Machine and libraries of the runs.", ("", "value")  # versions and models are names, no numbers
-    return Table("environment", caption, table_frame(rows), labels=names)
+    return Table(
+        "environment",
+        "Machine and libraries of the runs.",
+        table_frame(rows),
+        formats={"memory bytes": Format(unit="bytes")},
+        labels=("", "value"),  # versions and models are names, no numbers
+        expressions={"": "as each record states it, in the order of the runs"},
+        sources={"": results.source(*results.variants)},
+        stated=tuple(("value", counted) for counted in ("cores", "memory bytes", "threads")),
+    )

@@ -19,7 +19,7 @@ def standard_error(low: float, high: float) -> float:
 
     A percentile interval by case bootstrap need not be symmetric; half its width stands for both sides.
     """
-    return (high - low) / (2 * _z())
+    return (high - low) / (2 * quantile())
 
 
 def one_sided(margin: float, error: float) -> float | None:
@@ -28,7 +28,7 @@ def one_sided(margin: float, error: float) -> float | None:
     Φ(margin ÷ error − z), z = z_{(1+level)/2} (Cohen 1988, Statistical Power Analysis, ch. 2, with the normal
     distribution in place of t). None without a spread.
     """
-    return float(scipy_stats.norm.cdf(margin / error - _z())) if error > 0 else None
+    return float(scipy_stats.norm.cdf(margin / error - quantile())) if error > 0 else None
 
 
 def within(half: float, error: float) -> float | None:
@@ -37,7 +37,7 @@ def within(half: float, error: float) -> float | None:
     max(0, 2Φ(half ÷ error − z) − 1) (Phillips 1990, J. Pharmacokinet. Biopharm. 18, 137–144, on two one-sided tests,
     Schuirmann 1987, ibid. 15, with the normal distribution in place of t). None without a spread.
     """
-    return max(0.0, 2 * float(scipy_stats.norm.cdf(half / error - _z())) - 1) if error > 0 else None
+    return max(0.0, 2 * float(scipy_stats.norm.cdf(half / error - quantile())) - 1) if error > 0 else None
 
 
 def smallest(error: float, *, both_sides: bool = False) -> float:
@@ -47,8 +47,9 @@ def smallest(error: float, *, both_sides: bool = False) -> float:
     there z_goal is the quantile at (1 + GOAL) / 2.
     """
     goal = (1 + GOAL) / 2 if both_sides else GOAL
-    return float(_z() + scipy_stats.norm.ppf(goal)) * error
+    return float(quantile() + scipy_stats.norm.ppf(goal)) * error
 
 
-def _z() -> float:
+def quantile() -> float:
+    """Z = z_{(1+level)/2} of the normal distribution, for intervals at `stats.LEVEL`."""
     return float(scipy_stats.norm.ppf((1 + LEVEL) / 2))

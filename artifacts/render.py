@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from artifacts.stated import PLACE, stated
 
 Frame: TypeAlias = Any  # a pandas DataFrame: its annotations say "Series | ndarray | bool" where code knows better
 LOW, HIGH = " low", " high"
+_UNIT = re.compile(r"\((%|mm|µm|ms|s|min|J|MB|bytes)\)$")
 _WRAP = 45  # characters; longer text gets a column that breaks its lines
 _Kept = TypeVar("_Kept")
 
@@ -29,7 +31,8 @@ class Table:
     """A table before it is printed.
 
     `frame` holds str (labels), int, float or None (not measured, not defined). The columns in `labels` name a row;
-    they are text, and digits in them are names, but for the columns in `stated`. `formats`, `expressions` and
+    they are text, and digits in them are names, but where `stated` has the column, or it and one of the row's labels.
+    A column that ends with a unit in brackets has that one where its format has none. `formats`, `expressions` and
     `sources` are keyed by a column (without ` low`/` high`), which goes first, or by a row's label; the key "" is what
     holds for everything else. A format may also be of a column in the rows of one label. `expressions` say what was
     computed.
@@ -43,7 +46,7 @@ class Table:
     labels: tuple[str, ...] = ()
     expressions: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    stated: tuple[str, ...] = ()
+    stated: tuple[str | tuple[str, str], ...] = ()
 
     def pick(self, options: Mapping[Any, _Kept], row: int, column: str, default: _Kept) -> _Kept:
         """What `options` says about one cell: by column and label, by the column, by the row's labels, in general."""
@@ -61,16 +64,21 @@ class Table:
     def _row_labels(self) -> list[tuple[Any, ...]]:
         return list(zip(*(self.frame[label] for label in self.labels), strict=True)) or [()] * len(self.frame)
 
+    def _is_stated(self, row: int, column: str) -> bool:
+        return column in self.stated or any((column, label) in self.stated for label in self._row_labels[row])
+
     @cached_property
     def _numbers(self) -> dict[str, Number]:
         out: dict[str, Number] = {}
         for row in range(len(self.frame)):
-            parts = [slug(str(label)) for label in self._row_labels[row]]
+            labels = dict(zip(self.labels, self._row_labels[row], strict=False))
             for position, column in enumerate(self.frame.columns):
                 value = clean(self.frame.iat[row, position])
-                if value is None or (column in self.labels and column not in self.stated):
+                if value is None or (column in self.labels and not self._is_stated(row, column)):
                     continue
                 how = self.pick(self.formats, row, column, Format())
+                how = how if how.unit else replace(how, unit=_unit_of(plain(column)))
+                parts = [slug(str(label)) for of, label in labels.items() if of != column]
                 name = base = ".".join([self.name, *parts, slug(column)])
                 count = 1
                 while name in out or f"{name}.1" in out:
@@ -181,6 +189,12 @@ class Table:
     def _is_text(self, column: str) -> bool:
         values = [clean(value) for value in self.frame[column]]
         return any(isinstance(value, str) for value in values) and not any(isinstance(v, int | float) for v in values)
+
+
+def _unit_of(column: str) -> str:
+    """The unit that the name of a column ends with, in brackets."""
+    found = _UNIT.search(column)
+    return found[1] if found else ""
 
 
 def _column_format(cells: Sequence[Sequence[str]], number: Sequence[bool]) -> str:

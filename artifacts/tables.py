@@ -229,6 +229,7 @@ def before_after(results: Results) -> Table:
         for label in quantities
     ]
     formats = {label: PERCENT if "%" in label else Format(3) if "R²" in label else COUNT for label in quantities}
+    formats |= {label: Format(0, "bytes") for label in quantities if label.endswith("(bytes)")}
     expressions = {
         "reduction claimed by the pruner (%)": "100 reported reduction after the last stage, mean over runs",
         "reduction by the mask (%)": "100 (1 - (kept weights + biases) / parameters), mean over runs",

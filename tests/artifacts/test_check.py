@@ -150,6 +150,19 @@ def test_a_forged_number_disagrees_with_its_table(out: Path):
     assert "tables/accuracy.csv" in {problem.file for problem in check(out)}
 
 
+def test_a_number_called_a_name_is_noticed(out: Path):
+    """What the paper says that something is called stands in a table: in a cell, a text, a caption or a note."""
+    path = out / "paper" / "paper.tex"
+    told = path.read_text()
+    assert r"\called{" in told
+    forged = re.sub(r"\\val\{accuracy[^{}]*\}\{((?:[^{}]|\{[^{}]*\})*)\}", r"\\called{0.999}", told, count=1)
+    assert forged != told
+    path.write_text(forged)
+    forge(out, "paper/paper.tex")
+    message = "0.999: said to be what something is called, and no table has it"
+    assert check(out) == (Problem("paper/paper.tex", message),)
+
+
 def test_a_forged_interval_is_noticed(out: Path):
     """An interval taken from a number, in numbers.json and in the report alike, still stands in the table's cell."""
     path, page = out / "numbers.json", out / "report.html"

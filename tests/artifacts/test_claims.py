@@ -255,3 +255,13 @@ def test_power_is_printed_as_a_number_of_its_own(found: Results):
     assert numbers[f"{named}.decidable-effect"].value == able.effect
     assert "width of the interval" in numbers[f"{named}.decidable-effect"].expression
     assert "claims.wear-r2.power-percent" not in numbers
+
+
+def test_the_level_of_an_interval_is_typed_nowhere(found: Results, monkeypatch: pytest.MonkeyPatch):
+    """The notes say the one that is computed with, and its quantile."""
+    for module in (claims, claims.power):
+        monkeypatch.setattr(module, "LEVEL", 0.9)
+    notes = " ".join(claims.table(found, claims.evaluate(found)).notes)
+    assert "90 % interval" in notes
+    assert "z = 1.64" in notes
+    assert not {"95", "1.96"} & set(notes.replace("%", " ").split())

@@ -259,3 +259,32 @@ def test_accuracy_has_the_ensemble_beside_the_seeds(found: Results):
     alone = {"target": "flank wear VB (mm)", "predictor": "wear-law"}
     assert cell(table, "R², mean prediction", **alone) == pytest.approx(cell(table, "R²", **alone))
     assert any("ensemble" in note for note in table.notes)
+
+
+def test_a_number_has_the_unit_that_its_column_ends_with(found: Results):
+    """Whatever its table says of formats; learned coefficients have that of their row."""
+    made = {table.name: table.numbers() for table in tables.all_tables(found)}
+    seen = set()
+    for numbers in made.values():
+        for number in numbers.values():
+            column = number.cells[0][2].removesuffix(" low").removesuffix(" high")
+            if unit := re.search(r"\((%|mm|µm|ms|s|min|J|MB|bytes)\)$", column):
+                assert number.unit == unit[1], number.name
+                seen.add(number.unit)
+    assert seen >= {"%", "ms", "MB", "mm"}
+    assert made["before-after"]["before-after.checkpoint-bytes.sparse"].unit == "bytes"
+    learned = {name: number.unit for name, number in made["coefficients"].items() if name.endswith(".estimate")}
+    assert {name.split(".")[2]: unit for name, unit in learned.items()}["r"] == "mm/min"
+
+
+def test_cores_threads_and_memory_are_values_and_versions_are_names(found: Results):
+    """Named by what they count, not by how many there are; of the records of the runs."""
+    numbers = costs.environment(found).numbers()
+    stated = found.records[0].environment
+    assert {name: number.value for name, number in numbers.items()} == {
+        "environment.cores.value": stated.cores,
+        "environment.memory-bytes.value": stated.memory_bytes,
+        "environment.threads.value": stated.threads,
+    }
+    assert numbers["environment.memory-bytes.value"].unit == "bytes"
+    assert all(number.source for number in numbers.values())
