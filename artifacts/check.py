@@ -42,7 +42,8 @@ Files = Mapping[str, bytes]
 
 def _inside(name: str) -> str:
     """The path of a file in the folder; one that leads out of it would have a stranger's file read, and packed."""
-    if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+    leads_out = name.startswith("/") or "\\" in name or ".." in name.split("/")
+    if not name or leads_out or not name.isprintable():
         raise ValueError("a path below the folder expected")
     return name
 

@@ -54,8 +54,8 @@ class NonFiniteError(SpinnError):
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "the quota is used up", errno.EROFS: "mounted read-only"}
 
 
-def one_line(error: BaseException) -> str:
-    """The message of `error` on a single line; a character that does not print is spelled, and so moves no terminal."""
+def one_line(error: object) -> str:
+    """An error or a text on a single line; a character that does not print is spelled, and so moves no terminal."""
     line = " ".join(str(error).split())
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 

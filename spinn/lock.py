@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from spinn.errors import InputError
-
-_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `spinn.storage.write_atomic` names them
+from spinn.storage import HALF_WRITTEN
 
 
 @contextlib.contextmanager
@@ -78,5 +76,5 @@ def _end_parts(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
-            if _HALF_WRITTEN.fullmatch(name):
+            if name.startswith(".") and name.endswith(HALF_WRITTEN):
                 Path(parent, name).unlink(missing_ok=True)

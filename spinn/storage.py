@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 PACKED = ".xz"
+HALF_WRITTEN = ".spinn-part"
+"""How the name of a file ends, that begins with a dot, until it is whole; of one that was killed it stays."""
 MOST = 32 << 20
 """Bytes that a compressed file may hold: a hundred bytes of it can ask for all the memory there is. What is made
 of them takes some fifty times as much."""
@@ -113,7 +115,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         OSError: the disk is full or read-only, and names a file; the old file, if any, is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=HALF_WRITTEN)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)

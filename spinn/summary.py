@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spinn import schedule
-from spinn.errors import RecordError
+from spinn.errors import RecordError, one_line
 from spinn.metrics import r_squared
 from spinn.record import (
     PLAN,
@@ -59,7 +59,7 @@ def summary(runs: Path) -> str:
     lines += ["", f"training time: {sum(costs.values()):.1f} s, cohorts' phases added up"]
     lines += [f"  {key}: {seconds:.1f} s" for key, seconds in costs.items()]
     lines += ["", f"warnings: {len(warnings) or 'none'}"]
-    lines += [f"  {warning} ({count} runs)" for warning, count in warnings.items()]
+    lines += [f"  {one_line(warning)} ({count} runs)" for warning, count in warnings.items()]
     return "\n".join(lines)
 
 

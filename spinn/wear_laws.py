@@ -83,9 +83,21 @@ def _least_squares(
     least: np.ndarray | float,
 ) -> OptimizeResult:
     cuts, measured = _Cuts.of(rows), rows["VB"].to_numpy()
+    # Of a depth that is the same in all rows nobody knows the exponent: it stays at its start, where rounding would
+    # carry it anywhere, and a prediction at another depth with it.
+    told = np.ones(len(start), bool)
+    told[1:4] = [np.ptp(column) > 0 for column in cuts[1:]]
 
-    def residuals(coefficients: np.ndarray) -> np.ndarray:
-        return law(cuts, coefficients) - measured
+    def whole(free: np.ndarray) -> np.ndarray:
+        coefficients = start.copy()
+        coefficients[told] = free
+        return coefficients
 
+    def residuals(free: np.ndarray) -> np.ndarray:
+        return law(cuts, whole(free)) - measured
+
+    bounds = (np.broadcast_to(least, start.shape)[told], np.inf)
     with np.errstate(over="ignore", invalid="ignore"):  # a step that goes too far is inf, and is taken back
-        return least_squares(residuals, start, bounds=(least, np.inf), xtol=1e-12, ftol=1e-12, gtol=1e-12)
+        found = least_squares(residuals, start[told], bounds=bounds, xtol=1e-12, ftol=1e-12, gtol=1e-12)
+    found.x = whole(found.x)
+    return found

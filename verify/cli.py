@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from spinn.errors import InputError, run_command
+from spinn.errors import InputError, one_line, run_command
 from verify.findings import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _print_stages(verdict: Verdict) -> None:
         console.print(f"not pruned, and not in these counts of weights: {', '.join(spared)}", soft_wrap=True)
     for finding in verdict.findings:
         if "kept_weights" not in finding.data:
-            console.print(f"{finding.severity}: {finding.check}: {finding.message}", soft_wrap=True)
+            console.print(f"{finding.severity}: {finding.check}: {one_line(finding.message)}", soft_wrap=True)
     _print_verdict(verdict)
 
 
@@ -205,7 +205,7 @@ def _print(verdict: Verdict, replay: bool) -> None:
     console.print(table)
     for word, findings in (("expected", verdict.expected), ("", verdict.findings)):
         for line in _grouped(findings):
-            console.print(f"{word or line[0]}: {line[1]}", soft_wrap=True)
+            console.print(f"{word or line[0]}: {one_line(line[1])}", soft_wrap=True)
     _print_verdict(verdict)
 
 

@@ -9,9 +9,10 @@ magnitude and direction.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from os.path import commonprefix
 
 import numpy as np
@@ -26,6 +27,21 @@ _MASKED_OUT = -1e4  # what is added to keep attention away is this or less, down
 _PARAMETRISED = re.compile(r"^(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d*)$")
 
 Arrays = Mapping[str, np.ndarray]
+
+
+class _Named(dict[str, np.ndarray]):
+    """Arrays by name, and those whose names begin alike, without looking at all the others."""
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self)
+
+    def beginning(self, start: str) -> Iterator[str]:
+        """The names that begin so."""
+        for at in range(bisect_left(self._sorted, start), len(self)):
+            if not self._sorted[at].startswith(start):
+                return
+            yield self._sorted[at]
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,7 @@ class Entries:
 def entries_of(name: str, state: State) -> Entries:
     """The parameters of a state, which messages call `name`."""
     prefix = _prefix(state.tensors)
-    tensors = {key.removeprefix(prefix): tensor for key, tensor in state.tensors.items()}
+    tensors = _Named({key.removeprefix(prefix): tensor for key, tensor in state.tensors.items()})
     aliases = {key.removeprefix(prefix): first.removeprefix(prefix) for key, first in state.aliases.items()}
     names = {key: _name(key, tensors) for key, tensor in tensors.items()
              if _is_number(tensor) and not _is_beside(key, tensors)}  # fmt: skip
@@ -154,16 +170,16 @@ def _union(one: Entry, other: Entry) -> Entry:
 # --- masks ----------------------------------------------------------------------------------------------------------
 
 
-def _registered(key: str, tensors: Arrays) -> list[str]:
+def _registered(key: str, tensors: _Named) -> list[str]:
     """The names of the masks that torch itself multiplies with tensor `key` in the forward pass, one after another."""
     if _PARAMETRISED.match(key):
         held = re.sub(r"original\d*$", "", key)
-        return [name for name in tensors if name.startswith(held) and name.endswith(".mask")]
+        return [name for name in tensors.beginning(held) if name.endswith(".mask")]
     mask = f"{key.removesuffix('_orig')}_mask"
     return [mask] if key.endswith("_orig") and mask in tensors else []
 
 
-def _buffers(plain: str, tensors: Arrays) -> list[str]:
+def _buffers(plain: str, tensors: _Named) -> list[str]:
     """The names of buffers beside parameter `plain` that its author may have meant as its mask."""
     path, _, leaf = plain.rpartition(".")
     beside = [f"{plain}_mask", *([f"{path}.mask" if path else "mask"] if leaf == "weight" else [])]
@@ -181,7 +197,7 @@ def _fits(mask: np.ndarray, tensor: np.ndarray) -> bool:
     return bool((np.equal(mask.shape, tensor.shape) | np.equal(mask.shape, 1)).all())
 
 
-def _entry(key: str, plain: str, tensors: Arrays, applied: bool) -> Entry:
+def _entry(key: str, plain: str, tensors: _Named, applied: bool) -> Entry:
     """Tensor `key` of parameter `plain` with the product of all its masks: torch's own, and those that lie beside."""
     tensor, registered = tensors[key], _registered(key, tensors)
     if not all(_fits(tensors[mask], tensor) for mask in registered):
@@ -219,7 +235,7 @@ def _is_mask(tensor: np.ndarray) -> bool:
     return _is_binary(tensor) or bool((np.real(tensor) <= _MASKED_OUT).any())
 
 
-def _is_beside(key: str, tensors: Arrays) -> bool:
+def _is_beside(key: str, tensors: _Named) -> bool:
     """Buffers: running statistics, masks that are no weight's, and the vectors of spectral_norm."""
     if key.endswith(_BUFFERS) or (is_mask_by_name(key) and _is_mask(tensors[key])):
         return True
@@ -230,7 +246,7 @@ def _is_beside(key: str, tensors: Arrays) -> bool:
     return False
 
 
-def _is_magnitude(key: str, tensors: Arrays) -> bool:
+def _is_magnitude(key: str, tensors: _Named) -> bool:
     """The magnitude of weight_norm, g of Salimans and Kingma (2016): one number for each row of its direction v."""
     parametrised = _PARAMETRISED.match(key)
     if parametrised:
@@ -238,7 +254,7 @@ def _is_magnitude(key: str, tensors: Arrays) -> bool:
     return key.endswith("_g") and _is_normed(key[:-2], tensors)
 
 
-def _is_normed(plain: str, tensors: Arrays) -> bool:
+def _is_normed(plain: str, tensors: _Named) -> bool:
     """Whether a parameter is stored as weight_norm's `<name>_g` and `<name>_v`."""
     if f"{plain}_g" not in tensors or f"{plain}_v" not in tensors or plain in tensors:
         return False
@@ -246,7 +262,7 @@ def _is_normed(plain: str, tensors: Arrays) -> bool:
     return magnitude.ndim in (0, direction.ndim) and magnitude.size in (1, *direction.shape)
 
 
-def _name(key: str, tensors: Arrays) -> str:
+def _name(key: str, tensors: _Named) -> str:
     """The name of the parameter that is stored under `key`."""
     parametrised = _PARAMETRISED.match(key)
     if parametrised:
@@ -258,15 +274,15 @@ def _name(key: str, tensors: Arrays) -> str:
     return key if plain in tensors else plain
 
 
-def _is_unknown(key: str, tensors: Arrays) -> bool:
+def _is_unknown(key: str, tensors: _Named) -> bool:
     """Whether nothing beside a parametrised tensor says by what it is, as with FakeSparsity of torch.ao.pruning."""
     parametrised = _PARAMETRISED.match(key)
     if not parametrised or parametrised["part"]:
         return False
     held = key.removesuffix("original")
-    return not any(name.startswith(held) and name != key for name in tensors)
+    return not any(name != key for name in tensors.beginning(held))
 
 
-def _is_orphan(plain: str, entry: Entry, tensors: Arrays) -> bool:
+def _is_orphan(plain: str, entry: Entry, tensors: _Named) -> bool:
     """`<name>_orig` without a mask; beside `<name>_u` it is spectral_norm's."""
     return entry.key == f"{plain}_orig" and f"{plain}_mask" not in tensors and f"{plain}_u" not in tensors

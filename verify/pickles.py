@@ -17,6 +17,7 @@ from math import prod
 from pickle import UnpicklingError
 from typing import IO, Any
 
+MOST_NUMBER, MOST_FRACTIONS = 10**6, 1000  # of numbers as keys: how large, and of fractions how many
 _DIMENSIONS = 64  # torch has no more
 _FOREIGN = "it holds more than tensors, and was not loaded"
 _DAMAGED = "it is damaged or of another kind"
@@ -27,6 +28,9 @@ _BYTES = {
 _STORAGES = {f"torch.{module}{kind}Storage": size for kind, size in _BYTES.items() for module in ("", "cuda.")}
 _STORAGES |= {"torch.storage.UntypedStorage": 1, "torch.UntypedStorage": 1}
 _DTYPE = re.compile(r"torch\.(b?float|complex|u?int)(8|16|32|64|128)\w*|torch\.bool")
+_KEPT = re.compile(
+    r"torch\.(q?u?int\d\w*|float4\w*|bits\d\w*)"
+)  # dtypes of which a dict may speak, and no tensor here is
 _SCHEME = re.compile(r"torch\.per_(tensor|channel)_affine(_float_qparams)?")
 
 
@@ -36,10 +40,11 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class _Dict:
-    """A dict, of which only the size matters, and whether it may have attributes."""
+    """A dict, of which only the size and the first key matter, and whether it may have attributes."""
 
     size: int = 0
     ordered: bool = False
+    first: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ _OTHER = object()  # what can be kept, and no more
 
 
 def walk(stream: IO[bytes], pickles: int, size: int) -> None:
-    """Go through pickles, one after another.
+    """Go through pickles, one after another; the last of several has the names of storages in the others.
 
     Args:
         stream: Where the first begins; afterwards where the last has ended.
@@ -84,6 +89,9 @@ def walk(stream: IO[bytes], pickles: int, size: int) -> None:
     try:
         for _ in range(pickles):
             walked.go_through(stream)
+        named = walked.stack[-1]
+        if pickles > 1 and not (isinstance(named, list) and all(_text(name) in walked.storages for name in named)):
+            raise UnpicklingError("storages that are in no pickle")
     except (ValueError, LookupError, MemoryError) as error:  # of opcodes that are none, or want what is not there
         raise UnpicklingError(str(error)) from None
 
@@ -97,7 +105,7 @@ class _Walk:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, _Storage] = {}
-        self.stored = self.copied = 0
+        self.stored = self.copied = self.fractions = 0
 
     def go_through(self, stream: IO[bytes]) -> None:
         """Follow one pickle to its end."""
@@ -141,6 +149,7 @@ class _Walk:
     def set_items(self, items: Sequence[Any]) -> None:
         target = self.target(_Dict)
         self.keys(items[::2])
+        target.first = items[0] if items and not target.size else target.first
         target.size += len(items) // 2
 
     def target(self, kind: type) -> Any:
@@ -151,10 +160,12 @@ class _Walk:
     # --- what costs -------------------------------------------------------------------------------------------------
 
     def keys(self, keys: Sequence[Any]) -> None:
-        """Stop at a key that may take long to hash, or of which a stranger can choose the hash, as of a tuple."""
+        """Stop at a key that may take long to hash, or whose hash a stranger can choose, as that of a large number."""
         for key in keys:
-            if not (key is None or isinstance(key, str | float) or (isinstance(key, int) and abs(key) < 1 << 60)):
-                told = "a key in it is neither a text nor a number of 60 bits"
+            self.fractions += isinstance(key, float)
+            known = key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) <= MOST_NUMBER)
+            if not known and not (isinstance(key, float) and self.fractions <= MOST_FRACTIONS):
+                told = f"a key in it is neither a text nor a number to {MOST_NUMBER:,}"
                 raise RefusedError(f"{_FOREIGN} ({told}); save state_dict()")
 
     def copy(self, name: str, *values: Any) -> None:
@@ -187,7 +198,7 @@ class _Walk:
         """A class or a function, by module and name; only what state dicts have is let through."""
         module, _, name = words.partition(" ")
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        if not (full in _CALLS or full in _STORAGES or _DTYPE.fullmatch(full) or _SCHEME.fullmatch(full)):
+        if not (full in _CALLS or full in _STORAGES or any(kind.fullmatch(full) for kind in (_DTYPE, _KEPT, _SCHEME))):
             raise RefusedError(f"{_FOREIGN} (it asks for {full:.80}); save state_dict()")
         self.stack.append(_Global(full))
 
@@ -203,7 +214,8 @@ class _Walk:
     def build(self, _: object) -> None:
         """Attributes: the `_metadata` of a state dict."""
         state, target = self.stack.pop(), self.stack[-1]
-        if not (isinstance(target, _Dict) and target.ordered and isinstance(state, _Dict)):
+        metadata = isinstance(state, _Dict) and (state.size, state.first) in ((0, None), (1, "_metadata"))
+        if not (isinstance(target, _Dict) and target.ordered and metadata):
             raise RefusedError(f"{_FOREIGN} (it sets attributes otherwise than torch.save does); save state_dict()")
         self.copy("attributes", state)
 
@@ -294,6 +306,10 @@ class _Walk:
 
 
 # --- stand-ins ------------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _weight(value: Any) -> int:

@@ -27,6 +27,7 @@ from verify import pickles
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
 _OLDER = 5  # pickles of the older kind: a number, a version, the machine, what was saved, the names of its storages
 _MOST_EXPANDED = 2**28  # bytes that a state's tensors may take beyond what is stored of them
+_ROOT = "archive"  # the folder in an archive, which may have any name
 _NO_FILE = "not a file of torch.save"
 _SCRIPT = "a TorchScript archive; save module.state_dict() with torch.save"
 _NESTED = ("state_dict", "model_state_dict")
@@ -85,18 +86,20 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
     arrays: dict[str, np.ndarray] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
-    strangers = {str(key): type(value).__name__ for key, value in tensors.items() if not _is_tensor(value)}
-    expanded = 0
+    tensors = {_printable(str(key)): value for key, value in tensors.items()}
+    strangers = {key: type(value).__name__ for key, value in tensors.items() if not _is_tensor(value)}
+    taken, seen = 0, set[int]()
     for key, value in tensors.items():
-        if str(key) in strangers:
+        if key in strangers:
             continue
-        expanded += _expanded(value)
-        if expanded > _MOST_EXPANDED:
-            raise InputError(f"{name}, {key!r}: {_vast(value)}")
-        arrays[str(key)] = _array(value, f"{name}, {key!r}")
         place = _storage(value)
-        if place is not None and first.setdefault(place, str(key)) != str(key):
-            aliases[str(key)] = first[place]
+        if place is None or place not in first:  # of tied weights one is kept
+            taken += _expanded(value, seen)
+        if taken > _MOST_EXPANDED:
+            raise InputError(f"{name}, {key!r}: {_vast(value)}")
+        arrays[key] = _array(value, f"{name}, {key!r}")
+        if place is not None and first.setdefault(place, key) != key:
+            aliases[key] = first[place]
     if not arrays:
         for key, kind in strangers.items():
             raise InputError(f"{name}, {key!r} = {kind}: expected a tensor; pass model.state_dict()")
@@ -105,6 +108,11 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
 
 
 # --- tensors --------------------------------------------------------------------------------------------------------
+
+
+def _printable(name: str) -> str:
+    """A name whose letters are all seen: a line end or a command to a terminal is spelled."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _is_tensor(value: Any) -> bool:
@@ -123,14 +131,23 @@ def _array(value: Any, name: str) -> np.ndarray:
         raise InputError(f"{name}: it cannot be read as numbers ({reason:.120}); save it as a plain tensor") from None
 
 
-def _expanded(tensor: Any) -> int:
-    """Bytes that a tensor takes beyond what is stored: of one number `expand` and sparse layouts make any size."""
+def _expanded(tensor: Any, seen: set[int]) -> int:
+    """Bytes that a tensor takes as an array, less those of its storage where that is the first in it; `seen` has both.
+
+    Of one number `expand` and sparse layouts make any size, and many tensors may lie on the same numbers.
+    """
     if isinstance(tensor, np.ndarray) or tensor.is_meta or tensor.is_nested:
         return 0
-    size = tensor.numel() * tensor.element_size()
+    size = tensor.numel() * max(4, tensor.element_size())
     if _is_sparse(tensor):
         return size
-    return max(0, size - tensor.untyped_storage().nbytes()) if "strided" in str(tensor.layout) else 0
+    if "strided" not in str(tensor.layout):
+        return 0
+    storage = tensor.untyped_storage()
+    if storage.data_ptr() in seen:
+        return size
+    seen.add(storage.data_ptr())
+    return size - storage.nbytes()
 
 
 def _is_sparse(tensor: Any) -> bool:
@@ -161,7 +178,7 @@ def _storage(value: Any) -> tuple[Any, ...] | None:
 
     Arrays of numpy that share memory are no tied weights: no module has them, but tests do.
     """
-    if isinstance(value, np.ndarray) or not value.numel() or "strided" not in str(value.layout):
+    if isinstance(value, np.ndarray) or value.is_nested or not value.numel() or "strided" not in str(value.layout):
         return None
     return value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride()
 
@@ -172,39 +189,33 @@ def _storage(value: Any) -> tuple[Any, ...] | None:
 def _read_pytorch(path: Path) -> State:
     import torch
 
-    _refuse_packed(path)
+    content = BytesIO(_unpacked_archive(path) if _is_archive(path) else path.read_bytes())
     with warnings.catch_warnings():  # about pickles that may not be understood; those that are not are refused
         warnings.simplefilter("ignore")
-        _walk(path)
+        _walk(path, content)
         try:
             # of a sparse tensor the places are anyone's: what reads them does not look whether they are within it
             with torch.sparse.check_sparse_tensor_invariants():
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                loaded = torch.load(content, map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
             raise InputError(f"{path}: {_damage(error, path)}") from None
-    return as_state(_one_state_dict(content, path), str(path))
+    return as_state(_one_state_dict(loaded, path), str(path))
 
 
-def _walk(path: Path) -> None:
-    """Go through the pickles that torch would read."""
-    import torch
-
+def _walk(path: Path, content: BytesIO) -> None:
+    """Go through the pickles that torch would read of this content of a file."""
     size = path.stat().st_size
     try:
         if _is_archive(path):
-            record = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
-            pickles.walk(BytesIO(record), 1, size)
+            with zipfile.ZipFile(content) as archive:
+                pickles.walk(BytesIO(archive.read(f"{_ROOT}/data.pkl")), 1, size)
         else:
-            with path.open("rb") as stream:
-                pickles.walk(stream, _OLDER, size)
+            pickles.walk(content, _OLDER, size)
     except pickles.RefusedError as error:
         raise InputError(f"{path}: {error}") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        OSError,
-    ) as error:  # RuntimeError: of an archive that torch cannot open
+    except (pickle.UnpicklingError, KeyError) as error:  # KeyError: an archive without a pickle
         raise InputError(f"{path}: {_damage(error, path)}") from None
+    content.seek(0)
 
 
 def _is_archive(path: Path) -> bool:
@@ -213,21 +224,27 @@ def _is_archive(path: Path) -> bool:
         return stream.read(4) == b"PK\x03\x04"
 
 
-def _refuse_packed(path: Path) -> None:
-    """Stop at an archive that asks for more memory than it is long: torch.save compresses nothing."""
-    if not _is_archive(path):
-        return
+def _unpacked_archive(path: Path) -> bytes:
+    """The archive anew, of what Python finds in it: where its directory lies, torch may see otherwise.
+
+    One that asks for more memory than it is long is refused: torch.save compresses nothing.
+    """
+    out = BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as anew:
             members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+            names = [member.filename.partition("/")[2] for member in members]
+            packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+            if "constants.pkl" in names:
+                raise InputError(f"{path}: {_SCRIPT}")
+            if packed or len(set(names)) < len(names) or sum(one.file_size for one in members) > path.stat().st_size:
+                what = f"{packed[0]!r:.60} in it is compressed" if packed else "parts of it lie upon each other"
+                raise InputError(f"{path}: {what}, which torch.save does not do; save it with torch.save")
+            for member, name in zip(members, names, strict=True):
+                anew.writestr(f"{_ROOT}/{name}", archive.read(member))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError) as error:
         raise InputError(f"{path}: {_NO_FILE} ({error!s:.120}); it is damaged or of another kind") from None
-    if any(member.filename.endswith("/constants.pkl") for member in members):
-        raise InputError(f"{path}: {_SCRIPT}")
-    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(member.file_size for member in members) > path.stat().st_size:
-        what = f"{packed[0]!r:.60} in it is compressed" if packed else "parts of it lie upon each other"
-        raise InputError(f"{path}: {what}, which torch.save does not do; save it with torch.save")
+    return out.getvalue()
 
 
 def _damage(error: Exception, path: Path) -> str:

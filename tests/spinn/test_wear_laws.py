@@ -87,3 +87,13 @@ def test_the_growing_law_fits_no_worse_than_the_linear_one():
     linear = ((wear_law(frame, fit_wear_law(frame)) - frame["VB"]) ** 2).sum()
     grown = ((wear_law_growth(frame, fit_wear_law_growth(frame)) - frame["VB"]) ** 2).sum()
     assert grown <= linear * (1 + 1e-9)
+
+
+def test_what_no_row_shows_stays_at_its_start():
+    """Of a depth that is the same everywhere nobody knows the exponent: it is 0, and predicts no rate of its own."""
+    frame = pd.DataFrame({"time": [3.0, 6.0, 9.0, 12.0] * 2, "DOC": 0.75, "feed": [0.25] * 4 + [0.5] * 4, "steel": 0})
+    labelled = frame.assign(VB=wear_law(frame, (-3.0, 0.0, 0.4, 0.0)))
+    for fit, law in ((fit_wear_law, wear_law), (fit_wear_law_growth, wear_law_growth)):
+        found = fit(labelled)
+        assert found[1] == found[3] == 0
+        assert law(frame.assign(DOC=1.5), found) == pytest.approx(labelled["VB"].to_numpy(), rel=1e-6)

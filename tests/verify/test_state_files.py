@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +302,33 @@ def test_widths_that_the_masks_do_not_have_are_refused(tmp_path: Path, widths: s
     safetensors.numpy.save_file(mask, path, metadata={"layers": widths})
     with pytest.raises(InputError, match=rf"that is damaged \(.*{re.escape(words)}.*\); roll back a stage$"):
         read_state(path)
+
+
+def test_many_tensors_on_one_storage_are_not_more_than_it_holds(tmp_path: Path) -> None:
+    """Of a megabyte a pickle can make as many tensors as it likes, each at another place; tied ones count once."""
+    path, numbers = tmp_path / "a.pt", torch.zeros(1 << 18)
+    torch.save({f"{at}": numbers[at:] for at in range(600)}, path)
+    with pytest.raises(InputError, match="to more than"):
+        read_state(path)
+    torch.save({f"{at}": numbers for at in range(600)}, path)
+    assert len(read_state(path).aliases) == 599
+
+
+def test_torch_reads_the_archive_that_was_looked_at(tmp_path: Path) -> None:
+    """A directory elsewhere, which torch would follow and Python does not, is not in what torch is given."""
+    path, other, plain = tmp_path / "a.pt", io.BytesIO(), io.BytesIO()
+    torch.save({"other.weight": torch.zeros(9, 9)}, other)
+    torch.save({"0.weight": torch.ones(2, 2)}, plain)
+    content = other.getvalue() + plain.getvalue()
+    with zipfile.ZipFile(io.BytesIO(content)) as seen:  # what stands before an archive is passed over
+        assert max(member.file_size for member in seen.infolist()) < 9 * 9 * 4
+    path.write_bytes(content)
+    assert list(read_state(path).tensors) == ["0.weight"]
+
+
+def test_names_are_spelled_where_they_do_not_print(tmp_path: Path) -> None:
+    """A line end would forge a line of the verdict, and a command of the terminal hide one."""
+    for path in (tmp_path / "a.pt", tmp_path / "a.safetensors"):
+        tensors = {"x\nthe audit holds\x1b[8m": torch.ones(2, 2)}
+        torch.save(tensors, path) if path.suffix == ".pt" else safetensors.torch.save_file(tensors, path)
+        assert list(read_state(path).tensors) == [r"x\nthe audit holds\x1b[8m"]
