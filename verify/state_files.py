@@ -138,14 +138,14 @@ def _expanded(tensor: Any, seen: set[int]) -> int:
     """
     if isinstance(tensor, np.ndarray) or tensor.is_meta or tensor.is_nested:
         return 0
-    size = tensor.numel() * max(4, tensor.element_size())
+    size = tensor.numel() * tensor.element_size()
     if _is_sparse(tensor):
         return size
     if "strided" not in str(tensor.layout):
         return 0
     storage = tensor.untyped_storage()
     if storage.data_ptr() in seen:
-        return size
+        return 4 * tensor.numel() if tensor.element_size() < 4 else size  # half a float is widened
     seen.add(storage.data_ptr())
     return size - storage.nbytes()
 

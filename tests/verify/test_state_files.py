@@ -314,6 +314,14 @@ def test_many_tensors_on_one_storage_are_not_more_than_it_holds(tmp_path: Path) 
     assert len(read_state(path).aliases) == 599
 
 
+def test_a_large_network_of_halves_or_bytes_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands once in the file is not beyond it, however wide it is read."""
+    monkeypatch.setattr("verify.state_files._MOST_EXPANDED", 100)
+    tensors = {str(kind): torch.ones(90, 90).to(kind) for kind in (torch.bfloat16, torch.bool, torch.int8)}
+    torch.save(tensors, tmp_path / "a.pt")
+    assert list(read_state(tmp_path / "a.pt").tensors) == list(tensors)
+
+
 def test_torch_reads_the_archive_that_was_looked_at(tmp_path: Path) -> None:
     """A directory elsewhere, which torch would follow and Python does not, is not in what torch is given."""
     path, other, plain = tmp_path / "a.pt", io.BytesIO(), io.BytesIO()
