@@ -179,17 +179,18 @@ def test_a_lock_goes_with_its_process_and_leaves_no_folder(tmp_path: Path) -> No
 
 def test_what_was_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
     """Names as a killed write leaves them; other hidden files are not this project's."""
-    made = [tmp_path / "runs" / name for name in (".record.json.ab12_xyz", ".gitignore", "record.json", ".x.lock")]
+    names = (".record.json.ab12_xyz.spinn-part", ".gitignore", ".env.template", "record.json", ".x.lock")
+    made = [tmp_path / "runs" / name for name in names]
     (tmp_path / "runs").mkdir()
     for path in made:
         path.write_text("")
     with lock.held(tmp_path):
-        assert [path.name for path in made if path.exists()] == [".gitignore", "record.json", ".x.lock"]
+        assert [path.name for path in made if path.exists()] == list(names[1:])
 
 
 def test_a_part_that_somebody_is_at_keeps_the_whole(tmp_path: Path) -> None:
     """A worker that outlived its master finishes what it writes; the lock that a dead one left goes."""
-    half = tmp_path / ".record.json.ab12_xyz"
+    half = tmp_path / ".record.json.ab12_xyz.spinn-part"
     with lock.held(tmp_path, "c00"):
         half.write_text("")
         with pytest.raises(InputError, match=f"process {os.getpid()} is at work in it"), lock.held(tmp_path):
