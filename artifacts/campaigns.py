@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from artifacts.coefficients import FORMATS, UNITS, Learned, learned, one_case_each
 from artifacts.numbers import Format
@@ -80,10 +81,10 @@ def table(campaigns: Sequence[Results]) -> Table:
     }
     notes = (
         "Each campaign has tools and noise of its own, and in it every case is left out in turn; intervals are those "
-        f"of table coefficients, {100 * LEVEL:.0f} %. If they are right, a count of 20 is 17 or more in 98 % of such "
-        "trials. They are wider than they have to be where the mean width is far above four times the spread: a "
-        "jackknife counts what chance does in training once for each case. Deviation in the coefficient's unit; in "
-        "percent not of a, whose size depends on the unit.",
+        f"of table coefficients, {100 * LEVEL:.0f} %. If they are right, a count of 20 is 17 or more in "
+        f"{100 * binom.sf(16, 20, LEVEL):.0f} % of such trials. They are wider than they have to be where the mean "
+        "width is far above four times the spread: a jackknife counts what chance does in training once for each case. "
+        "Deviation in the coefficient's unit; in percent not of a, whose size depends on the unit.",
     )
     digest = digest_of([results.digests for results in campaigns])
     formats = {**FORMATS, "covered": Format(0), "campaigns": Format(0), "mean deviation (%)": Format(1, "%")}

@@ -126,7 +126,7 @@ def _values(
     """The values of the CSV are those of the numbers, digit for digit."""
     at = {column: index for index, column in enumerate(header)}
     for (row, place), number in cells.items():
-        where, (column, _, nth) = f"row {row + 1}, {place} ({number.name})", _cell(place)
+        where, (column, _, nth) = f"row {row + 1}, {place} ({number.name})", column_of(place)
         if row >= len(rows) or at.get(column, len(header)) >= len(rows[row]):
             yield Problem(_blamed(changed, numbers_file, file), f"{where}: it is missing, {numbers_file} has it")
             continue
@@ -141,7 +141,7 @@ def _values(
             yield Problem(blamed, f"{where}: {text} in {file}, but {number.value!r} in {numbers_file}")
 
 
-def _cell(place: str) -> tuple[str, str, str]:
+def column_of(place: str) -> tuple[str, str, str]:
     """The column of a place, and which of the numbers in its text is meant."""
     column, found, nth = place.rpartition(PLACE)
     return (column, found, nth) if found and re.fullmatch("[1-9][0-9]{0,3}", nth) else (place, "", "")

@@ -16,25 +16,28 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from artifacts import provenance
+from artifacts import notes, provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.cells import Places, Problem, between, by_table, csv_rows, differences, markdown_rows
+from artifacts.cells import Places, Problem, between, by_table, column_of, csv_rows, differences, markdown_rows
+from artifacts.notes import of_markdown, verdicts
 from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_escape, latex_number
 from artifacts.paper import MARKED
 from artifacts.typed import NONE, Constants, typed, unmarked
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS
 from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
+from spinn.numerals import split
 from spinn.record import first_problem
 from spinn.storage import canonical_json, digest_of, read_file
 
 _CALLED = re.compile(r"\\called\{((?:[^{}]|\{[^{}]*\})*)\}")
 DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
+_COUNTED = ("count.runs", "count.cases", "config.seeds")
 _CHANGED = "it was changed after the build"
 _PROVENANCE = '<script type="application/json" id="provenance">'
 Files = Mapping[str, bytes]
@@ -131,10 +134,12 @@ def _differences(files: Files, manifest: Mapping[str, Any], changed: Set[str]) -
         yield Problem(NUMBERS, numbers)
         return
     yield from differences(files, _places(files[NUMBERS]), changed, NUMBERS, REPORT)
+    yield from notes.differences(files, changed, REPORT)
     yield from _macros(files, changed)
     yield from _sources(files[NUMBERS], manifest)
     yield from _brief(files, changed)
     yield from _shown(files, changed)
+    yield from _sentences(files, numbers, changed)
     yield from _paper(files, numbers, changed)
     if REPORT in files and isinstance(manifest.get("sources"), dict):
         yield from _provenance(files, manifest["sources"], changed)
@@ -323,6 +328,11 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
             if text != cell:
                 yield Problem(SUMMARY, f"{name}, row {index}: {text!r}, but {file} says {cell!r}")
                 break
+    there = [f"tables/{name}.md" for name in IN_BRIEF if f"tables/{name}.csv" in files]
+    if changed.isdisjoint(there) and set(there) <= files.keys():
+        told = dict.fromkeys(note for file in there for note in of_markdown(files[file])[1:])
+        if not " ".join(_text(files[SUMMARY]).split()).endswith(" ".join(told)):
+            yield Problem(SUMMARY, "the notes below its tables are not those of tables/")
 
 
 @lru_cache(64)
@@ -349,6 +359,29 @@ def _shown(files: Files, changed: Set[str]) -> Iterator[Problem]:
     if SUMMARY in files and verdict != _text(files[SUMMARY]).partition("\n")[0]:
         blamed = SUMMARY if SUMMARY in changed else REPORT
         yield Problem(blamed, f"the verdict in {REPORT} is not the one with which {SUMMARY} begins")
+
+
+def _sentences(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> Iterator[Problem]:
+    """What the report says in its sentences of how much was run, and of how many criteria hold."""
+    found = _paragraphs(files.get(REPORT, b""))
+    if REPORT not in files or not found:
+        return
+    runs, cases, seeds = (numbers[name].value if name in numbers else None for name in _COUNTED)
+    widths = [numbers[name].value for name in map("config.layers.{}".format, range(len(numbers))) if name in numbers]
+    network = "-".join(map(str, widths))
+    told = f"{runs} runs, {cases} cases, {seeds} seed{'' if seeds == 1 else 's'}, network {network}. "
+    if f": {told}" not in found[0]:
+        yield Problem(NUMBERS if NUMBERS in changed else REPORT, f"{found[0]!r}, but {NUMBERS} says {told!r}")
+    header, *rows = csv_rows(files.get("tables/claims.csv", b"")) or ((),)
+    if "verdict" in header and "tables/claims.csv" not in changed:
+        said = verdicts(row[header.index("verdict")] for row in rows if len(row) == len(header))
+        if said not in found:
+            yield Problem(REPORT, f"it does not say what tables/claims.csv does: {said!r}")
+
+
+@lru_cache(8)
+def _paragraphs(page: bytes) -> tuple[str, ...]:
+    return tuple(html.unescape(text) for text in between(_text(page), "<p>", "</p>"))
 
 
 def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> Iterator[Problem]:
@@ -380,17 +413,25 @@ def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem
 
 
 def _called_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:
-    """What is said to be a name, digits and all, and is none in the tables."""
-    cells, texts = _names(files)
+    """What is said to be a name, digits and all, and is none of this build: a value says which one it is."""
+    labels, texts = _names(files)
     for name in sorted(set(_CALLED.findall(_text(content)))):
-        if name not in cells and not _whole(name).search(texts):
+        worded = any(character.isalpha() for character in name)  # a part of a text; a bare number is none
+        if name not in labels and not (worded and _whole(name).search(texts)):
             yield Problem(file, f"{name}: said to be what something is called, and no table has it")
 
 
 def _names(files: Files) -> tuple[Set[str], str]:
-    """What is called something: each cell of the tables, and the texts in them, as LaTeX has both."""
-    parts = [_named(name, content) for name, content in files.items() if name.startswith("tables/")]
-    return frozenset().union(*(cells for cells, _ in parts)), "\n".join(text for _, text in parts)
+    """What is called something, and the texts that stand in tables and around them, as LaTeX has both."""
+    labels, texts = set(_title(files.get(REPORT, b""))), []
+    for file, content in files.items():
+        if re.fullmatch(r"tables/.*\.csv", file):
+            found = _labels(PurePosixPath(file).stem, content, files[NUMBERS])
+            labels |= found[0]
+            texts.append(found[1])
+        elif re.fullmatch(r"tables/.*\.md", file):
+            texts.append(_around(content))
+    return labels, "\n".join(texts)
 
 
 @lru_cache(1024)
@@ -401,17 +442,34 @@ def _whole(name: str) -> re.Pattern[str]:
 
 
 @lru_cache(256)
-def _named(name: str, content: bytes) -> tuple[Set[str], str]:
-    if name.endswith(".csv"):
-        cells = frozenset(latex_escape(cell) for row in csv_rows(content) for cell in row)
-        return cells, "\n".join(cell for cell in cells if not re.fullmatch(r"[-+.\de]*", cell))
-    if name.endswith(".md"):  # which has what a table is called and its notes too
-        return frozenset(), latex_escape(re.sub(r"\\(.)", r"\1", _prose(content)))
-    return frozenset(), ""
+def _labels(table: str, content: bytes, numbers: bytes) -> tuple[Set[str], str]:
+    """Columns and labels of a table, and its texts without the numbers that they state, which have names."""
+    header, *rows = csv_rows(content) or ((),)
+    places = [(row, column_of(place)) for (row, place), _ in _places(numbers).get(table, ())]
+    stated = {(row, column): bool(nth) for row, (column, _, nth) in places}
+    labels, texts = {*map(latex_escape, header)}, [*map(latex_escape, header)]
+    for index, row in enumerate(rows):
+        for column, cell in zip(header, row, strict=False):
+            text, told = " ".join(cell.split()), stated.get((index, column))
+            if told is None:
+                labels.add(latex_escape(text))
+            if told is not False:
+                texts += map(latex_escape, split(text) if told else [text])
+    return labels, "\n".join(texts)
 
 
-def _prose(content: bytes) -> str:
-    return "\n".join(line.strip("*") for line in _text(content).splitlines() if not line.startswith("|"))
+@lru_cache(256)
+def _around(content: bytes) -> str:
+    """The caption of a table, and its notes without the numbers in them: where paper prints one, they have names."""
+    caption, notes = of_markdown(content)[:1], of_markdown(content)[1:]
+    return "\n".join(map(latex_escape, (*caption, *(part for note in notes for part in split(note)))))
+
+
+@lru_cache(8)
+def _title(page: bytes) -> Set[str]:
+    """The words of the report's title: what the experiment and its data are called is among them."""
+    title = html.unescape("".join(between(_text(page), "<title>", "</title>")))
+    return frozenset(map(latex_escape, title.split()))
 
 
 @lru_cache(8)

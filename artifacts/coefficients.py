@@ -19,6 +19,7 @@ from artifacts.render import HIGH, LOW, Table, spread_columns, table_frame
 from artifacts.results import Results
 from artifacts.stats import LEVEL, Estimate
 from spinn.record import COEFFICIENT_UNITS, DATACARD, PLAN
+from verify.laws import DOC_REFERENCE, FEED_REFERENCE
 
 LAWS = (("a", "b", "c", "d", "g"), ("k", "tau"))
 RATE = "r"
@@ -133,8 +134,8 @@ def table(results: Results) -> Table | None:
     if not rows:
         return None
     notes = (
-        "Wear: dVB/dt = r (1 + g VB), ln r = a + b ln(DOC / 0.75 mm) + c ln(feed / 0.25 mm/rev) + d [steel]; heat: "
-        "d(delta)/dt = k P - delta / tau. Mean over the networks after the last stage.",
+        f"Wear: dVB/dt = r (1 + g VB), ln r = a + b ln(DOC / {DOC_REFERENCE:g} mm) + c ln(feed / {FEED_REFERENCE:g} "
+        "mm/rev) + d [steel]; heat: d(delta)/dt = k P - delta / tau. Mean over the networks after the last stage.",
         _intervals(results),
         *(
             [

@@ -181,9 +181,10 @@ def intervals(results: Results) -> Table:
     notes = (
         "Intervals around the mean prediction over seeds, on held-out cases. Conformal by case: plus or minus the "
         "quantile of the absolute held-out errors of the other cases, each case weighing the same (Lei et al. 2018; "
-        "Lee, Barber & Willett 2023); '–' below 10 cases, which cannot give 90 %. It speaks of a random cut of a new "
-        "tool, not of all its cuts at once, and the models that gave the other cases' errors had this case among their "
-        "training cases: what it covers is measured, not guaranteed.",
+        f"Lee, Barber & Willett 2023); '–' below {coverage.fewest(coverage.NOMINAL)} cases, which cannot give "
+        f"{100 * coverage.NOMINAL:.0f} %. It speaks of a random cut of a new tool, not of all its cuts at once, and "
+        "the models that gave the other cases' errors had this case among their training cases: what it covers is "
+        "measured, not guaranteed.",
         "Spread of seeds: Student's interval for the prediction of one more seed (after Lakshminarayanan et al. 2017); "
         "what all seeds have wrong together is not in it. Where there is one seed there is no such row. Width is the "
         f"mean over cuts, both sides together, in the target's unit. {LAW_CHOICE}",

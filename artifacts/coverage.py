@@ -6,6 +6,7 @@ promises and what was measured of it on held-out cases are two numbers, and only
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,11 @@ def conformal_half_widths(held: Held, level: float = NOMINAL) -> np.ndarray | No
             return None
         half[where == new] = score[order][reached[0]]
     return half
+
+
+def fewest(level: float) -> int:
+    """The smallest number of cases K that give a conformal interval of this level: K·(1 − level) ≥ 1."""
+    return math.ceil(1 / (1 - level) - 1e-9)  # 1/(1 - 0.9) is a little more than 10
 
 
 def seed_half_widths(held: Held, level: float = NOMINAL) -> np.ndarray | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from artifacts.figures import CAPTIONS, alt
+from artifacts.notes import verdicts
 from artifacts.render import Table
 from artifacts.results import Results
 from spinn.errors import InputError
@@ -136,7 +136,7 @@ def report(
             for name, files in figures.items()
         ],
         warnings=_warnings(results),
-        verdicts=_verdicts(shown.get("claims")),
+        verdicts=verdicts(by_name["claims"].frame["verdict"]) if "claims" in by_name else "",
         provenance=provenance,
         **_sorted(results.verdict),
     )
@@ -149,17 +149,6 @@ def _warnings(results: Results) -> list[tuple[str, str]]:
         for text in record.warnings:
             runs.setdefault(text, []).append(record.run_id)
     return [(_few(ids), text) for text, ids in runs.items()]
-
-
-def _verdicts(claims: Mapping[str, Any] | None) -> str:
-    """How many criteria have which verdict; their table comes right below."""
-    if claims is None:
-        return ""
-    column = claims["header"].index("verdict")
-    counts = Counter(row[column].partition(":")[0] for row in claims["rows"])
-    plural = {"holds": "hold", "fails": "fail"}
-    said = [f"{number} {plural.get(verdict, verdict) if number > 1 else verdict}" for verdict, number in counts.items()]
-    return f"Of {_count(len(claims['rows']), 'criterion', 'criteria')}: {', '.join(said)}."
 
 
 def _few(ids: Sequence[str]) -> str:

@@ -124,6 +124,10 @@ def test_the_table_says_what_its_audit_found(runs: Path, by_settings: Path):
     table, machine = Ablation.read(by_settings, read_model(runs / PLAN, Plan)).tables()
     environment = read_model(by_settings / "runs" / "heavier-f00-s0" / "record.json", Record).environment
     assert dict(zip(machine.frame[""], machine.frame["value"], strict=True))["processor"] == environment.processor
+    numbers = machine.numbers()
+    assert numbers["ablation-environment.cores.value"].value == environment.cores
+    assert numbers["ablation-environment.memory-bytes.value"].unit == "bytes"
+    assert {number.source for number in numbers.values()} == {table.sources[""]}
     assert re.match(
         "Runs of the experiment mutant. The audit holds: .* were replayed from the weights.", table.notes[-1]
     )

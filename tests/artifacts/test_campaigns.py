@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def test_covered_campaigns_are_counted(folders: dict[Path, Results]):
     assert row["mean deviation"] == pytest.approx(1.5)
     assert row["mean deviation (%)"] == pytest.approx(75.0)
     assert row["spread"] == pytest.approx(3 / 2**0.5)
+
+
+def test_what_is_to_be_expected_goes_by_the_level(folders: dict[Path, Results], monkeypatch: pytest.MonkeyPatch):
+    """Of 20 intervals at 95 % at least 17 cover in 98 % of trials, at 90 % in 87 %: the sums of binomial terms."""
+    made = [campaigns.table(campaigns.gather(list(folders)))]
+    monkeypatch.setattr(campaigns, "LEVEL", 0.9)
+    made.append(campaigns.table(campaigns.gather(list(folders))))
+    for table, level, shown in zip(made, (0.95, 0.9), ("98 %", "87 %"), strict=True):
+        share = sum(comb(20, k) * level**k * (1 - level) ** (20 - k) for k in range(17, 21))
+        assert f"{100 * share:.0f} %" == shown
+        assert (
+            f"coefficients, {100 * level:.0f} %. If they are right, a count of 20 is 17 or more in {shown}"
+            in (table.notes[0])
+        )
 
 
 def test_an_interval_that_is_missing_covers_nothing(folders: dict[Path, Results], monkeypatch: pytest.MonkeyPatch):

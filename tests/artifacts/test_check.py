@@ -163,6 +163,66 @@ def test_a_number_called_a_name_is_noticed(out: Path):
     assert check(out) == (Problem("paper/paper.tex", message),)
 
 
+@pytest.mark.parametrize("said", ["161", "95", "0.30", "20070101"])
+def test_a_number_of_a_table_or_a_note_is_no_name(out: Path, said: str):
+    """Neither a value of a table, nor one that a text of it states, nor what a note says."""
+    assert said in "".join(path.read_text() for path in (out / "tables").glob("*.md"))
+    path = out / "paper" / "paper.tex"
+    told = path.read_text()
+    forged = re.sub(r"\\val\{[^{}]*\}\{92\}", rf"\\called{{{said}}}", told, count=1)
+    assert forged != told
+    path.write_text(forged)
+    forge(out, "paper/paper.tex")
+    message = f"{said}: said to be what something is called, and no table has it"
+    assert check(out) == (Problem("paper/paper.tex", message),)
+
+
+def test_an_experiment_may_have_digits_in_its_name(out: Path):
+    """It stands in the title of the report, and in no table."""
+    paper, page = out / "paper" / "supplement.tex", out / "report.html"
+    assert r"\texttt{fabricated}" in paper.read_text()
+    paper.write_text(paper.read_text().replace(r"\texttt{fabricated}", r"\texttt{\called{run-2}}", 1))
+    forge(out, "paper/supplement.tex")
+    assert [problem.message.partition(":")[0] for problem in check(out)] == ["run-2"]
+    page.write_text(page.read_text(encoding="utf-8").replace("xperiment fabricated", "xperiment run-2"), "utf-8")
+    forge(out, "report.html")
+    assert check(out) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("report.html", "95 % interval", "99 % interval", "note 1: "),
+        ("report.html", "What the choice of 3", "What the choice of 4", "caption: What the choice of 4"),
+        ("tables/accuracy.tex", r"95 \% interval", r"99 \% interval", "note 1: "),
+        ("tables/accuracy.md", "95 % interval", "99 % interval", "note 1: "),
+        ("tables/split-luck.tex", "choice of 3", "choice of 4", "caption: What the choice of 4"),
+        ("summary.txt", "95 % interval", "99 % interval", "the notes below its tables are not those of tables/"),
+        ("report.html", ": 16 runs, ", ": 720 runs, ", "but numbers.json says '16 runs, 4 cases, 2 seeds, network"),
+        ("report.html", "18-6-5-2", "18-6-5-3", "but numbers.json says '16 runs, 4 cases, 2 seeds, network"),
+        ("report.html", "<p>Of ", "<p>Of 9", "it does not say what tables/claims.csv does: 'Of "),
+    ],
+)
+def test_what_is_said_around_tables_is_compared(out: Path, name: str, old: str, new: str, told: str):
+    """A note, a caption or a sentence of the report with another number, and the digest made to agree."""
+    path = out / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert {problem.file for problem in check(out)} == {name}
+    forge(out, name)
+    found = [problem for problem in check(out) if problem.file == name]
+    assert any(told in problem.message for problem in found), found
+
+
+def test_a_note_taken_out_is_noticed(out: Path):
+    """Of one form, or of two: then the third is alone."""
+    path = out / "tables" / "accuracy.md"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    forge(out, "tables/accuracy.md")
+    assert any("but nothing in tables/accuracy.md" in p.message for p in check(out) if p.file == "tables/accuracy.md")
+
+
 def test_a_forged_interval_is_noticed(out: Path):
     """An interval taken from a number, in numbers.json and in the report alike, still stands in the table's cell."""
     path, page = out / "numbers.json", out / "report.html"

@@ -96,6 +96,19 @@ def test_with_validation_cases_there_is_no_interval(found: Results, learning: An
     assert any("validation_cases = 0" in note for note in table.notes)
 
 
+def test_each_coefficient_is_in_its_unit(found: Results, learning: Any, monkeypatch: pytest.MonkeyPatch):
+    """Estimate, truth and ends of the interval, a pure number in none; and the note says the level of the interval."""
+    monkeypatch.setattr(coefficients, "LEVEL", 0.9)
+    table = coefficients.table(learning(found, lambda fold, seed, name: learning.truth[name] + 0.1 * fold))
+    assert table is not None
+    for number in table.numbers().values():
+        _, row, column = number.cells[0]
+        unit = "%" if column == "deviation (%)" else table.frame["unit"][row]
+        assert number.unit == ("" if unit == "1" else unit), number.name
+    assert {number.unit for number in table.numbers().values()} >= {"", "1/mm", "mm/min", "min", "%"}
+    assert any("In brackets: 90 % interval" in note for note in table.notes)
+
+
 def test_where_nobody_knows_the_truth_none_is_printed(found: Results):
     """Measured data has no truth, and the table no such column."""
     table = coefficients.table(found)

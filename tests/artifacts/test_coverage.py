@@ -62,6 +62,7 @@ def test_a_case_does_not_calibrate_its_own_interval():
 def test_too_few_cases_have_no_interval():
     """Nine cases cannot give 90 %: the new one alone weighs more than a tenth. Ten can."""
     assert coverage.conformal_half_widths(of_errors(np.arange(9.0), numbered(9))) is None
+    assert [coverage.fewest(level) for level in (0.5, 0.8, 0.9, 0.95)] == [2, 5, 10, 20]
     assert coverage.conformal_half_widths(of_errors(np.arange(10.0), numbered(10))) is not None
     assert coverage.conformal_half_widths(of_errors(np.arange(3.0), numbered(3)), level=0.5) is not None
 

@@ -102,6 +102,9 @@ def test_the_table_of_settings_has_it_beside_the_first_variant(lawful: Results):
     assert ratio.low > 1
     assert frame["wear law missed (mm), times sparse"]["sparse"] is None
     assert all(number.expression for number in table.numbers().values())
+    units = {number.cells[0][2]: number.unit for number in table.numbers().values()}
+    assert (units["wear law missed (mm)"], units["heat balance missed (µm)"]) == ("mm", "µm")
+    assert units["wear law missed (mm), times sparse"] == ""
     assert any(note.startswith("A law missed") for note in table.notes)
 
 

@@ -262,6 +262,19 @@ def test_verdicts_on_what_is_not_compared_change_no_rung(found: Results):
     assert less.reason.endswith("in the reference, not evaluated here")
 
 
+def test_another_machine_is_no_cell_that_differs(found: Results):
+    """Cores, threads and memory are told as what a difference may come from; no number of a table is judged by them."""
+    there = {"cores": 99, "threads": 7, "memory_bytes": 12345}
+    made = certify(elsewhere(found, **there), found, NONE)
+    assert not any(name.startswith("environment") for name in values(found))
+    assert rungs(made.cells) == {"bitwise", "incomparable"}
+    assert {reason.split(": ")[1].rpartition(" in the")[0] for reason in made.differences.reasons} == {
+        "cores 2",
+        "threads 1",
+        "memory bytes 1",
+    }
+
+
 def test_every_claim_of_a_certificate_has_its_verdicts(found: Results):
     """In certificate.json, as they are in the tables of either side."""
     stated = {one["name"]: one["verdicts"] for one in certify(found, found, NONE).as_json()["claims"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from artifacts.results import Results
 from spinn.metrics import r_squared
 from verify.audit import audit
 
+ROOT = Path(__file__).parents[2]
 IN_OTHER_FOLDERS = ("search", "sensors", "settings", "ablation-environment")  # tested where they are made
 
 
@@ -275,6 +278,23 @@ def test_a_number_has_the_unit_that_its_column_ends_with(found: Results):
     assert made["before-after"]["before-after.checkpoint-bytes.sparse"].unit == "bytes"
     learned = {name: number.unit for name, number in made["coefficients"].items() if name.endswith(".estimate")}
     assert {name.split(".")[2]: unit for name, unit in learned.items()}["r"] == "mm/min"
+
+
+def test_no_note_has_a_level_of_its_own(honest: Path):
+    """With other levels all tables say these; read by an interpreter in which they are other from the beginning."""
+    code = (
+        "import sys; from pathlib import Path; from artifacts import coverage, ladder, stats\n"
+        "stats.LEVEL, coverage.NOMINAL, ladder.ALPHA = 0.9, 0.8, 0.1\n"
+        "from artifacts import certificate, claims, results, tables; from verify.audit import audit\n"
+        "found = results.read(Path(sys.argv[1]), audit(Path(sys.argv[1])))\n"
+        "made = [*tables.all_tables(found), claims.table(found, claims.evaluate(found))]\n"
+        "print(*(note for table in made for note in table.notes), certificate._RUNGS, sep='\\n')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, honest], capture_output=True, text=True, check=True, cwd=ROOT)
+    levels = set(re.findall(r"(\d+) % (?:interval|with)|at (\d+) %|give (\d+) %", ran.stdout))
+    assert {one for found in levels for one in found if one} == {"90", "80", "10"}
+    assert not re.search(r"\b(?:95|5) %|1\.96", ran.stdout)
+    assert "below 5 cases, which cannot give 80 %" in ran.stdout
 
 
 def test_cores_threads_and_memory_are_values_and_versions_are_names(found: Results):
