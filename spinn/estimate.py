@@ -55,4 +55,4 @@ def flops_per_second(plan: Plan, task: Task, variant: Variant) -> float:
     training.fit(network, Coefficients.initial(task), task, settings, seeds=seeds, stage=0, on_epoch=look)
     seconds = statistics.median(later - earlier for earlier, later in pairwise(ends[WARM_UP - 1 :]))
     epoch = cost.training_flops(experiment.layers, *task.epoch_rows(settings.batch), 1)
-    return task.runs * epoch / seconds
+    return task.runs * epoch / max(seconds, time.get_clock_info("perf_counter").resolution)  # of a clock that stands

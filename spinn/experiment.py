@@ -395,15 +395,22 @@ def _refuse_folder(folder: Path, plan: Plan, *, fresh: bool) -> None:
 
 
 def _prepare(folder: Path, plan: Plan, dataset: Dataset, claims: Sequence[dict[str, Any]]) -> None:
-    """Write what is missing of the files above the runs; plan.json last."""
+    """Write what is missing of the files above the runs; plan.json last.
+
+    Raises:
+        RecordError: one is there and is not what the plan was made with.
+    """
     contents = {
         record.DATASET: dataset.to_csv(),
         record.DATACARD: (json.dumps(data_card(dataset), indent=1) + "\n").encode(),
         record.CLAIMS: (json.dumps(list(claims), indent=1) + "\n").encode(),
     }
     for name, content in contents.items():
-        if not ((folder / name).exists() and (folder / record.PLAN).exists()):
-            storage.write_atomic(folder / name, content)
+        path = folder / name
+        if not (path.exists() and (folder / record.PLAN).exists()):
+            storage.write_atomic(path, content)
+        elif not path.is_file() or path.read_bytes() != content:
+            raise RecordError(f"{path}: not what the plan was made with; remove it, and run again: it is written anew")
     if not (folder / record.PLAN).exists():
         record.write_model(folder / record.PLAN, plan)
 

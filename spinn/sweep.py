@@ -30,6 +30,8 @@ from spinn.record import Plan, run_folder
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_FOR_AN_ANSWER = 5.0
+_SETTINGS = b"\x04"  # the type of a frame of HTTP/2, its fourth byte
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 
 
 def execute(
@@ -180,12 +182,19 @@ def _cluster(ray: Any, address: str | None) -> Iterator[dict[str, float]]:
 
 
 def _refuse_silence(address: str | None) -> None:
-    """Ask a `host:port` for an answer: Ray itself asks for minutes, and says so in lines of its own."""
+    """Ask a `host:port` for an answer: Ray itself asks for minutes, and says so in lines of its own.
+
+    It is asked as HTTP/2 begins (RFC 9113, section 3.4), which a Ray cluster speaks: it answers with its settings.
+    """
     host, _, port = (address or "").rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         return  # `auto`, `local`, a URL: Ray knows at once
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_FOR_AN_ANSWER).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_FOR_AN_ANSWER) as asked:
+            asked.settimeout(_SECONDS_FOR_AN_ANSWER)
+            asked.sendall(_HELLO)
+            if asked.recv(9)[3:4] != _SETTINGS:
+                raise OSError("what answers there speaks no HTTP/2")
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, error) from None
 

@@ -138,7 +138,7 @@ def entries_of(name: str, state: State) -> Entries:
         entries,
         others=sum(tensors[key].size for key in names if _is_magnitude(key, tensors)),
         buffers={plain: tensor for key, tensor in tensors.items() if (plain := names.get(key, key)) not in entries},
-        aliases={names[key]: names[first] for key, first in aliases.items() if {key, first} <= set(names)},
+        aliases={names[key]: names[first] for key, first in aliases.items() if key in names and first in names},
         orphans=tuple(plain for plain, entry in entries.items() if _is_orphan(plain, entry, tensors)),
         skipped=state.skipped,
         misfits=tuple(

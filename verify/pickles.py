@@ -17,7 +17,7 @@ from math import prod
 from pickle import UnpicklingError
 from typing import IO, Any
 
-MOST_NUMBER, MOST_FRACTIONS = 10**6, 1000  # of numbers as keys: how large, and of fractions how many
+MOST_NUMBER, MOST_OTHERS = 10**6, 5000  # of numbers as keys: how large, and of larger ones and fractions how many
 _DIMENSIONS = 64  # torch has no more
 _FOREIGN = "it holds more than tensors, and was not loaded"
 _DAMAGED = "it is damaged or of another kind"
@@ -105,7 +105,7 @@ class _Walk:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, _Storage] = {}
-        self.stored = self.copied = self.fractions = 0
+        self.stored = self.copied = self.others = 0
 
     def go_through(self, stream: IO[bytes]) -> None:
         """Follow one pickle to its end."""
@@ -162,10 +162,13 @@ class _Walk:
     def keys(self, keys: Sequence[Any]) -> None:
         """Stop at a key that may take long to hash, or whose hash a stranger can choose, as that of a large number."""
         for key in keys:
-            self.fractions += isinstance(key, float)
-            known = key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) <= MOST_NUMBER)
-            if not known and not (isinstance(key, float) and self.fractions <= MOST_FRACTIONS):
-                told = f"a key in it is neither a text nor a number to {MOST_NUMBER:,}"
+            if key is None or isinstance(key, str) or (isinstance(key, int) and abs(key) <= MOST_NUMBER):
+                continue
+            self.others += 1
+            if not isinstance(key, int | float) or abs(key) >= 1 << 63:
+                raise RefusedError(f"{_FOREIGN} (a key in it is neither a text nor a number); save state_dict()")
+            if self.others > MOST_OTHERS:
+                told = f"more than {MOST_OTHERS:,} keys in it are fractions, or numbers above {MOST_NUMBER:,}"
                 raise RefusedError(f"{_FOREIGN} ({told}); save state_dict()")
 
     def copy(self, name: str, *values: Any) -> None:

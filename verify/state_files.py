@@ -97,9 +97,11 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
             taken += _expanded(value, seen)
         if taken > _MOST_EXPANDED:
             raise InputError(f"{name}, {key!r}: {_vast(value)}")
-        arrays[key] = _array(value, f"{name}, {key!r}")
         if place is not None and first.setdefault(place, key) != key:
             aliases[key] = first[place]
+            arrays[key] = arrays[first[place]]
+        else:
+            arrays[key] = _array(value, f"{name}, {key!r}")
     if not arrays:
         for key, kind in strangers.items():
             raise InputError(f"{name}, {key!r} = {kind}: expected a tensor; pass model.state_dict()")
@@ -138,16 +140,23 @@ def _expanded(tensor: Any, seen: set[int]) -> int:
     """
     if isinstance(tensor, np.ndarray) or tensor.is_meta or tensor.is_nested:
         return 0
-    size = tensor.numel() * tensor.element_size()
+    size = tensor.numel() * _each(tensor)
     if _is_sparse(tensor):
         return size
     if "strided" not in str(tensor.layout):
         return 0
     storage = tensor.untyped_storage()
     if storage.data_ptr() in seen:
-        return 4 * tensor.numel() if tensor.element_size() < 4 else size  # half a float is widened
+        return size
     seen.add(storage.data_ptr())
-    return size - storage.nbytes()
+    return size - storage.nbytes() // tensor.element_size() * _each(tensor)
+
+
+def _each(tensor: Any) -> int:
+    """Bytes of a number of a tensor as `_of_torch` reads it."""
+    if tensor.is_complex():
+        return max(8, tensor.element_size())
+    return max(4, tensor.element_size()) if tensor.is_floating_point() or tensor.is_quantized else tensor.element_size()
 
 
 def _is_sparse(tensor: Any) -> bool:
@@ -174,13 +183,17 @@ def _of_torch(tensor: Any) -> np.ndarray:
 
 
 def _storage(value: Any) -> tuple[Any, ...] | None:
-    """Where the numbers of a tensor of torch lie, the same for tied weights; None where there are none, or elsewhere.
+    """Where the numbers of a tensor of torch lie and how they are read, the same for tied weights; None where nowhere.
 
-    Arrays of numpy that share memory are no tied weights: no module has them, but tests do.
+    Arrays of numpy that share memory are no tied weights: no module has them, but tests do. Nor are quantised tensors,
+    which may share numbers and not what they stand for.
     """
-    if isinstance(value, np.ndarray) or value.is_nested or not value.numel() or "strided" not in str(value.layout):
+    if isinstance(value, np.ndarray) or value.is_nested or value.is_quantized or not value.numel():
         return None
-    return value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride()
+    if "strided" not in str(value.layout):
+        return None
+    bits = value.is_conj(), value.is_neg()
+    return value.device, value.data_ptr(), value.dtype, bits, tuple(value.shape), value.stride()
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -241,7 +254,7 @@ def _unpacked_archive(path: Path) -> bytes:
                 what = f"{packed[0]!r:.60} in it is compressed" if packed else "parts of it lie upon each other"
                 raise InputError(f"{path}: {what}, which torch.save does not do; save it with torch.save")
             for member, name in zip(members, names, strict=True):
-                anew.writestr(f"{_ROOT}/{name}", archive.read(member))
+                anew.writestr(zipfile.ZipInfo(f"{_ROOT}/{name}"), archive.read(member))  # whose date is no clock's
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError) as error:
         raise InputError(f"{path}: {_NO_FILE} ({error!s:.120}); it is damaged or of another kind") from None
     return out.getvalue()

@@ -9,8 +9,10 @@ import contextlib
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,13 @@ def test_an_address_where_nobody_answers_is_one_line(alone: Path, call: Call, tm
     assert f"--address {address}: no Ray cluster there" in ended.last_word
     ended = call("spinn", "run", alone, "--out", tmp_path / "runs", "--engine", "ray", "--address", "127.0.0.1:70000")
     assert (ended.status, "no Ray cluster there" in ended.last_word) == (2, True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{other.server_port}"
+        ended = call("spinn", "run", alone, "--out", tmp_path / "runs", "--engine", "ray", "--address", address)
+        other.shutdown()
+    assert ended.status == 2
+    assert f"--address {address}: no Ray cluster there (what answers there speaks no HTTP/2)" in ended.last_word
 
 
 def test_a_node_that_dies_costs_no_run_and_no_digest(

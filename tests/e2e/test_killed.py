@@ -147,6 +147,25 @@ def test_a_second_process_is_refused_while_the_first_is_at_work(
     assert first.returncode == 0, err
 
 
+@pytest.mark.parametrize("name", ["dataset.csv", "datacard.json", "claims.json"])
+def test_what_the_plan_was_made_with_and_is_damaged_is_named(
+    call: Call, tiny: Path, life: tuple[Path, float], digests: Call, tmp_path: Path, name: str
+) -> None:
+    """Before anything is trained with it; once it is removed, the same command ends as if nothing had been."""
+    out = Path(shutil.copytree(life[0], tmp_path / "runs"))
+    shutil.rmtree(out / "runs")
+    content = (out / name).read_bytes()
+    (out / name).write_bytes(content[: len(content) // 2])
+    words = ("spinn", "run", tiny, "--out", out, "--device", "cpu")
+    ended = call(*words)
+    assert ended.status == 2
+    assert f"{out / name}: not what the plan was made with; remove it, and run again" in ended.last_word
+    assert not list(out.glob("runs/*"))
+    (out / name).unlink()
+    assert call(*words).status == 0
+    assert digests(out) == digests(life[0])
+
+
 def test_a_checkpoint_that_was_deleted_is_named(
     call: Call, tiny: Path, life: tuple[Path, float], digests: Call, tmp_path: Path
 ) -> None:

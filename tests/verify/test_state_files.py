@@ -312,6 +312,34 @@ def test_many_tensors_on_one_storage_are_not_more_than_it_holds(tmp_path: Path) 
         read_state(path)
     torch.save({f"{at}": numbers for at in range(600)}, path)
     assert len(read_state(path).aliases) == 599
+    halves = numbers.bfloat16()
+    state = as_state({f"{at}": halves for at in range(600)} | {"turned": halves.view(512, 512).T}, "a")
+    assert len({array.ctypes.data for array in state.tensors.values()}) == 2, "tied halves are widened once"
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn])
+def test_what_is_expanded_counts_as_wide_as_it_is_read(monkeypatch: pytest.MonkeyPatch, kind: torch.dtype) -> None:
+    """A number of one byte is one of four once it is read."""
+    monkeypatch.setattr("verify.state_files._MOST_EXPANDED", 400)
+    assert as_state({"a": torch.ones(1).to(kind).expand(100)}, "a").tensors["a"].nbytes == 400
+    with pytest.raises(InputError, match="repeats a storage"):
+        as_state({"a": torch.ones(1).to(kind).expand(102)}, "a")
+
+
+def test_tied_by_place_and_not_by_value_are_two(tmp_path: Path) -> None:
+    """A conjugate, and quantised tensors of two scales, lie where others do and say something else."""
+    numbers = torch.tensor([1 + 2j, 3 - 1j])
+    state = as_state({"a": numbers, "b": numbers.conj()}, "a")
+    assert (state.tensors["a"] == state.tensors["b"].conj()).all()
+    assert state.aliases == {}
+
+
+def test_a_clock_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive has no dates before 1980 and none of the next century."""
+    torch.save({"0.weight": torch.ones(2, 2)}, tmp_path / "a.pt")
+    for now in (0.0, 4.5e9):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        assert list(read_state(tmp_path / "a.pt").tensors) == ["0.weight"]
 
 
 def test_a_large_network_of_halves_or_bytes_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
