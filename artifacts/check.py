@@ -36,6 +36,7 @@ from spinn.record import first_problem
 from spinn.storage import canonical_json, digest_of, read_file
 
 _CALLED = re.compile(r"\\called\{((?:[^{}]|\{[^{}]*\})*)\}")
+_CELL = re.compile(r"\\cell\{([^{}]*)\.(\d+)\.(\d+)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
 DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
 _COUNTED = ("count.runs", "count.cases", "config.seeds")
 _CHANGED = "it was changed after the build"
@@ -392,6 +393,7 @@ def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> It
         yield from _told_otherwise(file, content, files)
         if not any(name.startswith("tables/") for name in changed):
             yield from _called_otherwise(file, content, files)
+        yield from _cells_otherwise(file, content, files, changed)
         blamed = NUMBERS if NUMBERS in changed and file not in changed else file
         for name, text in _marked(content):
             number = numbers.get(name)
@@ -410,6 +412,19 @@ def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem
             yield Problem(file, f"{name}: {text} in {file}, but tables/claims.csv says {verdicts.get(name)}")
     for line, text in _bare(content, files.get(DECLARED, b""), files.get(CITED, b"")):
         yield Problem(file, f"line {line}: {text}: no named value printed it")
+
+
+def _cells_otherwise(file: str, content: bytes, files: Files, changed: Set[str]) -> Iterator[Problem]:
+    """A cell that is a name, and is not what its table has in that row and column."""
+    for table, row, column, text in dict.fromkeys(_CELL.findall(_text(content))):
+        source = f"tables/{table}.csv"
+        header, *rows = csv_rows(files.get(source, b"")) or ((),)
+        there = rows[int(row)][int(column)] if int(row) < len(rows) and int(column) < len(rows[int(row)]) else "nothing"
+        wanted = latex_escape(" ".join(there.split()))
+        if text != wanted:
+            blamed = source if source in changed and file not in changed else file
+            what = header[int(column)] if int(column) < len(header) else "no column"
+            yield Problem(blamed, f"{table}, row {row}, {what}: {text} in {file}, but {wanted} in {source}")
 
 
 def _called_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:

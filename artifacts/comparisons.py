@@ -50,10 +50,10 @@ def comparisons(results: Results) -> Table:
         f"R² of {name} minus that of the predictor in the row, over the same held-out cuts, each the mean over its own "
         f"seeds: above 0, {name} is better. {INTERVAL} Both are taken in the same resamples.",
         "p: two-sided sign-flip test over cases (Fisher 1935, Pitman 1937) of the difference in squared error, all "
-        f"sign patterns up to 16 cases, {significance.SIGN_PATTERNS:,} random ones beyond. Its null hypothesis is that "
-        "within each case the two predictors could be exchanged; n cases give no p below 2/2^n. 'p, Holm' is corrected "
-        f"for the {len(rows)} comparisons of this table (Holm 1979). 'Cases better': where {name} has the smaller "
-        "squared error.",
+        f"sign patterns up to {significance.ALL_PATTERNS} cases, {significance.SIGN_PATTERNS:,} random ones beyond. "
+        "Its null hypothesis is that within each case the two predictors could be exchanged; n cases give no p below "
+        f"2/2^n. 'p, Holm' is corrected for the {len(rows)} comparisons of this table (Holm 1979). 'Cases better': "
+        f"where {name} has the smaller squared error.",
         *results.footnotes,
     )
     formats = {"": COUNT, "R² difference": DIFFERENCE, "p": P_VALUE, "p, Holm": P_VALUE}

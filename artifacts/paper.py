@@ -1,7 +1,8 @@
 r"""The paper: its LaTeX from templates and named values, with every number traceable in the source that it prints.
 
 A template looks numbers up by name and prints nothing else: each becomes `\val{name}{text}`, so that paper.tex says of
-every number which entry of numbers.json it is; digits of a name stand in `\called{…}`. Hyperparameters are values too,
+every number which entry of numbers.json it is; digits of a name stand in `\called{…}`, and a cell of a table that is a
+name in `\cell{table.row.column}{…}`. Hyperparameters are values too,
 read from the executed plan. Knows how a template is filled; what it says is in `paper/*.tex.j2`.
 """
 
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from artifacts import prose, typeset
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
@@ -22,6 +23,7 @@ from artifacts.render import Table, clean, displayed
 from artifacts.stated import stated
 from artifacts.typed import LENGTH, Constants, has_number
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
+from spinn.documents import parse_toml
 from spinn.errors import InputError
 from spinn.numerals import split
 
@@ -42,6 +44,10 @@ COLUMN = 250.0  # points: a figure that is wider goes over both columns
 SETTINGS = 2  # columns of settings that have room beside R² and its intervals
 ROWS, ROWS_WRAPPED = 60, 40
 """Of a table on one page, where each row is a line, and where texts break their lines."""
+
+
+ABSENT = "absent"
+"""What a template is told of a claim that the plan has not."""
 
 
 class Tex(str):
@@ -81,7 +87,9 @@ def outputs(
     Raises:
         InputError: a template has a number of its own, looks up what is not there, or drops a claim.
     """
-    constants = Constants.read(FOLDER / CONSTANTS, FOLDER / BIBLIOGRAPHY)
+    from artifacts.claims import Holds
+
+    constants, words = Constants.read(FOLDER / CONSTANTS, FOLDER / BIBLIOGRAPHY), (*get_args(Holds), ABSENT)
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
     made |= {name: (FOLDER / name).read_bytes() for name in (BIBLIOGRAPHY, CONSTANTS)}
     wide = frozenset(name for name, files in figures.items() if _width(files["pdf"]) > COLUMN)
@@ -90,6 +98,7 @@ def outputs(
     for name in TEMPLATES:
         source = (FOLDER / name).read_text(encoding="utf-8")
         prose.refuse(prose.literals(source, f"paper/{name}", constants, known))
+        prose.refuse_words("verdict", words, source, f"paper/{name}")
         texts.append(fill(source, content, name))
         prose.refuse(prose.unnamed(texts[-1], f"paper/{name.removesuffix('.j2')}", constants, known))
         made[name.removesuffix(".j2")] = texts[-1].encode()
@@ -184,9 +193,11 @@ class Content:
 
     def names(self) -> dict[str, Any]:
         """The variables and functions of a template."""
+        from artifacts.predictors import WEAR_LAW, find
         from artifacts.results import target_label, target_name
 
         found, experiment = self.results, self.results.plan.experiment
+        law = find(found, WEAR_LAW, ("VB",))
         variant = found.plan.variant(found.primary)
         functions: tuple[Callable[..., Any], ...] = (
             self.n,
@@ -212,6 +223,7 @@ class Content:
             "last": Name(found.last_stage(found.primary)),
             "variants": {name: Name(found.label(name)) for name in found.variants},
             "baselines": tuple(baseline.name for baseline in found.baselines),
+            "best_law": law.label if law else WEAR_LAW,
             "terms": self._terms(),
             "corrects": experiment.correction_of(variant) is not None,
             "relative": experiment.sensors_of(variant) == "relative",
@@ -310,8 +322,17 @@ class Content:
         return [self._told(text, called) for called, text in _footnotes(self.tables[name])]
 
     def verdict(self, name: str) -> str:
-        """Whether a claim holds: holds, fails, not decidable, not evaluated; or absent, where the plan has none."""
-        return next((one.verdict for one in self.outcomes if one.claim["name"] == name), "absent")
+        """Whether a claim holds, as `claims.Holds` has it; absent, where the plan has none of that name.
+
+        Raises:
+            InputError: neither the plan nor paper/claims.toml has it.
+        """
+        found = {str(one.claim["name"]): one.verdict for one in self.outcomes}
+        if name not in found and name not in _declared():
+            near = difflib.get_close_matches(name, (*found, *_declared()), n=1)
+            hint = f"; perhaps {near[0]}" if near else ""
+            raise InputError(f"the paper asks for the verdict on {name}: no such claim{hint}")
+        return found.get(name, ABSENT)
 
     def tabular(
         self,
@@ -367,6 +388,12 @@ class Content:
         return [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
 
 
+@cache
+def _declared() -> tuple[str, ...]:
+    """The claims of paper/claims.toml."""
+    return tuple(str(one["name"]) for one in parse_toml((FOLDER / "claims.toml").read_bytes())["claim"])
+
+
 def noted(tables: Iterable[Table]) -> dict[str, Number]:
     """The numbers in what these tables say of their marked variants, each a value from all that its table is from."""
     known: dict[str, Number] = {}
@@ -401,7 +428,10 @@ def _cell(table: Table, row: int, column: str, marks: Mapping[tuple[int, str], N
         if table.name == "claims" and column == "verdict":
             verdict, colon, reason = text.partition(":")
             text, verdict = colon + reason, f"\\verdict{{{table.frame.iat[row, 0]}}}{{{latex_escape(verdict)}}}"
-        return verdict + _text(text, table.told(row, column))
+        numbers, escaped = table.told(row, column), latex_escape(text)
+        if numbers or verdict or not has_number(escaped):
+            return verdict + _text(text, numbers)
+        return f"\\cell{{{table.name}.{row}.{list(table.frame).index(column)}}}{{{escaped}}}"
     return _folded(marks[row, column], table.numbers()) if intervals else _mark(marks[row, column])
 
 

@@ -12,7 +12,7 @@ from artifacts.results import Results
 from spinn.record import Plan
 
 _HARDWARE = ("platform", "processor", "cores", "memory bytes", "device", "tf32")
-_KINDS = {"threads": "other thread count"}
+_KINDS = {"threads": "other thread count", "kernels": "other kernels"}
 _APART = ("claims", "seeds", "stack", "data", "name")  # looked at on their own, or a name and no more
 
 
@@ -111,7 +111,7 @@ def _reasons(ours: Results, theirs: Results) -> list[tuple[str, bool]]:
         if key == "code" or here.get(key) == there.get(key):
             continue
         kind = "other hardware" if key in _HARDWARE else _KINDS.get(key, "other library version")
-        values = there.get(key, "none"), here.get(key, "none")
+        values = there.get(key, "not stated"), here.get(key, "not stated")
         found.append((f"{kind}: {key} {values[0]} in the reference, {values[1]} here", _excuses(key, *values)))
     if ours.plan.spinn_version != theirs.plan.spinn_version and here.get("spinn") == there.get("spinn"):
         found.append(

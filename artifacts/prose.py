@@ -8,7 +8,7 @@ letters that it takes), the text that comes out has a number that no mark calls 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ _NAMED = 3  # names that are given for one literal
 _SIGNS = "-+−–±"
 # A sign or a point that stands by hand before a value makes another of it.
 _SIGNED = re.compile(rf"(?:[{_SIGNS}]|\\(?:textminus|pm|mp)\b)(?:[{{}}$~\s]|\\[,;!]|\\text\{{)*\\VAR\{{|\.\\VAR\{{")
-_MARK = re.compile(r"(?<!command\{)\\(?:val|verdict|called)\b")  # which the builder writes, and nobody else
+_MARK = re.compile(r"(?<!command\{)\\(?:val|verdict|called|cell)\b")  # which the builder writes, and nobody else
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,28 @@ def literals(source: str, file: str, constants: Constants, known: Mapping[str, N
 def unnamed(tex: str, file: str, constants: Constants, known: Mapping[str, Number]) -> list[Literal]:
     """Every number in what a template was made into that no mark calls by its name."""
     return _named(set(typed(unmarked(tex), constants)), file, known)
+
+
+def refuse_words(function: str, words: Sequence[str], source: str, file: str) -> None:
+    """Refuse a template that compares what a function answers with another word than it has: no branch would be true.
+
+    Raises:
+        InputError: names file, line and word.
+    """
+    from jinja2 import nodes
+
+    with _read() as jinja:
+        tree = jinja.parse(source)
+    for node in tree.find_all(nodes.Compare):
+        sides = [node.expr, *(operand.expr for operand in node.ops)]
+        if not any(isinstance(one, nodes.Call) and getattr(one.node, "name", None) == function for one in sides):
+            continue
+        for one in (
+            one for side in sides if not isinstance(side, nodes.Call) for one in (side, *side.find_all(nodes.Const))
+        ):
+            if isinstance(one, nodes.Const) and one.value not in words:
+                told = f"{function} is never {one.value!r}; expected one of {', '.join(words)}"
+                raise InputError(f"{file}:{one.lineno}: {told}")
 
 
 def refuse(found: list[Literal]) -> None:

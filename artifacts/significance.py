@@ -12,7 +12,8 @@ from scipy import stats as scipy_stats
 
 from artifacts.stats import SEED, Held, refuse_other_cuts
 
-SIGN_PATTERNS = 2**16  # all of them for up to 16 cases, as many random ones beyond
+ALL_PATTERNS = 16  # cases up to which every sign pattern is tried
+SIGN_PATTERNS = 2**ALL_PATTERNS  # and as many random ones beyond
 _BATCH = 4096  # sign patterns tried at once: bounds the memory, changes nothing
 
 
@@ -38,7 +39,7 @@ def sign_flip_p(differences: np.ndarray) -> np.ndarray:
     119–130), with Σ_k d_k as statistic. Null hypothesis: within each case the two predictors could be exchanged, that
     is, d_k is symmetric about zero, independently from case to case. It is exact in finite samples under that null
     (not merely under an equal expected R²), whatever the distribution of the d_k and the sizes of the cases; with n
-    cases no p is below 2^(1−n). All 2^n patterns are tried up to 16 cases; beyond, `SIGN_PATTERNS` random ones,
+    cases no p is below 2^(1−n). All 2^n patterns are tried up to `ALL_PATTERNS`; beyond, `SIGN_PATTERNS` random ones,
     seeded, the observed one counted among them (Phipson & Smyth 2010).
     """
     if differences.shape[-1] < 2:  # one case: it and its mirror image are all there is, and scipy refuses it

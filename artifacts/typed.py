@@ -90,13 +90,13 @@ _MORE = (
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
 _ROMAN = re.compile(r"(?<![Tt]ype[ ~])(?<!Appendix[ ~])\b(?=[IVXLC]{2,}\b)(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?!\w)")
-_READ = "input|include|csvautotabular|csvreader|lstinputlisting|verbatiminput"  # what is not searched is not read
+_GLYPHS = f"zero|half|one|{'|'.join(WORDS[:8])}"
+# What is not searched is not read.
+_READ = "input|include|InputIfFileExists|csvautotabular|csvreader|lstinputlisting|verbatiminput"
 _COUNTED = r"the|number|numexpr|pgfmath\w+|char|symbol|[rR]oman(?:numeral)?|ding|textcircled|today|meaning"
 _QUOTED = r"string|detokenize|verb|lstinline|begin\{(?:[vV]erbatim|lstlisting|alltt)"  # in these nothing is structure
 _DEFINED = r"let|csname|@name(?:def|use)|renewenvironment|\w+Document(?:Command|Environment)"  # what a name is no more
-_HIDDEN = re.compile(
-    rf"\^\^.|\\(?:{_READ})(?=[{{\[])|\\(?:{_COUNTED}|{_QUOTED}|{_DEFINED}|text(?:one|two|three|half)[a-z]+)(?![a-zA-Z])"
-)
+_HIDDEN = re.compile(rf"\^\^.|\\@*(?:{_READ}|{_COUNTED}|{_QUOTED}|{_DEFINED}|text(?:{_GLYPHS})[a-z]+)(?![a-zA-Z])")
 _AFTER = (
     r"(?![.,]?\d)(?=[ ~\n]?(?:[].,;:)}]|\Z|(?:and|or|to|has|have|says?|shows?|gives?)\b))"  # no unit, nothing counted
 )
@@ -112,7 +112,7 @@ _ALLOWED = (
     re.compile(r"(?<!\\)#\d"),  # the argument of a macro
     re.compile(r"\\(?:re)?newcommand\{\\[a-zA-Z]+\}\[\d\](?=\{)"),  # \newcommand{\val}[2]{…}
 )
-_MARKS = re.compile(rf"\\(?:(?:val|verdict){_GROUP}|called){_GROUP}")
+_MARKS = re.compile(rf"\\(?:(?:val|verdict|cell){_GROUP}|called){_GROUP}")
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,7 @@ NONE = Constants({}, frozenset())
 
 def typed(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
     """Line and text of each number that LaTeX would print of `text`, and of each command that could hide one."""
+    text = _plain(text)
     yield from _found(_HIDDEN, text)
     text = _without_mathematics(text, constants)  # before labels go, by which its constants are declared
     text = _without_structure(text)
@@ -202,7 +203,14 @@ def unmarked(text: str) -> str:
 
 def has_number(text: str) -> bool:
     """Whether there is a digit, a glyph, a word or a command for a number in a text."""
+    text = _plain(text)
     return bool(_HIDDEN.search(text)) or any(_numbers(text, NONE))
+
+
+def _plain(text: str) -> str:
+    """`text` with its ligatures as letters, as ﬁ is two, and its words whole: no place is left where one may part."""
+    kept = (one for one in text.replace("\\-", "") if unicodedata.category(one) != "Cf")
+    return "".join(unicodedata.normalize("NFKC", one) if one.isalpha() else one for one in kept)
 
 
 def blank(text: str) -> str:

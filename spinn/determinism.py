@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import psutil
+import threadpoolctl
 import torch
 
 from spinn.errors import InputError
@@ -83,6 +84,7 @@ def environment(device: torch.device) -> Environment:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
         code=_code(),
+        kernels=_kernels(),
         tf32=_tf32(),
         # torch's own word says for which CUDA it was built; its installed name need not
         packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"torch": torch.__version__},
@@ -94,6 +96,19 @@ def _code() -> str:
     """The digest of every module of this package, as it stands on the disk when it is first asked for."""
     root = Path(__file__).parent
     return digest_of({path.relative_to(root).as_posix(): digest_file(path) for path in sorted(root.rglob("*.py"))})
+
+
+def _kernels() -> str:
+    """Which of their kernels the libraries chose for this processor, or were told to take: last digits depend on it."""
+    chosen = sorted(
+        {
+            f"{found['internal_api']} {found['architecture']}"
+            for found in threadpoolctl.threadpool_info()
+            if found.get("architecture")
+        }
+    )
+    told = [f"{name}={os.environ[name]}" for name in ("MKL_CBWR",) if name in os.environ]
+    return ", ".join([*chosen, f"ATen {torch.backends.cpu.get_cpu_capability()}", *told])
 
 
 def _tf32() -> bool:

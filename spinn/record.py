@@ -236,7 +236,10 @@ class Latency(Strict):
 
 
 class Environment(Strict):
-    """The machine, the libraries and the code of a run, as they were; `code` is the digest of spinn's sources."""
+    """The machine, the libraries and the code of a run, as they were.
+
+    `code` is the digest of spinn's sources. `kernels` are those that the libraries chose among theirs, by processor.
+    """
 
     spinn: str
     python: str
@@ -247,8 +250,9 @@ class Environment(Strict):
     device: str
     threads: int
     packages: dict[str, str]
-    # Of records that are older than this field it is empty, and no part of what they were sealed with.
+    # Of records that are older than these fields they are empty, and no part of what they were sealed with.
     code: str = Field(default="", exclude_if=lambda stated: not stated)
+    kernels: str = Field(default="", exclude_if=lambda stated: not stated)
     tf32: bool = False  # products of float32 matrices in the reduced precision of a CUDA device's tensor cores
 
 

@@ -11,7 +11,7 @@ from artifacts.plots.style import BLACK, BLUE, HIGHEST, ORANGE, R2_FLOOR, ROW, W
 from artifacts.predictors import Predictor, best_wear_law, predictors
 from artifacts.render import HIGH, LOW, Frame
 from artifacts.results import UNITS, Results, target_label, target_name
-from artifacts.stats import Held, mean_absolute_error, seed_r2
+from artifacts.stats import LEVEL, Held, mean_absolute_error, seed_r2
 
 BINS = 30
 HEADROOM = 1.6  # of the axis: the legend stands above what is drawn
@@ -68,7 +68,7 @@ def _compared_alt(results: Results, tables: Tables) -> str:
         values = pd.to_numeric(rows["R²"])
         each = ", ".join(f"{label} {number(value)}" for label, value in zip(rows["predictor"], values, strict=True))
         parts.append(f"R² of {target_name(target)}: {each}")
-    return f"A row for each predictor with its held-out R² and its 95 % interval. {'. '.join(parts)}."
+    return f"A row for each predictor with its held-out R² and its {100 * LEVEL:.0f} % interval. {'. '.join(parts)}."
 
 
 def predicted(results: Results, tables: Tables) -> Figure:
@@ -178,8 +178,9 @@ def _luck_alt(results: Results, tables: Tables) -> str:
 PLOTS = (
     Plot(
         "compared",
-        "Held-out R² of every predictor with its 95 % interval (case bootstrap); shaded: the interval of the "
-        "variant this work stands for. An arrow at the left edge is a value beyond it; a bar that ends there goes on.",
+        f"Held-out R² of every predictor with its {100 * LEVEL:.0f} % interval (case bootstrap); shaded: the "
+        "interval of the variant this work stands for. An arrow at the left edge is a value beyond it; a bar that ends "
+        "there goes on.",
         compared,
         _compared_alt,
     ),

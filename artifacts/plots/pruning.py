@@ -26,7 +26,7 @@ from artifacts.plots.style import (
 from artifacts.predictors import find
 from artifacts.render import HIGH, LOW, Frame, Table, spread
 from artifacts.results import Results, target_name
-from artifacts.stats import seed_r2
+from artifacts.stats import LEVEL, seed_r2
 
 SMALL = "small-network"
 
@@ -245,8 +245,8 @@ PLOTS = (
     Plot(
         "progression",
         "Parameters left after each pruning stage, planned (rings) and achieved (band: all runs), and held-out R² of "
-        "the variant this work stands for (bars: 95 % interval by case bootstrap). Variants with equal counts share a "
-        "line.",
+        f"the variant this work stands for (bars: {100 * LEVEL:.0f} % interval by case bootstrap). Variants with equal "
+        "counts share a line.",
         progression,
         _progression_alt,
     ),
@@ -259,8 +259,8 @@ PLOTS = (
     ),
     Plot(
         "tradeoff",
-        "Held-out R² against the parameters left, through the stages of each variant; shaded: 95 % interval (case "
-        "bootstrap) of the variant this work stands for, as far as the axis goes.",
+        f"Held-out R² against the parameters left, through the stages of each variant; shaded: {100 * LEVEL:.0f} % "
+        "interval (case bootstrap) of the variant this work stands for, as far as the axis goes.",
         tradeoff,
         _tradeoff_alt,
     ),

@@ -17,6 +17,7 @@ from artifacts.render import Frame
 from artifacts.results import Results, target_name
 
 FEW_DECADES = 1.7  # fewer than two labelled decades may fall into less
+MIDDLE = 0.8  # of the runs, within the bands of their losses
 LINE_HEIGHT, PADDING, GAP = 0.135, 0.11, 0.13  # inch: of a line in a box, of its air, between boxes
 NOT_A_TERM = {"stage", "epoch", "learning_rate", "loss", "gradient_norm", "run_id", "variant", "seed"}
 
@@ -128,7 +129,7 @@ def _terms(results: Results) -> tuple[Frame, list[str]]:
 def losses(results: Results, tables: Tables) -> Figure:
     """Losses over the epochs of all phases: data and validation above, physics terms below, pruning points marked.
 
-    Lines are medians over the runs that still train at that epoch, bands the middle 80 % of them. A phase is as long
+    Lines are medians over the runs that still train at that epoch, bands the `MIDDLE` of them. A phase is as long
     as in the run that trained longest in it.
     """
     del tables
@@ -186,7 +187,7 @@ def _bands(axes: Axes, history: Frame, names: dict[str, str]) -> None:
         known = history[["at", column]].dropna()
         if known.empty:
             continue
-        low, median, high = (known.groupby("at")[column].quantile(share) for share in (0.1, 0.5, 0.9))
+        low, median, high = (known.groupby("at")[column].quantile((1 + share) / 2) for share in (-MIDDLE, 0, MIDDLE))
         axes.fill_between(low.index, low, high, color=look.colour, alpha=0.2, linewidth=0)
         shown = median.where(median > 0)  # a logarithmic axis has no zero
         axes.plot(median.index, shown, color=look.colour, linestyle=look.line, label=label)
@@ -214,8 +215,8 @@ PLOTS = (
     ),
     Plot(
         "losses",
-        "Losses by phase; median over the runs that still train, band: middle 80 % of them. Dashed lines mark "
-        "pruning. Losses are unweighted; physics terms are nondimensional.",
+        f"Losses by phase; median over the runs that still train, band: middle {100 * MIDDLE:.0f} % of them. Dashed "
+        "lines mark pruning. Losses are unweighted; physics terms are nondimensional.",
         losses,
         _losses_alt,
     ),

@@ -177,6 +177,33 @@ def test_a_number_of_a_table_or_a_note_is_no_name(out: Path, said: str):
     assert check(out) == (Problem("paper/paper.tex", message),)
 
 
+@pytest.mark.parametrize("page", ["paper", "supplement"])
+def test_a_cell_that_is_a_name_is_compared_with_its_table(out: Path, page: str):
+    """Each of them, one digit changed in turn and the digest with it, is named by table, row and column."""
+    path = out / "paper" / f"{page}.tex"
+    told = path.read_text()
+    cells = list(re.finditer(r"(\\cell\{([^{}]*)\.(\d+)\.\d+\}\{[^{}]*)(\d)", told))
+    assert cells
+    for cell in cells:
+        other = str((int(cell[4]) + 1) % 10)
+        path.write_text(told[: cell.start()] + cell[1] + other + told[cell.end() :])
+        forge(out, f"paper/{page}.tex")
+        (problem,) = check(out)
+        assert problem.file == f"paper/{page}.tex"
+        assert problem.message.startswith(f"{cell[2]}, row {cell[3]}, ")
+
+
+def test_a_cell_that_no_table_has_is_named(out: Path):
+    """Of another table, row or column."""
+    path = out / "paper" / "paper.tex"
+    told = path.read_text()
+    for place in ("nothing.0.1", "schedule.99.1", "schedule.0.99"):
+        path.write_text(told.replace(r"\cell{schedule.0.1}", rf"\cell{{{place}}}", 1))
+        forge(out, "paper/paper.tex")
+        (problem,) = check(out)
+        assert "1 in paper/paper.tex, but nothing in tables/" in problem.message
+
+
 def test_an_experiment_may_have_digits_in_its_name(out: Path):
     """It stands in the title of the report, and in no table."""
     paper, page = out / "paper" / "supplement.tex", out / "report.html"

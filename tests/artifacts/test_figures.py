@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
@@ -54,6 +56,18 @@ def test_bytes_are_the_same_every_time(make):
     assert first == second
     assert b"CreationDate" not in first["pdf"]
     assert first["png"].startswith(b"\x89PNG")
+
+
+def test_captions_state_the_levels_that_they_were_drawn_with():
+    """In a process whose intervals have another level, and bands another share, no caption states the usual one."""
+    code = (
+        "from artifacts import stats; stats.LEVEL = 0.8\n"
+        "from artifacts import figures\n"
+        "print(*(one.caption for one in figures.PLOTS.values()))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert said.count("80 % interval") == 3
+    assert "95 %" not in said
 
 
 def test_a_column_wide_and_readable(make):

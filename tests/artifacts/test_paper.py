@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts import claims, executed, paper, search, tables, typeset
+from artifacts import claims, executed, paper, predictors, search, tables, typeset
 from artifacts.build import build
 from artifacts.check import check
 from artifacts.claims import Outcome
@@ -164,6 +164,7 @@ def test_counts_are_those_of_the_records(content: paper.Content):
         (r"\VAR{targets|length}", "a number is printed by its name"),
         (r'\VAR{tabular("accuracy", {"nothing": "x"})}', "asks for column 'nothing' of table accuracy"),
         (r'\VAR{tabular("accuracy", wrap={"seeds": "1.95in}@{ 0.95 "})}', "wrap['seeds'] = '1.95in}@{ 0.95 '"),
+        (r'\VAR{verdict("wear-eror")}', "asks for the verdict on wear-eror: no such claim; perhaps wear-error"),
         (r"\BLOCK{if x}", "paper/t:1: Unexpected end of template"),
     ],
 )
@@ -363,6 +364,41 @@ def test_a_dropped_claim_stops_the_build(content: paper.Content, monkeypatch: py
     monkeypatch.setattr(paper, "FOLDER", folder)
     with pytest.raises(InputError, match="claim final-parameters: the paper does not print its verdict"):
         paper.outputs(content.results, list(content.tables.values()), content.outcomes, content.known, {})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r'\BLOCK{if verdict("wear-error") == "fail"}',
+        r'\BLOCK{if "fail" != verdict("wear-error")}',
+        r'\BLOCK{if verdict("wear-error") in ("holds", "fail")}',
+        r'\VAR{"it" if verdict("wear-error") == "fail"}',
+    ],
+)
+def test_a_verdict_that_there_is_not_stops_the_build(
+    source: str, content: paper.Content, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A branch for a mistyped verdict would never be taken, and a failure be told as something milder."""
+    shutil.copytree(paper.FOLDER, tmp_path / "paper", ignore=shutil.ignore_patterns("reference"))
+    monkeypatch.setattr(paper, "FOLDER", tmp_path / "paper")
+    path = tmp_path / "paper" / "paper.tex.j2"
+    lines = path.read_text().count("\n") + 1
+    path.write_text(path.read_text() + source + (r"\BLOCK{endif}" if "BLOCK" in source else ""))
+    message = f"paper/paper.tex.j2:{lines}: verdict is never 'fail'; expected one of holds, fails, not decidable, "
+    with pytest.raises(InputError, match=re.escape(message)):
+        paper.outputs(content.results, list(content.tables.values()), content.outcomes, content.known, {})
+
+
+def test_the_paper_compares_with_the_best_of_the_wear_laws(content: paper.Content, monkeypatch: pytest.MonkeyPatch):
+    """The R² that stands beside the claim of a gain is the law's by which the claim was judged."""
+    assert content.names()["best_law"] == "wear-law"
+    source = (paper.FOLDER / "paper.tex.j2").read_text(encoding="utf-8")
+    assert r"\val{accuracy.flank-wear-vb-mm.wear-law.r2}" in paper.fill(source, content, "t").partition("document")[2]
+    growth = next(one for one in predictors.predictors(content.results) if one.label == "mean")
+    monkeypatch.setattr(predictors, "best_wear_law", lambda known, targets: growth)
+    abstract = paper.fill(source, content, "t").partition(r"\end{abstract}")[0]
+    assert r"\val{accuracy.flank-wear-vb-mm.mean.r2}" in abstract
+    assert "wear-law" not in abstract
 
 
 def test_simulated_data_is_marked_on_every_page(content: paper.Content):

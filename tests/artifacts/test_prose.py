@@ -117,6 +117,17 @@ def texts(source: str, constants: Constants = NONE) -> list[str]:
             ["Zero parameters", "nought percent", "zero", "zero of"],
         ),
         ("XC of them, XCIV", ["XC", "XCIV"]),
+        ("It is \u2164, \u2167 of them.", ["\u2164", "\u2167"]),
+        ("Across \ufb01ve tools, \ufb01fty of them.", ["fifty", "five"]),
+        ("Of sev\u00aden and elev\\-en and e\u200bight.", ["eight", "eleven", "seven"]),
+        (
+            r"\textzerooldstyle.\textnineoldstyle\textfouroldstyle",
+            [r"\textfouroldstyle", r"\textnineoldstyle", r"\textzerooldstyle"],
+        ),
+        (
+            "\\input references.bib \\@input{a} \\@@input a \\InputIfFileExists{a}",
+            [r"\@@input", r"\@input", r"\InputIfFileExists", r"\input"],
+        ),
     ],
 )
 def test_a_number_typed_by_hand_is_found(source: str, found: list[str]):

@@ -121,7 +121,8 @@ def test_spread_keeps_equal_integers():
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path: Path):
     """A table with hostile text compiles without an error."""
-    body = make("50% & more_$ #1 ~^\\{}<>|[é漢]").latex().decode()
+    body = make("50% & more_$ #1 ~^\\{}<>|[é漢] a{1 }b").latex().decode()
+    assert body.count("{") == body.count("}")
     packages = "\\usepackage[T1]{fontenc}\\usepackage{booktabs,textcomp}"
     (tmp_path / "t.tex").write_text(f"\\documentclass{{article}}{packages}\\begin{{document}}{body}\\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]

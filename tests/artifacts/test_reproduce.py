@@ -334,6 +334,17 @@ def test_other_code_explains_and_excuses_nothing(found: Results):
     assert "not stated here" in certify(found, same, NONE).differences.code
 
 
+def test_other_kernels_are_told_and_may_compute_otherwise(found: Results):
+    """On the same processor: a small difference is then judged as on another machine, whatever record does not say."""
+    for stated in ("openblas SkylakeX, ATen AVX512", ""):
+        there = elsewhere(found, kernels=stated)
+        made = certify(elsewhere(shifted(found, 1e-4), kernels="openblas Haswell, ATen AVX512"), there, NONE)
+        told = f"other kernels: kernels {stated or 'not stated'} in the reference, openblas Haswell, ATen AVX512 here"
+        assert made.differences.reasons == (told,)
+        assert made.differences.elsewhere
+        assert "different" not in rungs(made.cells)
+
+
 def test_one_seed_is_compared_with_that_seed(found: Results):
     """The reference is cut to it; the other seeds are listed as not asked for."""
     one = of_seeds(found, (1,))

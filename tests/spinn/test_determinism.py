@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +90,18 @@ def test_environment_names_this_machine():
     assert found.processor
     root = Path(determinism.__file__).parent
     assert found.code == digest_of({p.relative_to(root).as_posix(): digest_file(p) for p in root.rglob("*.py")})
+
+
+def test_environment_says_which_kernels_were_chosen():
+    """Those that OpenBLAS and torch were told to take, in a process of its own; and what MKL was told."""
+    if not any(found.get("architecture") for found in threadpoolctl.threadpool_info()):
+        pytest.skip("no OpenBLAS here: numpy has another library")
+    told = {"OPENBLAS_CORETYPE": "Nehalem", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}
+    code = "import torch; from spinn import determinism; print(determinism.environment(torch.device('cpu')).kernels)"
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | told, capture_output=True, check=True, text=True
+    )
+    assert said.stdout.strip() == "openblas Nehalem, ATen DEFAULT, MKL_CBWR=COMPATIBLE"
 
 
 @pytest.mark.usefixtures("restored")
