@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -191,9 +192,11 @@ def _refuse_silence(address: str | None) -> None:
         return  # `auto`, `local`, a URL: Ray knows at once
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_FOR_AN_ANSWER) as asked:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return  # an answer in the clear is not to be had
             asked.settimeout(_SECONDS_FOR_AN_ANSWER)
             asked.sendall(_HELLO)
-            if asked.recv(9)[3:4] != _SETTINGS:
+            if asked.makefile("rb").read(9)[3:4] != _SETTINGS:
                 raise OSError("what answers there speaks no HTTP/2")
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, error) from None

@@ -83,8 +83,8 @@ def _least_squares(
     least: np.ndarray | float,
 ) -> OptimizeResult:
     cuts, measured = _Cuts.of(rows), rows["VB"].to_numpy()
-    # Of a depth that is the same in all rows nobody knows the exponent: it stays at its start, where rounding would
-    # carry it anywhere, and a prediction at another depth with it.
+    # Of a depth, feed or material that is the same in all rows nobody knows the coefficient: it stays at its start,
+    # where rounding would carry it anywhere, and a prediction at another one with it.
     told = np.ones(len(start), bool)
     told[1:4] = [np.ptp(column) > 0 for column in cuts[1:]]
 
