@@ -52,7 +52,7 @@ class Ablation:
                 "in physics, correction, sensors or dense phase, without validation cases"
             )
         name = found.plan.experiment.name
-        groups = grouped(ABLATION, found, (PLAN, *found.variants))
+        groups = grouped(ABLATION, {name: found.files(name) for name in (PLAN, *found.variants)})
         table = replace(
             made,
             caption=f"Accuracy on held-out cases by settings, in runs of their own ({name}).",

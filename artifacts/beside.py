@@ -6,7 +6,7 @@ Standard library and pydantic only: a build in which nothing changed loads no mo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -19,7 +19,6 @@ from spinn.storage import digest_of, read_file
 
 if TYPE_CHECKING:
     from artifacts.render import Table
-    from artifacts.results import Results
 
 BENCHMARKS, MUTANTS, ABLATION, REFERENCE = "benchmarks/history.jsonl", "mutants.json", "ablation", "reference"
 """What each is called among inputs and sources, wherever it lies."""
@@ -58,12 +57,11 @@ class Beside(Protocol):
         ...
 
 
-def grouped(folder: str, found: Results, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Groups of files of other runs, by `folder/` and the group's name, with their digests."""
-    files = {name: found.files(name) for name in names}
+def grouped(folder: str, groups: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Groups of files of other runs that lie in `folder`: those that have files, with their digests."""
     return {
         f"{folder}/{name}": {f"{folder}/{path}": digest for path, digest in group.items()}
-        for name, group in files.items()
+        for name, group in groups.items()
         if group
     }
 

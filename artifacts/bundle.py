@@ -89,6 +89,12 @@ def bundle(
         InputError: a file that is needed is not there, or one is given that the paper does not print.
     """
     manifest = read_manifest(paper)
+    problems = check(paper)
+    if problems:
+        raise RefusedError(
+            f"{paper}: {len(problems)} problem(s), the first {problems[0].file}: {problems[0].message}; "
+            "only a folder that `spinn-artifacts check` lets through is bundled"
+        )
     _match(paper, manifest["inputs"]["records"], beside)
     files = {KINDS[name].name: path for name, path in beside.items() if not KINDS[name].folder}
     others = {KINDS[name].name: path for name, path in beside.items() if KINDS[name].folder}
@@ -127,12 +133,6 @@ def bundle(
 
 
 def _refuse(folders: Mapping[str, Path], paper: Path, manifest: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-    problems = check(paper)
-    if problems:
-        raise RefusedError(
-            f"{paper}: {len(problems)} problem(s), the first {problems[0].file}: {problems[0].message}; "
-            "only a folder that `spinn-artifacts check` lets through is bundled"
-        )
     for folder in folders.values():
         errors = [finding for finding in audit(folder, replay=True).findings if finding.severity == "error"]
         if errors:
@@ -158,7 +158,7 @@ def _place(name: str) -> tuple[str, str]:
 def _match(paper: Path, read: Mapping[str, str], beside: Mapping[str, Path]) -> None:
     """What is named beside the runs is there, and is what the build named."""
     for option, kind in KINDS.items():
-        printed = (f"{kind.name}/{PLAN}" if kind.folder else kind.name) in read
+        printed = any(name == kind.name or name.startswith(f"{kind.name}/") for name in read)
         if option not in beside:
             if printed:
                 raise InputError(f"{paper}: it was built with --{option}; name the same with --{option}")

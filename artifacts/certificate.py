@@ -80,8 +80,8 @@ class Certificate:
         return dict(self.files)
 
     def tables(self) -> list[Table]:
-        """The claims, each on its rung, and how many cells of each table stand on which; what has no row left out."""
-        return [made for made in (self._claims(), self._cells()) if len(made.frame)]
+        """The claims, each on its rung, and how many cells of each table stand on which, where any were compared."""
+        return [self._claims(), self._cells()] if self.cells else [self._claims()]
 
     def text(self) -> str:
         """The certificate for a terminal: the verdict first."""
@@ -124,7 +124,7 @@ class Certificate:
                 "why": entry.reason,
             }
             for entry in self.claims
-        ]
+        ] or [{"claim": "none is stated"}]
         notes = (*self._notes(), _RUNGS)
         formats = {"": Format(6, significant=True), "p": Format(3), "power (%)": Format(0, "%")}
         expressions = {"": "the claim's value on this side", "p": "the larger p of two one-sided tests"}
@@ -140,9 +140,8 @@ class Certificate:
         caption = "Numbers of the tables, by how they were reproduced."
         expressions = {"": "cells of the table on this rung"}
         formats = {"": Format(0)}
-        notes = () if self.claims else self._notes()  # a plan may state no claim, whose table has it then
         return Table(
-            "certificate-cells", caption, table_frame(rows), notes, formats, ("table",), expressions, {"": self.source}
+            "certificate-cells", caption, table_frame(rows), (), formats, ("table",), expressions, {"": self.source}
         )
 
 

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
+from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -368,10 +369,9 @@ def _sentences(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -
     if REPORT not in files or not found:
         return
     runs, cases, seeds = (numbers[name].value if name in numbers else None for name in _COUNTED)
-    widths = [numbers[name].value for name in map("config.layers.{}".format, range(len(numbers))) if name in numbers]
-    network = "-".join(map(str, widths))
-    told = f"{runs} runs, {cases} cases, {seeds} seed{'' if seeds == 1 else 's'}, network {network}. "
-    if f": {told}" not in found[0]:
+    widths = takewhile(numbers.__contains__, map("config.layers.{}".format, count()))
+    told = notes.counted(runs, cases, seeds, (numbers[name].value for name in widths))
+    if f": {told} " not in found[0]:
         yield Problem(NUMBERS if NUMBERS in changed else REPORT, f"{found[0]!r}, but {NUMBERS} says {told!r}")
     header, *rows = csv_rows(files.get("tables/claims.csv", b"")) or ((),)
     if "verdict" in header and "tables/claims.csv" not in changed:

@@ -61,15 +61,15 @@ def conformal_half_widths(held: Held, level: float = NOMINAL) -> np.ndarray | No
     """
     score = np.abs(held.measured - held.prediction.mean(axis=1))
     cases, where = np.unique(held.case, return_inverse=True)
+    if len(cases) < fewest(level):
+        return None
     order = np.argsort(score, kind="stable")
     weight = (1.0 / (len(cases) * np.bincount(where)))[where][order]
     half = np.empty(len(score))
     for new in range(len(cases)):
         mass = np.cumsum(np.where(where[order] == new, 0.0, weight))
-        reached = np.flatnonzero(mass >= level - 1e-12)  # 9/10 in steps of 1/10 is a little less than 0.9
-        if len(reached) == 0:
-            return None
-        half[where == new] = score[order][reached[0]]
+        reached = np.flatnonzero(mass >= level - 1e-12)[0]  # 9/10 in steps of 1/10 is a little less than 0.9
+        half[where == new] = score[order][reached]
     return half
 
 

@@ -42,6 +42,12 @@ def differences(files: Mapping[str, bytes], changed: Set[str], page_file: str) -
         yield from _compared(file, of_markdown(content), there, frozenset(changed & {file, *forms}))
 
 
+def counted(runs: object, cases: object, seeds: object, layers: Iterable[object]) -> str:
+    """What the report says in its first sentence of how much was run."""
+    network = "-".join(map(str, layers))
+    return f"{runs} runs, {cases} cases, {seeds} seed{'' if seeds == 1 else 's'}, network {network}."
+
+
 def verdicts(column: Iterable[str]) -> str:
     """What the report says above the table of claims: how many have which verdict; a reason stands behind a colon."""
     counts = Counter(text.partition(":")[0] for text in column)

@@ -369,9 +369,10 @@ class Content:
         broken = ">{\\raggedright\\arraybackslash}"
         form = "".join(f"{broken}p{{{wrap[c]}}}" if c in wrap else "l" if left[c] else "r" for c in columns)
         lines = [" & ".join(_cell(table, row, column, marks, intervals) for column in columns) for row in rows]
-        named = [_called(name) if name == heading else latex_escape(heading) for name, heading in columns.items()]
         if stacked:
             named = [_stacked(heading, left[name]) for name, heading in columns.items()]
+        else:
+            named = [_called(name) if name == heading else latex_escape(heading) for name, heading in columns.items()]
         head = " & ".join(named) + " \\\\\n\\midrule\n"
         head = head if any(columns.values()) else ""
         body = " \\\\\n".join(lines) + " \\\\" if lines else ""

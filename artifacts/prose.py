@@ -52,6 +52,9 @@ class Literal:
         if self.names:
             known = f"{' or '.join(self.names)} retyped, perhaps rounded"
             return f'{self.file}:{self.line}: {self.text}: {known}; write \\VAR{{n("{self.names[0]}")}} in its place'
+        if self.text.endswith("\\VAR{"):
+            told = "a sign or a point typed before a value makes another of it; print the value alone"
+            return f"{self.file}:{self.line}: {self.text}: {told}"
         if self.text.startswith("\\"):
             return f"{self.file}:{self.line}: {self.text}: can print a number that is not read here; write it otherwise"
         return (

@@ -16,7 +16,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from artifacts.figures import CAPTIONS, alt
-from artifacts.notes import verdicts
+from artifacts.notes import counted, verdicts
 from artifacts.render import Table
 from artifacts.results import Results
 from spinn.errors import InputError
@@ -114,10 +114,10 @@ def report(
     by_name = {table.name: table for table in tables}
     shown = {name: _shown(table) for name, table in by_name.items()}
     plan = results.plan
-    seeds, cases = len(plan.experiment.seeds), len(plan.dataset.cases)
+    asked, cases = plan.experiment, len(plan.dataset.cases)
     summary = (
-        f"Experiment {plan.experiment.name} on {plan.dataset.source}: {len(results.records)} runs, {cases} cases, "
-        f"{seeds} seed{'' if seeds == 1 else 's'}, network {'-'.join(map(str, plan.experiment.layers))}. "
+        f"Experiment {asked.name} on {plan.dataset.source}: "
+        f"{counted(len(results.records), cases, len(asked.seeds), asked.layers)} "
         "Every number stands in numbers.json with its source, every table in tables/ as LaTeX, CSV and Markdown."
     )
     return _page(

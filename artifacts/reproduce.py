@@ -53,8 +53,8 @@ def reproduce(runs: Path, reference: Path) -> Certificate:
     if not refused:
         ours, theirs = sides
         certificate = certify(ours, theirs, spread)
-        files = grouped(REFERENCE, theirs, theirs.sources())
-        source = (*ours.source(*(name for name, group in ours.sources().items() if group)), *traced(files))
+        files = grouped(REFERENCE, theirs.sources())
+        source = traced({name: group for name, group in ours.sources().items() if group} | files)
         stated = certificate.reference | {"sha256": digest(reference)}
         return replace(certificate, reference=stated, files=files, source=source)
     missing = tuple(Step(name, "not run", "the audit refused the records") for name in plans[1].claims.names)

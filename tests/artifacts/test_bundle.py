@@ -285,6 +285,20 @@ def test_a_changed_paper_is_not_bundled(honest: Path, out: Path, tmp_path: Path)
         bundle(honest, out, tmp_path / "spinn.zip", date=DATE)
 
 
+def test_a_paper_that_says_not_what_it_is_from_is_not_bundled(honest: Path, out: Path, tmp_path: Path):
+    """A manifest without inputs is no bundle's; one that names a file of an ablation asks for the ablation."""
+    manifest = json.loads((out / "build.json").read_bytes())
+    inputs = manifest["inputs"]
+    for broken in ({k: v for k, v in manifest.items() if k != "inputs"}, manifest | {"inputs": None}):
+        (out / "build.json").write_text(json.dumps(broken))
+        with pytest.raises(RefusedError, match="it does not say what the numbers were made from"):
+            bundle(honest, out, tmp_path / "b.zip", date=DATE)
+    read = inputs["records"] | {"ablation/x": "0" * 64}
+    (out / "build.json").write_text(json.dumps(manifest | {"inputs": inputs | {"records": read}}))
+    with pytest.raises(InputError, match="it was built with --ablation"):
+        bundle(honest, out, tmp_path / "b.zip", date=DATE)
+
+
 def test_a_paper_of_other_records_is_not_bundled(honest: Path, out: Path, tmp_path: Path):
     """Each record has to be the one that the paper was built from."""
     manifest = json.loads((out / "build.json").read_bytes())

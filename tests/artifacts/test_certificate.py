@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from artifacts.build import build
-from artifacts.certificate import CERTIFICATE, write
+from artifacts.certificate import write
 from artifacts.check import check
 from artifacts.ladder import RUNGS
 from artifacts.plans import Differences
@@ -60,8 +61,10 @@ def test_what_was_not_reproduced_not_asked_for_or_not_seen_is_printed(honest: Pa
         assert told in table.notes
     assert any("has no weights" in note for note in table.notes)
     assert table.frame["rung"].tolist()[0] == "different"
-    (alone,) = replace(other, claims=()).tables()
+    (alone,) = replace(other, claims=(), cells=()).tables()
     assert alone.notes[0] == "NOT reproduced."
+    assert alone.frame["claim"].tolist() == ["none is stated"]
+    assert b"none is stated" in alone.latex()
 
 
 def test_the_build_prints_it_and_the_check_holds_it(honest: Path, reference: Path, out: Path):
@@ -81,20 +84,17 @@ def test_the_build_prints_it_and_the_check_holds_it(honest: Path, reference: Pat
 
 def test_a_forged_certificate_is_not_looked_at(honest: Path, reference: Path, out: Path, tmp_path: Path):
     """The report has what the records of both folders say; a changed reference is refused, in so many words."""
-    forged = tmp_path / CERTIFICATE
-    write(reproduce(honest, reference), tmp_path)
-    content = json.loads(forged.read_text())
-    content["claims"][0] |= {"rung": "different", "reference": 123.0}
-    forged.write_text(json.dumps(content))
-    build(honest, out, reference=reference)
+    ran, changed = tmp_path / "runs", tmp_path / "changed"
+    shutil.copytree(honest, ran)
+    shutil.copytree(reference, changed)
+    made = reproduce(honest, reference)
+    forged = replace(made, claims=(replace(made.claims[0], rung="different", reference=123.0), *made.claims[1:]))
+    for folder in (ran, changed, out):
+        write(forged, folder)
+    build(ran, out, reference=changed)
     assert "123.0" not in (out / "tables" / "certificate.csv").read_text()
-    changed = reference.rename(tmp_path / "changed")
-    try:
-        claims = json.loads((changed / "claims.json").read_text())
-        (changed / "claims.json").write_text(json.dumps([claims[0] | {"threshold": [0, 1]}, *claims[1:]]))
-        build(honest, out, reference=changed)
-        assert "NOT reproduced" in (out / "report.html").read_text()
-        assert "not run" in (out / "tables" / "certificate.csv").read_text()
-    finally:
-        (changed / "claims.json").write_text(json.dumps(claims))
-        changed.rename(reference)
+    claims = json.loads((changed / "claims.json").read_text())
+    (changed / "claims.json").write_text(json.dumps([claims[0] | {"threshold": [0, 1]}, *claims[1:]]))
+    build(ran, out, reference=changed)
+    assert "NOT reproduced" in (out / "report.html").read_text()
+    assert "not run" in (out / "tables" / "certificate.csv").read_text()

@@ -238,6 +238,13 @@ def test_a_refusal_names_file_line_value_and_what_is_retyped():
     assert lines[2].startswith("paper/paper.tex.j2:2: 190,030: progression.sparse.parameters retyped")
 
 
+def test_a_sign_before_a_value_is_called_one():
+    """It is no number: the value that it stands before becomes another."""
+    (found,) = prose.literals(r"of -\VAR{n('a')}", "t", NONE, {})
+    told = "a sign or a point typed before a value makes another of it; print the value alone"
+    assert str(found) == rf"t:1: -\VAR{{: {told}"
+
+
 def test_a_refused_command_says_that_it_can_hide_a_number():
     """Its value is not there to be named."""
     with pytest.raises(InputError, match=r"t:1: \\let: can print a number that is not read here"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,26 @@ def test_a_cohort_that_would_wait_forever_is_refused() -> None:
         sweep._refuse_too_much({"CPU": 2.0}, 3.0, 0.0)
     with pytest.raises(InputError, match=r"--gpus 0\.5: the cluster has 0 in all"):
         sweep._refuse_too_much({"CPU": 2.0}, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(("tls", "answer"), [("0", (bytes(2), bytes(1) + b"\x04" + bytes(5))), ("1", ()), ("true", ())])
+def test_a_cluster_may_answer_in_parts_or_in_secret(
+    tls: str, answer: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings may come in two packets; one with TLS is not asked, since it would not answer in the clear."""
+    monkeypatch.setenv("RAY_USE_TLS", tls)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def respond() -> None:
+            with listening.accept()[0] as asked:
+                for part in answer:
+                    asked.sendall(part)
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=respond)
+        thread.start()
+        sweep._refuse_silence(f"127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
 
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
