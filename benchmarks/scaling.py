@@ -18,6 +18,7 @@ from typing import Any
 
 from spinn import schedule
 from spinn.bench import growth, networks
+from spinn.bench.page import anew, measured_on, table, three
 from spinn.bench.processes import watch
 from spinn.bench.report import machine
 from spinn.errors import InputError, run_command
@@ -251,27 +252,16 @@ LAWS = {
 
 
 def page(text: str, stored: dict[str, Any]) -> str:
-    """The page with all that follows the mark made from what is stored.
-
-    Raises:
-        InputError: there is no mark.
-    """
-    above, mark, _ = text.partition(MARK)
-    if not mark:
-        raise InputError(f"{PAGE}: the line {MARK!r} is missing; restore it")
+    """The page with all that follows the mark made from what is stored."""
     points = stored["points"]
-    parts = [_where(stored), _measured(points), _laws(points), _tried(points), _beyond(points)]
-    return above + mark + "\n\n" + "\n\n".join(parts) + "\n"
+    return anew(text, MARK, [_where(stored), _measured(points), _laws(points), _tried(points), _beyond(points)], PAGE)
 
 
 def _where(stored: dict[str, Any]) -> str:
-    about = stored["machine"]
     return (
-        f"Measured on {about['processor']}, {about['cores']} cores, {about['threads']} threads of training, "
-        f"{about['memory_bytes'] / 2**30:.0f} GiB, torch {about['packages']['torch']}, Python {about['python']}; load "
-        f"average {about['load_average']:.2f} as it began. Dense phases have {DENSE_EPOCHS} epochs, each of the four "
-        f"stages has {STAGE_EPOCHS}; the shortest time counts, of {stored['rounds']} round(s) over all points and of "
-        "phases of one kind."
+        f"{measured_on(stored['machine'])}. Dense phases have {DENSE_EPOCHS} epochs, each of the four stages has "
+        f"{STAGE_EPOCHS}; the shortest time counts, of {stored['rounds']} round(s) over all points and of phases of "
+        "one kind."
     )
 
 
@@ -286,15 +276,15 @@ def _measured(points: Sequence[Point]) -> str:
                 f"{one['folds']} × {one['seeds']} × {one['variants']}",
                 str(one["runs"]),
                 str(stage["stack"]),
-                _three(one["run_seconds"]),
-                _three(1e3 * dense["seconds"]),
-                _three(1e3 * stage["seconds"]),
-                _three(stage["memory_bytes"] / 1e6),
-                _three(one["run_bytes"] / 1e6),
-                _three(one["tables_bytes"] / 1e6),
-                _three(one["final_bytes"] / 1e6),
-                _three(one["audit_seconds"]),
-                _three(one["replay_seconds"]),
+                three(one["run_seconds"]),
+                three(1e3 * dense["seconds"]),
+                three(1e3 * stage["seconds"]),
+                three(stage["memory_bytes"] / 1e6),
+                three(one["run_bytes"] / 1e6),
+                three(one["tables_bytes"] / 1e6),
+                three(one["final_bytes"] / 1e6),
+                three(one["audit_seconds"]),
+                three(one["replay_seconds"]),
                 "held back" if one["held_back"] else "fitted",
             )
         )
@@ -315,13 +305,13 @@ def _measured(points: Sequence[Point]) -> str:
         "with replay, s",
         "",
     )
-    return "## Measured points\n\n" + _table(head, rows)
+    return "## Measured points\n\n" + table(head, rows)
 
 
 def _laws(points: Sequence[Point]) -> str:
     rows = []
     for law in LAWS.values():
-        terms = " + ".join(f"{_three(value)} {unit}" for value, unit in zip(law.fitted(points), law.units, strict=True))
+        terms = " + ".join(f"{three(value)} {unit}" for value, unit in zip(law.fitted(points), law.units, strict=True))
         own, held = (law.errors(points, held_back=side) for side in (False, True))
         rows.append((law.what, terms, str(len(own)), _most(own), str(len(held)), _middle(held), _most(held)))
     head = (
@@ -333,7 +323,7 @@ def _laws(points: Sequence[Point]) -> str:
         "median error there",
         "largest error there",
     )
-    return "## The laws, and their errors\n\n" + _table(head, rows)
+    return "## The laws, and their errors\n\n" + table(head, rows)
 
 
 def _tried(points: Sequence[Point]) -> str:
@@ -344,14 +334,18 @@ def _tried(points: Sequence[Point]) -> str:
         for law in (LAWS[name] for name in names):
             one = law.part(measured)
             said = growth.predicted(law.fitted(points), law.terms(one))
-            cells += [_three(law.cost(one)), _three(said), _percent(growth.relative_error(said, law.cost(one)))]
+            cells += [
+                three(law.cost(one)),
+                three(said),
+                _percent(growth.relative_error(said, law.cost(one))),
+            ]
         rows.append((_network(measured), str(measured["runs"]), *cells))
     head = (
         "network",
         "runs",
         *(part for what in ("`spinn run`, s", "replay, s", "memory, MB") for part in (what, "by the law", "error")),
     )
-    return "## Points held back\n\n" + _table(head, rows)
+    return "## Points held back\n\n" + table(head, rows)
 
 
 def _beyond(points: Sequence[Point]) -> str:
@@ -370,40 +364,30 @@ def _beyond(points: Sequence[Point]) -> str:
         rows.append(
             (
                 f"{runs:,}",
-                _three(said("run", one) / 60),
-                _three(runs * said("bytes", one) / 1e3),
-                _three(runs * said("final", one) / 1e3),
-                _three(said("audit", one) / 60),
-                _three(said("replay", one) / 60),
+                three(said("run", one) / 60),
+                three(runs * said("bytes", one) / 1e3),
+                three(runs * said("final", one) / 1e3),
+                three(said("audit", one) / 60),
+                three(said("replay", one) / 60),
             )
         )
     head = ("runs", "`spinn run`, min", "on disk, GB", "final networks, GB", "audit, min", "with replay, min")
     stack = [
-        (f"{count:,}", _three(said("memory", {"stack": count, "parameters": paper["parameters"]}) / 1e3))
+        (f"{count:,}", three(said("memory", {"stack": count, "parameters": paper["parameters"]}) / 1e3))
         for count in (1, 32, 64, 256, 1024)
     ]
     return (
         "## Beyond: the limits\n\n"
         f"By the laws, not measured, for the network {_network(paper)} of {paper['parameters']:,} parameters, with the "
         "epochs of the measured points.\n\n"
-        + _table(head, rows)
+        + table(head, rows)
         + "\n\n"
-        + _table(("runs in a stack", "memory, GB"), stack)
+        + table(("runs in a stack", "memory, GB"), stack)
     )
 
 
 def _network(one: Point) -> str:
     return "-".join(str(width) for width in one["layers"])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _three(value: float) -> str:
-    """Three digits, or whole where that is more."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _percent(share: float) -> str:

@@ -1,26 +1,31 @@
 """Whether a folder of a thousand runs costs as much for each run as a small one: `spinn run`, the audit and the build.
 
 The same tiny experiment with more and more seeds, each size in a folder of its own: time and largest resident set of
-each command's process, whether that of `spinn run` grows with the runs behind it, and bytes on disk. `--json` for
-machine output.
+each command's process, whether that of `spinn run` grows with the runs behind it, and bytes on disk. Writes
+docs/soak.json and, from it, the tables of docs/soak.md. `--json` for machine output.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from spinn.bench import growth
+from spinn.bench.page import anew, measured_on, table
 from spinn.bench.processes import Watched, watch
-from spinn.bench.report import Report, Row, Target, machine
+from spinn.bench.report import Report, Row, Target, machine, number
 from spinn.bench.show import script
 from spinn.errors import InputError
 
 SIZES = (125, 250, 500, 1000)
 FOLDS, PRUNERS = 5, ("global-magnitude", "layerwise-magnitude", "random", "neurons-incoming", "neurons-both-sides")
 COHORT = 25  # runs of a stack, so that large folders have more cohorts and not larger ones
+PAGE, STORED = Path("docs/soak.md"), Path("docs/soak.json")
+MARK = "<!-- `make soak` writes all that follows -->"
 FOLDER = Path("build/bench/soak")
 BIN = Path(sys.executable).parent
 MOST, MOST_GROWTH = 1.25, 50.0  # times the processor time of a run; MB for each thousand runs
@@ -132,5 +137,36 @@ def measure(progress: Callable[[str], object]) -> Report:
     return report
 
 
+def page(text: str, stored: dict[str, Any]) -> str:
+    """The page with all that follows the mark made from what is stored: a table for each set of quantities."""
+    lines: dict[str, dict[str, str]] = {}
+    for row in stored["rows"]:
+        subject, _, quantity = row["name"].rpartition(": ")
+        lines.setdefault(subject, {})[f"{quantity}, {row['unit']}"] = number(row["value"])
+    tables: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for subject, cells in lines.items():
+        tables.setdefault(tuple(cells), []).append((subject, *cells.values()))
+    verdicts = [
+        (one["name"], number(one["required"]), number(one["value"]), "holds" if one["holds"] else "missed")
+        for one in stored["targets"]
+    ]
+    parts = [
+        f"{measured_on(stored['machine'])}.",
+        *(table(("", *quantities), rows) for quantities, rows in tables.items()),
+        table(("", "required", "measured", ""), verdicts),
+    ]
+    return anew(text, MARK, parts, PAGE)
+
+
+def keep(progress: Callable[[str], object]) -> Report:
+    """Measure, and write what was measured and its page."""
+    if not PAGE.exists():
+        raise InputError(f"{PAGE}: no such file; run this from the root of the repository")
+    report = measure(progress)
+    STORED.write_text(json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n")
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), json.loads(STORED.read_text())), encoding="utf-8")
+    return report
+
+
 if __name__ == "__main__":
-    script("soak", measure, __doc__ or "")
+    script("soak", keep, __doc__ or "")

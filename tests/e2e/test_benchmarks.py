@@ -14,6 +14,7 @@ import pytest
 from spinn.bench import growth
 from spinn.bench.history import HISTORY
 from spinn.bench.processes import Watched
+from spinn.bench.report import Report, Row, Target, machine
 from spinn.errors import InputError
 
 
@@ -130,6 +131,26 @@ def test_a_soak_says_what_grows(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert [target.holds for target in report.targets] == [True, True, False, False]
     assert [target.value for target in report.targets] == pytest.approx([1, 1, 2.4, 100])
     assert {row.name.partition(" runs")[0] for row in report.rows} == {"125", "250", "500", "1000"}
+
+
+def test_the_page_of_the_soak_says_what_was_stored(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """docs/soak.md is made from docs/soak.json, which a soak writes, and the repository's ends at a thousand runs."""
+    soak = script(root, "soak")
+    stored, text = (root / soak.STORED).read_text(), (root / soak.PAGE).read_text(encoding="utf-8")
+    assert soak.page(text, json.loads(stored)) == text
+    assert f"| {soak.SIZES[-1]} runs, audit |" in text
+    report = Report("soak", machine(), rows=[Row("125 runs: on disk", 7.5, "MB")], targets=[Target("it", 2, 1)])
+    monkeypatch.setattr(soak, "measure", lambda _: report)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="run this from the root of the repository"):
+        soak.keep(print)
+    soak.PAGE.parent.mkdir()
+    soak.PAGE.write_text(text)
+    assert soak.keep(print) is report
+    below = soak.PAGE.read_text().partition(soak.MARK)[2]
+    assert "| 125 runs | 7.5 |" in below
+    assert "| it, at least | 1 | 2 | holds |" in below
+    assert below.count("runs") == 1
 
 
 def test_the_scaling_page_says_what_was_stored(root: Path):
