@@ -313,7 +313,31 @@ NETWORKS = [
     network(
         "pt-lists",
         "a sparse tensor whose numbers are lists of lists of lists, each named a thousand times",
-        lambda: makers.in_archive(makers.sparse_of_lists()),
+        lambda: makers.in_archive(makers.sparse_of(makers.LISTS)),
+        bomb=True,
+    ),
+    network(
+        "pt-tuples",
+        "the same of tuples of tuples of tuples",
+        lambda: makers.in_archive(makers.sparse_of(makers.TUPLES)),
+        bomb=True,
+    ),
+    network(
+        "pt-layout",
+        "a sparse tensor whose layout has 2⁵⁸ parts, which torch hashes",
+        lambda: makers.in_archive(makers.holding(makers.sparse(b"NNN", makers.doubled()))),
+        bomb=True,
+    ),
+    network(
+        "pt-flags",
+        "a tensor one of whose flags has 2⁵⁸ parts, which torch prints",
+        lambda: makers.in_archive(makers.holding(makers.flagged(makers.doubled())), bytes(16)),
+        bomb=True,
+    ),
+    network(
+        "pt-version",
+        "a version of 2⁵⁸ parts in the older form, which torch prints",
+        lambda: makers.in_older_form(b"\x80\x02}.", version=b"\x80\x02" + makers.doubled() + b"."),
         bomb=True,
     ),
     network("pt-resized", "four numbers as a tensor of 2³⁰, in the older form", makers.beyond_its_storage, bomb=True),
