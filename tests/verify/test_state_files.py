@@ -6,6 +6,7 @@ import argparse
 import io
 import random
 import re
+import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from hostile import makers
 
 from spinn.errors import InputError
 from verify.checkpoints import audit_files
@@ -360,6 +362,44 @@ def test_torch_reads_the_archive_that_was_looked_at(tmp_path: Path) -> None:
         assert max(member.file_size for member in seen.infolist()) < 9 * 9 * 4
     path.write_bytes(content)
     assert list(read_state(path).tensors) == ["0.weight"]
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    """As torch.save writes it where it is asked to save time; torch looks at none."""
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(STATE, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        assert archive.testzip() is not None
+    assert read_state(tmp_path / "a.pt").tensors["0.weight"].tolist() == STATE["0.weight"].tolist()
+
+
+def test_an_archive_with_two_roots_is_refused(tmp_path: Path) -> None:
+    """What is looked at in one would be read in the other."""
+    path, members = tmp_path / "a.pt", {}
+    for root, tensor in (("a", torch.ones(2, 2)), ("b", torch.zeros(2, 2))):
+        content = io.BytesIO()
+        torch.save({"0.weight": tensor}, content)
+        with zipfile.ZipFile(content) as archive:
+            members |= {f"{root}/{name.partition('/')[2]}": archive.read(name) for name in archive.namelist()}
+    path.write_bytes(makers.archive(members, zipfile.ZIP_STORED))
+    with pytest.raises(InputError, match=r"a\.pt: two parts of it have one name, which torch\.save does not do; save"):
+        read_state(path)
+
+
+def test_a_file_is_held_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part of it is let go when it is packed anew, and all of it before a tensor is widened; torch has its own."""
+    path, held = tmp_path / "a.pt", []
+    torch.save({f"{number}": torch.ones(128, 128) for number in range(64)}, path)
+    monkeypatch.setattr("verify.state_files.as_state", lambda *_: held.append(tracemalloc.get_traced_memory()))
+    read_state(path)  # loads torch
+    tracemalloc.start()
+    read_state(path)
+    tracemalloc.stop()
+    now, peak = held[-1]
+    assert (now < path.stat().st_size / 8, peak < path.stat().st_size * 3 / 2) == (True, True)
 
 
 def test_names_are_spelled_where_they_do_not_print(tmp_path: Path) -> None:

@@ -114,12 +114,12 @@ def numel() -> bytes:
 
 def upon_each_other() -> bytes:
     """An archive in which a hundred entries are the same megabyte."""
-    good = makers.archive({"archive/data.pkl": b"", "archive/data/0": bytes(1 << 20)}, zipfile.ZIP_STORED)
+    good = makers.archive({"archive/data.pkl": b"", "archive/data/00": bytes(1 << 20)}, zipfile.ZIP_STORED)
     at = good.index(b"PK\x01\x02")
     end = good.index(b"PK\x05\x06")
     entries = [at, good.index(b"PK\x01\x02", at + 4), end]
     first, second = good[entries[0] : entries[1]], good[entries[1] : end]
-    directory = first + second * 100
+    directory = first + b"".join(second.replace(b"data/00", b"data/%02d" % number) for number in range(100))
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 101, 101, len(directory), at, 0)
     return good[:at] + directory + tail
 
