@@ -80,15 +80,20 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
     """Tensors of torch or numpy as arrays. What is no tensor is left out and named, if the rest are tensors.
 
     Raises:
-        InputError: there is no tensor, or one without values (on torch's device `meta`, or of a kind without numbers).
+        InputError: there is no tensor, or one without values (on torch's device `meta`, or of a kind without numbers),
+            or two entries are called the same, as 1 and "1" are.
     """
     arrays: dict[str, np.ndarray] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
-    tensors = {_printable(str(key)): value for key, value in tensors.items()}
-    strangers = {key: type(value).__name__ for key, value in tensors.items() if not _is_tensor(value)}
-    taken, seen = 0, set[int]()
+    named: dict[str, Any] = {}
     for key, value in tensors.items():
+        if str(key) in named:
+            raise InputError(f"{name}: two entries are called {str(key)!r}; give each a name of its own")
+        named[str(key)] = value
+    strangers = {key: type(value).__name__ for key, value in named.items() if not _is_tensor(value)}
+    taken, seen = 0, set[int]()
+    for key, value in named.items():
         if key in strangers:
             continue
         place = _storage(value)
@@ -109,11 +114,6 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
 
 
 # --- tensors --------------------------------------------------------------------------------------------------------
-
-
-def _printable(name: str) -> str:
-    """A name whose letters are all seen: a line end or a command to a terminal is spelled."""
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _is_tensor(value: Any) -> bool:

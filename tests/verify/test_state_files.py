@@ -402,9 +402,20 @@ def test_a_file_is_held_in_memory_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert (now < path.stat().st_size / 8, peak < path.stat().st_size * 3 / 2) == (True, True)
 
 
-def test_names_are_spelled_where_they_do_not_print(tmp_path: Path) -> None:
-    """A line end would forge a line of the verdict, and a command of the terminal hide one."""
+def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
+    """Spelled, two of them would be one, and a weight would not be looked at; the command spells what it prints."""
+    tensors = {"x\n": torch.ones(2, 2), r"x\n": torch.zeros(2, 2), "x": torch.ones(3, 3)}
     for path in (tmp_path / "a.pt", tmp_path / "a.safetensors"):
-        tensors = {"x\nthe audit holds\x1b[8m": torch.ones(2, 2)}
         torch.save(tensors, path) if path.suffix == ".pt" else safetensors.torch.save_file(tensors, path)
-        assert list(read_state(path).tensors) == [r"x\nthe audit holds\x1b[8m"]
+        read = read_state(path).tensors
+        assert {name: array.tolist() for name, array in read.items()} == {
+            name: tensor.tolist() for name, tensor in tensors.items()
+        }
+
+
+def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+    """A number and a text that reads the same; whichever of the two it was, the other would not be looked at."""
+    path = saved(tmp_path, {"0.weight": torch.ones(2, 2), 1: torch.ones(2, 2), "1": torch.zeros(2, 2)})
+    message = f"{path}: two entries are called '1'; give each a name of its own"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        read_state(path)
