@@ -319,21 +319,50 @@ def test_many_tensors_on_one_storage_are_not_more_than_it_holds(tmp_path: Path) 
     assert len({array.ctypes.data for array in state.tensors.values()}) == 2, "tied halves are widened once"
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn])
-def test_what_is_expanded_counts_as_wide_as_it_is_read(monkeypatch: pytest.MonkeyPatch, kind: torch.dtype) -> None:
-    """A number of one byte is one of four once it is read."""
-    monkeypatch.setattr("verify.state_files._MOST_EXPANDED", 400)
-    assert as_state({"a": torch.ones(1).to(kind).expand(100)}, "a").tensors["a"].nbytes == 400
+def quantised(numbers: torch.Tensor, scale: float) -> torch.Tensor:
+    """Numbers of one byte, read with a scale."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates them
+        made = torch.quantize_per_tensor(torch.zeros(numbers.shape), scale, 0, torch.qint8)
+        return made.set_(numbers.untyped_storage(), 0, numbers.shape, numbers.stride())  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("one", "wide"),
+    [
+        (torch.ones(1).bfloat16(), 4),
+        (torch.ones(1).to(torch.float8_e4m3fn), 4),
+        (quantised(torch.ones(1, dtype=torch.int8), 0.5), 4),
+        (torch.view_as_complex(torch.ones(1, 2).half()), 8),
+        (torch.ones(1).to(torch.complex64), 8),
+        (torch.ones(1).to(torch.int8), 1),
+    ],
+    ids=["bfloat16", "float8", "quantised", "complex half", "complex", "byte"],
+)
+def test_what_is_expanded_counts_as_wide_as_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, one: torch.Tensor, wide: int
+) -> None:
+    """A number of one byte is one of four once it is read, and two of two bytes are one of eight."""
+    monkeypatch.setattr("verify.state_files._MOST_EXPANDED", 400 * wide)
+    assert as_state({"a": one.expand(401)}, "a").tensors["a"].nbytes == 401 * wide
     with pytest.raises(InputError, match="repeats a storage"):
-        as_state({"a": torch.ones(1).to(kind).expand(102)}, "a")
+        as_state({"a": one.expand(402)}, "a")
 
 
-def test_tied_by_place_and_not_by_value_are_two(tmp_path: Path) -> None:
-    """A conjugate, and quantised tensors of two scales, lie where others do and say something else."""
-    numbers = torch.tensor([1 + 2j, 3 - 1j])
-    state = as_state({"a": numbers, "b": numbers.conj()}, "a")
-    assert (state.tensors["a"] == state.tensors["b"].conj()).all()
-    assert state.aliases == {}
+def test_tied_by_place_and_not_by_value_are_two() -> None:
+    """A conjugate, a negative, and quantised tensors of two scales, lie where others do and say something else."""
+    numbers, bytes_ = torch.tensor([1 + 2j, 3 - 1j]), torch.tensor([1, 2], dtype=torch.int8)
+    pairs = {
+        "conjugate": (numbers, numbers.conj()),
+        "negative": (numbers.imag, numbers.conj().imag),
+        "scaled": (quantised(bytes_, 0.125), quantised(bytes_, 0.5)),
+    }
+    for name, (one, other) in pairs.items():
+        assert one.data_ptr() == other.data_ptr(), name
+        state = as_state({"a": one, "b": other}, "a")
+        assert state.aliases == {}, name
+        assert state.tensors["a"].tolist() != state.tensors["b"].tolist(), name
+    assert (as_state({"a": pairs["scaled"][1]}, "a").tensors["a"] == [0.5, 1]).all()
 
 
 def test_a_clock_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
