@@ -166,8 +166,13 @@ def _vast(tensor: Any) -> str:
     shape = f"shape {tuple(tensor.shape)}"
     if _is_sparse(tensor):
         return f"{shape} is sparse, and dense would take the file to more than {_MOST_EXPANDED:,} bytes; save it dense"
-    stored = f"a storage of {tensor.untyped_storage().nbytes()} bytes"
-    return f"{shape} repeats {stored}, to more than {_MOST_EXPANDED:,}; save what is not expanded"
+    stored = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() <= stored:
+        told = (
+            f"is one of many tensors on a storage of {stored} bytes, which take more than {_MOST_EXPANDED:,} together"
+        )
+        return f"{shape} {told}; save each tensor as a copy (.clone())"
+    return f"{shape} repeats a storage of {stored} bytes, to more than {_MOST_EXPANDED:,}; save what is not expanded"
 
 
 def _of_torch(tensor: Any) -> np.ndarray:
