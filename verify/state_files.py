@@ -168,10 +168,8 @@ def _vast(tensor: Any) -> str:
         return f"{shape} is sparse, and dense would take the file to more than {_MOST_EXPANDED:,} bytes; save it dense"
     stored = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() <= stored:
-        told = (
-            f"is one of many tensors on a storage of {stored} bytes, which take more than {_MOST_EXPANDED:,} together"
-        )
-        return f"{shape} {told}; save each tensor as a copy (.clone())"
+        many = f"is one of many tensors on a storage of {stored} bytes, together more than {_MOST_EXPANDED:,}"
+        return f"{shape} {many}; save each tensor as a copy (.clone())"
     return f"{shape} repeats a storage of {stored} bytes, to more than {_MOST_EXPANDED:,}; save what is not expanded"
 
 

@@ -311,8 +311,8 @@ def test_many_tensors_on_one_storage_are_not_more_than_it_holds(tmp_path: Path) 
     path, numbers = tmp_path / "a.pt", torch.zeros(1 << 18)
     torch.save({f"{at}": numbers[at:] for at in range(600)}, path)
     message = (
-        "is one of many tensors on a storage of 1048576 bytes, which take more than 268,435,456 together; save each "
-        "tensor as a copy (.clone())"
+        "is one of many tensors on a storage of 1048576 bytes, together more than 268,435,456; save each tensor as a "
+        "copy (.clone())"
     )
     with pytest.raises(InputError, match=rf"^{path}, '\d+': shape \(\d+,\) {re.escape(message)}$"):
         read_state(path)
