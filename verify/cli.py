@@ -84,13 +84,14 @@ def _print_stages(verdict: Verdict) -> None:
     table = Table(_whole("file"), *map(_whole, ("kept", "weight sparsity", "parameters", "reduction")))
     for line in counts:
         sparsity, reduction = (f"{100 * line[share]:.2f} %" for share in ("weight_sparsity", "reduction"))
-        table.add_row(line["name"], f"{line['kept_weights']:,}", sparsity, f"{line['parameters']:,}", reduction)
+        kept, parameters = f"{line['kept_weights']:,}", f"{line['parameters']:,}"
+        table.add_row(one_line(line["name"]), kept, sparsity, parameters, reduction)
     console.print(table)
     for layers in _layer_tables(counts, console.width):
         console.print(layers)
     spared = dict.fromkeys(layer for line in counts for layer in line.get("not_pruned", ()))
     if spared:
-        console.print(f"not pruned, and not in these counts of weights: {', '.join(spared)}", soft_wrap=True)
+        console.print(f"not pruned, and not in these counts of weights: {one_line(', '.join(spared))}", soft_wrap=True)
     for finding in verdict.findings:
         if "kept_weights" not in finding.data:
             console.print(f"{finding.severity}: {finding.check}: {one_line(finding.message)}", soft_wrap=True)
@@ -107,10 +108,10 @@ def _layer_tables(counts: Sequence[dict[str, Any]], width: int) -> Iterator[Tabl
     layers = list(dict.fromkeys(layer for line in counts for layer in line["layers"]))
     headings = _distinct([line["name"] for line in counts])
     columns = [
-        [heading, *(f"{line['layers'][layer][0]:,}" if layer in line["layers"] else "" for layer in layers)]
+        [one_line(heading), *(f"{line['layers'][layer][0]:,}" if layer in line["layers"] else "" for layer in layers)]
         for heading, line in zip(headings, counts, strict=True)
     ]
-    first = ["kept of the layer", *layers]
+    first = ["kept of the layer", *map(one_line, layers)]
     for shown in _fitting(columns, width - _wide(first) - 1):
         table = Table(*(_whole(column[0]) for column in (first, *shown)))
         for row in zip(*(column[1:] for column in (first, *shown)), strict=True):

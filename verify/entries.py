@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
@@ -24,7 +25,8 @@ _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # torch.nn.DataParallel and
 _AVERAGED = "n_averaged"  # how many states an AveragedModel is the mean of, beside its `module.`
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", _AVERAGED)
 _MASKED_OUT = -1e4  # what is added to keep attention away is this or less, down to −inf; no weight is
-_PARAMETRISED = re.compile(r"^(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d*)$")
+# more than ten parts no parametrization has, and a file that has them makes each of them look for all masks
+_PARAMETRISED = re.compile(r"(?s)(?P<path>(?:.+\.)?)parametrizations\.(?P<tensor>[^.]+)\.original(?P<part>\d?)\Z")
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -131,6 +133,8 @@ def entries_of(name: str, state: State) -> Entries:
     aliases = {key.removeprefix(prefix): first.removeprefix(prefix) for key, first in state.aliases.items()}
     names = {key: _name(key, tensors) for key, tensor in tensors.items()
              if _is_number(tensor) and not _is_beside(key, tensors)}  # fmt: skip
+    shared = {plain for plain, count in Counter(names.values()).items() if count > 1}
+    names = {key: key if plain in shared else plain for key, plain in names.items()}
     entries = {plain: _entry(key, plain, tensors, state.applied) for key, plain in names.items()
                if not _is_magnitude(key, tensors)}  # fmt: skip
     return Entries(
@@ -173,7 +177,7 @@ def _union(one: Entry, other: Entry) -> Entry:
 def _registered(key: str, tensors: _Named) -> list[str]:
     """The names of the masks that torch itself multiplies with tensor `key` in the forward pass, one after another."""
     if _PARAMETRISED.match(key):
-        held = re.sub(r"original\d*$", "", key)
+        held = key.rpartition("original")[0]
         return [name for name in tensors.beginning(held) if name.endswith(".mask")]
     mask = f"{key.removesuffix('_orig')}_mask"
     return [mask] if key.endswith("_orig") and mask in tensors else []
@@ -265,11 +269,10 @@ def _is_normed(plain: str, tensors: _Named) -> bool:
 def _name(key: str, tensors: _Named) -> str:
     """The name of the parameter that is stored under `key`."""
     parametrised = _PARAMETRISED.match(key)
-    if parametrised:
-        plain = f"{parametrised['path']}{parametrised['tensor']}"
-        return plain if parametrised["part"] in ("", "1") else key
     plain = key.removesuffix("_orig")
-    if key.endswith("_v") and _is_normed(key[:-2], tensors):
+    if parametrised:
+        plain = f"{parametrised['path']}{parametrised['tensor']}" if parametrised["part"] in ("", "1") else key
+    elif key.endswith("_v") and _is_normed(key[:-2], tensors):
         plain = key[:-2]
     return key if plain in tensors else plain
 

@@ -28,9 +28,8 @@ _BYTES = {
 _STORAGES = {f"torch.{module}{kind}Storage": size for kind, size in _BYTES.items() for module in ("", "cuda.")}
 _STORAGES |= {"torch.storage.UntypedStorage": 1, "torch.UntypedStorage": 1}
 _DTYPE = re.compile(r"torch\.(b?float|complex|u?int)(8|16|32|64|128)\w*|torch\.bool")
-_KEPT = re.compile(
-    r"torch\.(q?u?int\d\w*|float4\w*|bits\d\w*)"
-)  # dtypes of which a dict may speak, and no tensor here is
+# dtypes of which a dict may speak, and no tensor here is
+_KEPT = re.compile(r"torch\.(q?u?int\d\w*|float4\w*|bits\d\w*)")
 _SCHEME = re.compile(r"torch\.per_(tensor|channel)_affine(_float_qparams)?")
 
 
@@ -40,11 +39,12 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class _Dict:
-    """A dict, of which only the size and the first key matter, and whether it may have attributes."""
+    """A dict, of which its size, its first key and the kind of its values matter, and whether it has an order."""
 
     size: int = 0
-    ordered: bool = False
+    ordered: bool = False  # and so may have attributes
     first: Any = None
+    flags: bool = True  # whether all values are True or False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,14 @@ def walk(stream: IO[bytes], pickles: int, size: int) -> None:
     """
     walked = _Walk(size)
     try:
-        for _ in range(pickles):
+        for number in range(pickles):
             walked.go_through(stream)
+            if pickles > 1 and number < 2 and not isinstance(walked.stack[-1], int):  # torch prints the version
+                raise UnpicklingError("a version that is no number")
         named = walked.stack[-1]
-        if pickles > 1 and not (isinstance(named, list) and all(_text(name) in walked.storages for name in named)):
+        if pickles > 1 and not (
+            isinstance(named, list) and all(isinstance(name, str) and name in walked.storages for name in named)
+        ):
             raise UnpicklingError("storages that are in no pickle")
     except (ValueError, LookupError, MemoryError) as error:  # of opcodes that are none, or want what is not there
         raise UnpicklingError(str(error)) from None
@@ -151,6 +155,7 @@ class _Walk:
         self.keys(items[::2])
         target.first = items[0] if items and not target.size else target.first
         target.size += len(items) // 2
+        target.flags &= all(isinstance(value, bool) for value in items[1::2])
 
     def target(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
@@ -181,7 +186,7 @@ class _Walk:
         """A storage that the file has: torch makes it as large as the pickle says."""
         match self.stack.pop():
             case ("storage", _Global(name), str(key), str(), int(count), *view) if (
-                name in _STORAGES and count >= 0 and view in ([], [None])  # of a part of one, as torch.save had it once
+                name in _STORAGES and count >= 0 and view in ([], [None])  # one of a part of another is refused
             ):
                 self.stack.append(self.storages.get(key) or self.new_storage(key, count, _STORAGES[name]))
             case _:
@@ -220,7 +225,6 @@ class _Walk:
         metadata = isinstance(state, _Dict) and (state.size, state.first) in ((0, None), (1, "_metadata"))
         if not (isinstance(target, _Dict) and target.ordered and metadata):
             raise RefusedError(f"{_FOREIGN} (it sets attributes otherwise than torch.save does); save state_dict()")
-        self.copy("attributes", state)
 
     # --- what torch.save has called, by its arguments; None where they are others -----------------------------------
 
@@ -261,58 +265,62 @@ class _Walk:
             case ():
                 return _Dict(0, ordered)
             case (_Dict(size),) if not ordered:
-                return _Dict(size)
+                return _Dict(size, flags=False)
             case (list(pairs),) if ordered and all(isinstance(one, list | tuple) and len(one) == 2 for one in pairs):
                 self.keys([key for key, _ in pairs])
-                return _Dict(len(pairs), ordered)
+                return _Dict(len(pairs), ordered, flags=not pairs)
         return None
 
     def tensor(self, name: str, given: tuple[Any, ...]) -> Any:
         """A tensor upon a storage; torch makes a storage larger where it does not hold the tensor."""
         match given:
-            case (_Storage() as storage, int(offset), tuple() as size, tuple() as stride, *_):
+            case (_Storage() as storage, int(offset), size, stride, *flags) if all(map(_is_flag, flags)):
                 return _within(storage, offset, size, stride, storage.each)
         return None
 
     def tensor_of_type(self, name: str, given: tuple[Any, ...]) -> Any:
         """Likewise, of a kind that has no storage of its own."""
         match given:
-            case (_Storage() as storage, int(offset), tuple() as size, tuple() as stride, _, _, _Global(kind), *_):
+            case (_Storage() as storage, int(offset), size, stride, one, other, _Global(kind), *flags) if all(
+                map(_is_flag, (one, other, *flags))
+            ):
                 return _within(storage, offset, size, stride, _each(kind))
         return None
 
     def quantised(self, name: str, given: tuple[Any, ...]) -> Any:
         """Likewise, which is made whole, and only then put upon its storage."""
-        made = self.tensor(name, given)
-        if made is None or len(given) < 5 or not isinstance(given[4], tuple) or any(map(_is_list, given[4])):
-            return None
-        self.copy(name, _Bytes(made.numbers * given[0].each), *given[4])
-        return made
+        match given:
+            case (_Storage() as storage, int(offset), size, stride, tuple() as scheme, *flags) if all(
+                (*map(_is_part, scheme), *map(_is_flag, flags))
+            ):
+                made = _within(storage, offset, size, stride, storage.each)
+                self.copy(name, _Bytes(made.numbers * storage.each), *scheme)
+                return made
+        return None
 
     def without_storage(self, name: str, given: tuple[Any, ...]) -> Any:
         """A tensor on the device meta."""
         match given:
-            case (_Global(), size, stride, _) if _is_shape(size) and _is_shape(stride):
+            case (_Global(), size, stride, flag) if _is_shape(size) and _is_shape(stride) and _is_flag(flag):
                 return _Tensor(prod(size))
         return None
 
     def sparse(self, name: str, given: tuple[Any, ...]) -> Any:
         """A tensor of tensors, whose numbers torch looks at or copies: also where these are expanded, to many more."""
         match given:
-            case (_, tuple() as parts) if not any(map(_is_list, parts)):
+            case (layout, tuple() as parts) if layout is _OTHER and all(map(_is_part, parts)):
                 self.copy(name, *parts)
                 return _Tensor(sum(map(_weight, parts)))
         return None
 
     def parameter(self, name: str, given: tuple[Any, ...]) -> Any:
-        return given[0] if len(given) == 3 and isinstance(given[0], _Tensor) else None
+        match given:
+            case (_Tensor() as tensor, one, other) if _is_flag(one) and _is_flag(other):
+                return tensor
+        return None
 
 
 # --- stand-ins ------------------------------------------------------------------------------------------------------
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _weight(value: Any) -> int:
@@ -325,9 +333,17 @@ def _weight(value: Any) -> int:
     return 1
 
 
-def _is_list(value: Any) -> bool:
-    """Of which torch would make a tensor, of lists within lists as often as they are named; torch.save writes none."""
-    return isinstance(value, list)
+def _is_part(value: Any) -> bool:
+    """What torch.save writes of sparse and quantised tensors; of tuples in tuples torch makes a tensor of any size."""
+    return value is None or isinstance(value, int | float | _Tensor | _Global) or _is_shape(value)
+
+
+def _is_flag(value: Any) -> bool:
+    """What it writes after the shape of one: whether it has a gradient, hooks, of which there are none, flags by name.
+
+    Torch tells what else is there in a message, with all parts of it that are named again and again.
+    """
+    return value is None or isinstance(value, bool) or (isinstance(value, _Dict) and value.flags)
 
 
 def _is_shape(value: Any) -> bool:
@@ -339,7 +355,7 @@ def _is_shape(value: Any) -> bool:
     )
 
 
-def _within(storage: _Storage, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...], each: int) -> _Tensor:
+def _within(storage: _Storage, offset: int, size: Any, stride: Any, each: int) -> _Tensor:
     """A tensor that its storage holds; `each` is the size of one of its numbers in bytes."""
     if not (_is_shape(size) and _is_shape(stride) and len(size) == len(stride) and offset >= 0):
         raise UnpicklingError("a tensor of no shape")

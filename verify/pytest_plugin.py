@@ -95,7 +95,9 @@ def _stated(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _judge(request: pytest.FixtureRequest, verdict: Verdict, *, fails: bool) -> None:
-    lines = [f"{finding.severity}: {finding.check}: {finding.message}" for finding in verdict.findings]
+    from spinn.errors import one_line
+
+    lines = [f"{finding.severity}: {finding.check}: {one_line(finding.message)}" for finding in verdict.findings]
     request.node.add_report_section("call", _SECTION, "\n".join(lines) or "nothing found")
     request.config.stash[_COUNTS].append(verdict.holds)
     errors = [line for line in lines if line.startswith("error: ")]

@@ -27,7 +27,6 @@ from verify import pickles
 _PYTORCH = (".pt", ".pth", ".bin", ".ckpt")
 _OLDER = 5  # pickles of the older kind: a number, a version, the machine, what was saved, the names of its storages
 _MOST_EXPANDED = 2**28  # bytes that a state's tensors may take beyond what is stored of them
-_ROOT = "archive"  # the folder in an archive, which may have any name
 _NO_FILE = "not a file of torch.save"
 _SCRIPT = "a TorchScript archive; save module.state_dict() with torch.save"
 _NESTED = ("state_dict", "model_state_dict")
@@ -81,15 +80,20 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
     """Tensors of torch or numpy as arrays. What is no tensor is left out and named, if the rest are tensors.
 
     Raises:
-        InputError: there is no tensor, or one without values (on torch's device `meta`, or of a kind without numbers).
+        InputError: there is no tensor, or one without values (on torch's device `meta`, or of a kind without numbers),
+            or two entries are called the same, as 1 and "1" are.
     """
     arrays: dict[str, np.ndarray] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
-    tensors = {_printable(str(key)): value for key, value in tensors.items()}
-    strangers = {key: type(value).__name__ for key, value in tensors.items() if not _is_tensor(value)}
-    taken, seen = 0, set[int]()
+    named: dict[str, Any] = {}
     for key, value in tensors.items():
+        if str(key) in named:
+            raise InputError(f"{name}: two entries are called {str(key)!r}; give each a name of its own")
+        named[str(key)] = value
+    strangers = {key: type(value).__name__ for key, value in named.items() if not _is_tensor(value)}
+    taken, seen = 0, set[int]()
+    for key, value in named.items():
         if key in strangers:
             continue
         place = _storage(value)
@@ -110,11 +114,6 @@ def as_state(tensors: Mapping[str, Any], name: str) -> State:
 
 
 # --- tensors --------------------------------------------------------------------------------------------------------
-
-
-def _printable(name: str) -> str:
-    """A name whose letters are all seen: a line end or a command to a terminal is spelled."""
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _is_tensor(value: Any) -> bool:
@@ -167,8 +166,11 @@ def _vast(tensor: Any) -> str:
     shape = f"shape {tuple(tensor.shape)}"
     if _is_sparse(tensor):
         return f"{shape} is sparse, and dense would take the file to more than {_MOST_EXPANDED:,} bytes; save it dense"
-    stored = f"a storage of {tensor.untyped_storage().nbytes()} bytes"
-    return f"{shape} repeats {stored}, to more than {_MOST_EXPANDED:,}; save what is not expanded"
+    stored = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() <= stored:
+        many = f"is one of many tensors on a storage of {stored} bytes, together more than {_MOST_EXPANDED:,}"
+        return f"{shape} {many}; save each tensor as a copy (.clone())"
+    return f"{shape} repeats a storage of {stored} bytes, to more than {_MOST_EXPANDED:,}; save what is not expanded"
 
 
 def _of_torch(tensor: Any) -> np.ndarray:
@@ -200,64 +202,83 @@ def _storage(value: Any) -> tuple[Any, ...] | None:
 
 
 def _read_pytorch(path: Path) -> State:
-    import torch
-
-    content = BytesIO(_unpacked_archive(path) if _is_archive(path) else path.read_bytes())
     with warnings.catch_warnings():  # about pickles that may not be understood; those that are not are refused
         warnings.simplefilter("ignore")
-        _walk(path, content)
-        try:
-            # of a sparse tensor the places are anyone's: what reads them does not look whether they are within it
-            with torch.sparse.check_sparse_tensor_invariants():
-                loaded = torch.load(content, map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
-            raise InputError(f"{path}: {_damage(error, path)}") from None
+        loaded = _loaded(path)
     return as_state(_one_state_dict(loaded, path), str(path))
 
 
-def _walk(path: Path, content: BytesIO) -> None:
-    """Go through the pickles that torch would read of this content of a file."""
+def _loaded(path: Path) -> Any:
+    """What torch makes of a file; the bytes of it are let go before any tensor is widened."""
+    import torch
+
+    content = _looked_at(path)
+    try:
+        # of a sparse tensor the places are anyone's: what reads them does not look whether they are within it
+        with torch.sparse.check_sparse_tensor_invariants():
+            return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - of a damaged file anything may come, AssertionError and struct.error too
+        raise InputError(f"{path}: {_damage(error, path)}") from None
+
+
+def _looked_at(path: Path) -> BytesIO:
+    """What torch is given of a file, its pickles gone through."""
     size = path.stat().st_size
     try:
-        if _is_archive(path):
-            with zipfile.ZipFile(content) as archive:
-                pickles.walk(BytesIO(archive.read(f"{_ROOT}/data.pkl")), 1, size)
-        else:
-            pickles.walk(content, _OLDER, size)
+        with path.open("rb") as stream:
+            if stream.read(4) == b"PK\x03\x04":  # as torch.save writes since 1.6; before, pickles and then numbers
+                members = _members(path)
+                pickles.walk(BytesIO(members["data.pkl"]), 1, size)
+                return _packed(members)
+        content = BytesIO(path.read_bytes())
+        pickles.walk(content, _OLDER, size)
     except pickles.RefusedError as error:
         raise InputError(f"{path}: {error}") from None
     except (pickle.UnpicklingError, KeyError) as error:  # KeyError: an archive without a pickle
         raise InputError(f"{path}: {_damage(error, path)}") from None
     content.seek(0)
+    return content
 
 
-def _is_archive(path: Path) -> bool:
-    """Whether it is of the kind that torch.save writes since 1.6; the older one is pickles and numbers."""
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
+def _members(path: Path) -> dict[str, bytes]:
+    """What Python finds in an archive, by name without the folder that all of it is in, which may have any name.
 
-
-def _unpacked_archive(path: Path) -> bytes:
-    """The archive anew, of what Python finds in it: where its directory lies, torch may see otherwise.
-
-    One that asks for more memory than it is long is refused: torch.save compresses nothing.
+    One that asks for more memory than it is long is refused: torch.save compresses nothing. Checksums are not compared:
+    torch does not look at them, and writes none where it is asked to (torch.serialization.set_crc32_options).
     """
-    out = BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as anew:
-            members = archive.infolist()
-            names = [member.filename.partition("/")[2] for member in members]
-            packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
-            if "constants.pkl" in names:
+        with zipfile.ZipFile(path) as archive:
+            found = {member.filename.partition("/")[2]: member for member in archive.infolist()}
+            if "constants.pkl" in found:
                 raise InputError(f"{path}: {_SCRIPT}")
-            if packed or len(set(names)) < len(names) or sum(one.file_size for one in members) > path.stat().st_size:
-                what = f"{packed[0]!r:.60} in it is compressed" if packed else "parts of it lie upon each other"
-                raise InputError(f"{path}: {what}, which torch.save does not do; save it with torch.save")
-            for member, name in zip(members, names, strict=True):
-                anew.writestr(zipfile.ZipInfo(f"{_ROOT}/{name}"), archive.read(member))  # whose date is no clock's
+            if fault := _fault(archive, path.stat().st_size):
+                raise InputError(f"{path}: {fault}, which torch.save does not do; save it with torch.save")
+            for member in found.values():
+                del member.CRC
+            return {name: archive.read(member) for name, member in found.items()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError) as error:
         raise InputError(f"{path}: {_NO_FILE} ({error!s:.120}); it is damaged or of another kind") from None
-    return out.getvalue()
+
+
+def _fault(archive: zipfile.ZipFile, size: int) -> str:
+    """What in an archive of so many bytes may ask for more memory than that, or be two things to two readers."""
+    members = archive.infolist()
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED:
+            return f"{member.filename!r:.60} in it is compressed"
+    if len({member.filename.partition("/")[2] for member in members}) < len(members):
+        return "two parts of it have one name"
+    return "parts of it lie upon each other" if sum(member.file_size for member in members) > size else ""
+
+
+def _packed(members: dict[str, bytes]) -> BytesIO:
+    """An archive of these members, which are let go: of one that a stranger wrote torch may see another directory."""
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in list(members):
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), members.pop(name))  # whose date is no clock's
+    out.seek(0)
+    return out
 
 
 def _damage(error: Exception, path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spinn.errors import one_line
 from verify.findings import Finding, Severity, Verdict
 from verify.guard import Guard, Room, inf_bits
 from verify.places import Place, Weight, find_places, why_unreadable
@@ -150,7 +151,7 @@ class Watch:
         self._judge(self._guards, thoroughly=True)
         if self._raises and not self.verdict.holds:
             errors = [finding for finding in self.verdict.findings if finding.severity == "error"]
-            raise PruningFaultError("\n".join(f"{finding.check}: {finding.message}" for finding in errors))
+            raise PruningFaultError("\n".join(f"{finding.check}: {one_line(finding.message)}" for finding in errors))
 
     @property
     def verdict(self) -> Verdict:

@@ -30,7 +30,7 @@ EXAMPLES = int(os.environ.get("FUZZ", "15"))
 ROOM = 1 << 30
 """Bytes that reading a file may take: some megabytes do, and what believes a hostile number asks for terabytes."""
 QUIET = ("audit", "datacard")
-"""What is no file is not spoken of here: a verdict is made again, and of a card it is its digest that says so."""
+"""What is no file is not spoken of here: a verdict is made again, a missing card is found by its digest in the plan."""
 SOON = timedelta(seconds=10)
 """Milliseconds, most of them; but the machine may have other work."""
 

@@ -93,7 +93,7 @@ def test_the_most_that_toml_within_the_bounds_takes() -> None:
         parse_toml(content.encode())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 300 << 20
+    assert peak < 250 << 20
 
 
 def test_a_message_moves_no_terminal() -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from spinn.record import RECORD
+from verify import cli
+from verify.findings import Finding, Verdict
 
 
 def call(*arguments: object) -> subprocess.CompletedProcess:
@@ -87,6 +89,43 @@ def test_names_that_are_no_text_are_shown(tmp_path) -> None:
     done = call("checkpoints", path, path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "│ a\\ud800 " in done.stdout
+
+
+FORGED = "{0}\nthe audit holds: 0 errors\r\x1b[8m{0}"
+SPELLED = r"{0} the audit holds: 0 errors \x1b[8m{0}"
+
+
+def test_a_name_is_no_line_of_its_own(tmp_path) -> None:
+    """Of tensors and files, wherever they are printed; what JSON has is the name itself."""
+    folder = tmp_path / FORGED.format("f")
+    folder.mkdir()
+    dense, stage = folder / "d.pt", folder / FORGED.format("s.pt")
+    weight = torch.ones(2, 2)
+    names = [FORGED.format(letter) for letter in "abc"]
+    torch.save(dict.fromkeys(names, weight), dense)
+    later = {names[0]: weight.clone().fill_diagonal_(0), names[1]: weight * torch.inf, names[2]: weight, "d\n": "text"}
+    torch.save({name: value.clone() if value is weight else value for name, value in later.items()}, stage)
+    done = call("checkpoints", dense, stage, "--ignore", names[2])
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("the audit")] == ["the audit FAILS: 1 errors"]
+    unfolded = done.stdout.replace(" │\n│ ", "")
+    for name in (*(SPELLED.format(letter) for letter in "abc"), SPELLED.format("s.pt")):
+        assert name in unfolded
+    printed = json.loads(call("checkpoints", dense, stage, "--ignore", names[2], "--json").stdout)
+    layers = [finding["data"]["layers"] for finding in printed["findings"] if finding["check"] == "sparsity"]
+    assert list(layers[0]) == names[:2]
+    missing = call("checkpoints", dense, folder / "\nthe audit holds.pt")
+    assert len(missing.stderr.splitlines()) == 1
+
+
+def test_a_message_is_one_line(capsys) -> None:
+    """Of records too, whatever their findings say."""
+    for severity, shown in (("error", "error: digests: r: a b\\x1b"), ("note", "note: digests: a b\\x1b")):
+        run_id = "r" if severity == "error" else None
+        cli._print(Verdict((Finding("digests", severity, "a\nb\x1b", run_id),)), replay=False)
+        assert shown in capsys.readouterr().out.splitlines()
 
 
 def test_help_ends_with_status_0() -> None:

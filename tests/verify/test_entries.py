@@ -74,6 +74,24 @@ MASKED, BESIDE = (True, True, True, False), (True, True, False, False)
             {f"a.parametrizations.w.original{part}": TWO for part in (1, 2)},
             {"a.w": PLAIN, "a.parametrizations.w.original2": PLAIN},
         ),
+        (
+            {"a.parametrizations.w.original10": TWO, "a.parametrizations.w.0.mask": HALF},
+            {"a.parametrizations.w.original10": PLAIN},
+        ),
+        ({"a\n.parametrizations.w.original": TWO, "a\n.parametrizations.w.0.mask": HALF}, {"a\n.w": MASKED}),
+        (
+            {"parametrizations.w.original": TWO, "parametrizations.w.original\n": TWO},
+            {"w": PLAIN, "parametrizations.w.original\n": PLAIN},
+        ),
+        ({"parametrizations.w.original": TWO, "w": TWO}, {"parametrizations.w.original": UNKNOWN, "w": PLAIN}),
+        (
+            {"parametrizations.w.original": TWO, "parametrizations.w_orig.original": TWO, "w_orig": TWO},
+            {"parametrizations.w.original": UNKNOWN, "parametrizations.w_orig.original": UNKNOWN, "w_orig": PLAIN},
+        ),
+        (
+            {f"parametrizations.w.original{part}": TWO for part in ("", "1")},
+            {f"parametrizations.w.original{part}": PLAIN for part in ("", "1")},
+        ),
         ({"n.running_mean": LINE, "n.running_var": LINE, "n.num_batches_tracked": LINE, "w": TWO}, {"w": PLAIN}),
         ({"index": np.arange(4), "flag": HALF > 0, "w": TWO.astype(complex)}, {"w": PLAIN}),
     ],
@@ -81,6 +99,16 @@ MASKED, BESIDE = (True, True, True, False), (True, True, False, False)
 def test_names(tensors: dict[str, Any], expected: dict[str, Kind]) -> None:
     """What is a parameter, by which name, and with which mask."""
     assert names(tensors) == expected
+
+
+def test_masks_are_looked_for_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by each of many parts of one parametrization for each of many masks: a file of both takes long otherwise."""
+    asked: list[str] = []
+    monkeypatch.setattr("verify.entries._fits", lambda *_: asked.append("") or True)
+    many = 100
+    tensors = {f"{HELD}.original{number}": TWO for number in range(many)}
+    read(tensors | {f"{HELD}.{number}.mask": HALF for number in range(many)})
+    assert len(asked) <= 11 * many
 
 
 def test_an_entry_keeps_what_is_stored() -> None:

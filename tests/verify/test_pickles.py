@@ -19,6 +19,7 @@ from verify.state_files import read_state
 
 WEIGHT = {"0.weight": torch.arange(1.0, 13.0).reshape(3, 4)}
 OLDER = {"zip": {}, "older": {"_use_new_zipfile_serialization": False}}
+WRAPS = {"zip": makers.in_archive, "older": makers.in_older_form}
 FOREIGN = "it holds more than tensors, and was not loaded"
 
 
@@ -53,6 +54,19 @@ def quantised() -> dict[str, torch.Tensor]:
         return {"0": whole, "1": parts, "2": torch.quantize_per_tensor(ones[:1], 1, 0, torch.qint32)}
 
 
+def compressed() -> dict[str, torch.Tensor]:
+    """Sparse in each of the ways that have rows or columns, or blocks of both."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the layouts a beta
+        eye = torch.eye(4)
+        return {
+            "csr": eye.to_sparse_csr(),
+            "csc": eye.to_sparse_csc(),
+            "bsr": eye.to_sparse_bsr((2, 2)),
+            "bsc": eye.to_sparse_bsc((2, 2)),
+        }
+
+
 CONTENTS: dict[str, Any] = {
     "state": {**WEIGHT, "0.bias": torch.ones(3)},
     "tied": dict.fromkeys("ab", WEIGHT["0.weight"]),
@@ -66,8 +80,10 @@ CONTENTS: dict[str, Any] = {
     "kinds": {
         str(kind): torch.ones(2, 2).to(kind) for kind in (torch.float64, torch.bfloat16, torch.int16, torch.bool)
     },
-    "complex": {"a": torch.ones(2, 2, dtype=torch.complex64).conj()},
+    "complex": {"a": torch.ones(2, 2, dtype=torch.complex64).conj(), "b": torch.ones(2) + 0j},
+    "negative": {"a": (torch.ones(2, 2) * 1j).conj().imag},
     "sparse": {"a": torch.eye(3).to_sparse(), "b": torch.eye(3).to_sparse()},
+    "compressed": compressed(),
     "quantised": quantised(),
     "empty": {"a": torch.ones(2, 0), "b": torch.ones(2, 2), "c": torch.tensor(1.0)},
     "beside": {
@@ -154,7 +170,7 @@ PICKLES = {
 def test_what_no_state_dict_needs_is_refused(tmp_path: Path, words: str, form: str) -> None:
     """Before torch makes any of it: sizes that no numbers are there for, keys that take long to hash."""
     path = tmp_path / "a.pt"
-    path.write_bytes({"zip": makers.in_archive, "older": makers.in_older_form}[form](PICKLES[words]))
+    path.write_bytes(WRAPS[form](PICKLES[words]))
     with pytest.raises(InputError, match=rf"^{path}: {FOREIGN} \({words.replace('.', '[.]')}[^()]*\); save state_dict"):
         read_state(path)
 
@@ -194,21 +210,101 @@ def test_what_no_state_dict_has_is_refused_by_name(tmp_path: Path) -> None:
             read_state(path)
 
 
-@pytest.mark.parametrize("form", OLDER)
-def test_lists_in_place_of_tensors_are_refused(tmp_path: Path, form: str) -> None:
-    """Torch would make a tensor of lists within lists, of as many numbers as they are named in each other."""
-    path, wrap = tmp_path / "a.pt", {"zip": makers.in_archive, "older": makers.in_older_form}[form]
-    path.write_bytes(wrap(makers.sparse_of_lists(2, 2)))
-    with pytest.raises(InputError, match=r"it calls torch\._utils\._rebuild_sparse_tensor otherwise than torch\.save"):
+def refused(path: Path, content: bytes, function: str) -> None:
+    """A file that is refused, since it calls this function of torch in a way of its own."""
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"it calls torch\._utils\.{function} otherwise than torch\.save does"):
         read_state(path)
-    storage = (
-        b"(" + makers.text("storage") + b"ctorch\nQUInt8Storage\n" + makers.text("0") + makers.text("cpu") + b"K\4NtQ"
+
+
+@pytest.mark.parametrize("form", OLDER)
+@pytest.mark.parametrize("kind", [makers.LISTS, makers.TUPLES], ids=["lists", "tuples"])
+def test_lists_in_place_of_tensors_are_refused(tmp_path: Path, kind: tuple[bytes, bytes], form: str) -> None:
+    """Torch would make a tensor of lists within lists, of as many numbers as they are named in each other."""
+    path, wrap = tmp_path / "a.pt", WRAPS[form]
+    refused(path, wrap(makers.sparse_of(kind, 2, 2)), "_rebuild_sparse_tensor")
+    scheme = b"(ctorch\nper_channel_affine\n" + makers.nested(kind, 2, 2) * 2 + b"K\0t\x89}"
+    body = makers.on_a_storage("_rebuild_qtensor", scheme, "QUInt8", b"K\2K\2\x86K\2K\1\x86")
+    refused(path, wrap(makers.holding(body)), "_rebuild_qtensor")
+
+
+def test_quantised_numbers_that_are_copied_are_not_more_than_the_file_has(tmp_path: Path) -> None:
+    """Torch makes room for all of an expanded tensor before it puts it upon its storage."""
+    path, scheme = tmp_path / "a.pt", b"(ctorch\nper_tensor_affine\nG" + bytes(8) + b"K\0t\x89}"
+    for many, fits in ((200, True), (60_000, False)):
+        shape = b"M" + struct.pack("<H", many) + b"\x85K\0\x85"
+        body = makers.on_a_storage("_rebuild_qtensor", scheme, "QInt8", shape)
+        path.write_bytes(makers.in_archive(makers.holding(body), bytes(4)))
+        if fits:
+            assert read_state(path).tensors["a"].shape == (many,)
+    with pytest.raises(InputError, match=r"it has torch\._utils\._rebuild_qtensor make more than its \d+ bytes"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("view", [b"N", makers.text("1") + b"K\0K\4\x87"], ids=["whole", "part"])
+def test_a_storage_that_is_a_part_of_another_is_damage(tmp_path: Path, view: bytes) -> None:
+    """As torch.save had it once; None, which it writes today where such a part would stand, is let through."""
+    path = tmp_path / "a.pt"
+    body = makers.holding(makers.on_a_storage("_rebuild_tensor_v2", b"\x89}", view=view))
+    path.write_bytes(
+        makers.in_older_form(body, b"\x80\x02]" + makers.text("0") + b"a." + struct.pack("<q4f", 4, 1, 2, 3, 4))
     )
-    shape = b"K\0K\2K\2\x86K\2K\1\x86"
-    scale = b"(ctorch\nper_channel_affine\n" + makers.lists(2, 1) + makers.lists(2, 1) + b"K\0t"
-    quantised = b"ctorch._utils\n_rebuild_qtensor\n(" + storage + shape + scale + b"\x89)tR"
-    path.write_bytes(wrap(b"\x80\x02}" + makers.text("a") + quantised + b"s."))
-    with pytest.raises(InputError, match=r"it calls torch\._utils\._rebuild_qtensor otherwise than torch\.save"):
+    if view == b"N":
+        assert read_state(path).tensors["a"].tolist() == [1, 2, 3, 4]
+        return
+    with pytest.raises(InputError, match=r"not a file of torch\.save; it is damaged"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("dimensions", [64, 65])
+def test_a_shape_has_as_many_sizes_as_torch_has(dimensions: int) -> None:
+    """Each of up to 63 bits: what they make together has to be reckoned."""
+    ones, zeros = (b"(" + size * dimensions + b"t" for size in (b"K\1", b"K\0"))
+    tensor = makers.holding(makers.on_a_storage("_rebuild_tensor_v2", b"\x89}", shape=ones + zeros))
+    shape = makers.holding(b"ctorch\nSize\n" + ones + b"\x85R")
+    for content in (tensor, shape):
+        if dimensions == 64:
+            pickles.walk(io.BytesIO(content), 1, 10**6)
+            continue
+        with pytest.raises((pickles.UnpicklingError, pickles.RefusedError), match=r"of no shape|it calls torch\.Size"):
+            pickles.walk(io.BytesIO(content), 1, 10**6)
+
+
+@pytest.mark.parametrize("form", OLDER)
+def test_what_torch_would_hash_or_print_is_refused(tmp_path: Path, form: str) -> None:
+    """A layout, a scheme, a flag: with each part as often as it is named, which may be 2**58 times."""
+    path, many = tmp_path / "a.pt", makers.doubled(4)
+    refused(path, WRAPS[form](makers.holding(makers.sparse(b"NNN", many))), "_rebuild_sparse_tensor")
+    refused(path, WRAPS[form](makers.holding(makers.flagged(many))), "_rebuild_tensor_v2")
+    pairs = b"](" + makers.text("conj") + many + b"\x86e\x85R"
+    counter = b"ccollections\nCounter\n}" + makers.text("conj") + many + b"s\x85R"
+    for flag in (many, b"]", makers.text("a"), b"ccollections\nOrderedDict\n" + pairs, counter):
+        shape, ends = (
+            b"K\4\x85K\1\x85",
+            {
+                "_rebuild_tensor": flag,
+                "_rebuild_tensor_v2": b"\x89" + flag,
+                "_rebuild_tensor_v3": b"\x89" + flag + b"ctorch\nfloat32\n",
+                "_rebuild_qtensor": b"(" + flag + b"NNt\x89}",
+            },
+        )
+        for function, end in ends.items():
+            refused(path, WRAPS[form](makers.holding(makers.on_a_storage(function, end))), function)
+        last = b"(ctorch\nper_tensor_affine\nG" + bytes(8) + b"K\0t\x89" + flag
+        body = makers.on_a_storage("_rebuild_qtensor", last, "QInt8")
+        refused(path, WRAPS[form](makers.holding(body)), "_rebuild_qtensor")
+        meta = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n" + shape
+        refused(path, WRAPS[form](makers.holding(meta + flag + b"tR")), "_rebuild_meta_tensor_no_storage")
+        parameter = b"ctorch._utils\n_rebuild_parameter\n(" + meta + b"\x89tR\x89" + flag + b"tR"
+        refused(path, WRAPS[form](makers.holding(parameter)), "_rebuild_parameter")
+
+
+@pytest.mark.parametrize("version", [makers.doubled(4), b"N", b"]"], ids=["doubled", "none", "list"])
+def test_a_version_that_is_no_number_is_damage(tmp_path: Path, version: bytes) -> None:
+    """Torch would print it, with each part as often as it is named."""
+    path = tmp_path / "a.pt"
+    path.write_bytes(makers.in_older_form(b"\x80\x02}.", version=b"\x80\x02" + version + b"."))
+    with pytest.raises(InputError, match=r"not a file of torch\.save; it is damaged"):
         read_state(path)
 
 
@@ -240,10 +336,8 @@ def test_numbers_that_are_copied_are_not_more_than_the_file_has(tmp_path: Path) 
     path = tmp_path / "a.pt"
     torch.save({"a": torch.ones(1).expand(30_000)}, path)
     assert list(read_state(path).tensors) == ["a"]
-    function = b"ctorch._utils\n_rebuild_sparse_tensor\nN"
-    tensor = b"(ctorch\nfloat32\nM\x30\x75\x85M\x01\x00\x85\x89t"
-    body = function + b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n" + tensor + b"R\x85\x86R"
-    path.write_bytes(makers.in_archive(b"\x80\x02}K\1" + body + b"s."))
+    tensor = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\nM\x30\x75\x85M\x01\x00\x85\x89tR"
+    path.write_bytes(makers.in_archive(makers.holding(makers.sparse(tensor))))
     with pytest.raises(InputError, match=r"it has torch\._utils\._rebuild_sparse_tensor make more than its \d+ bytes"):
         read_state(path)
 
@@ -253,9 +347,9 @@ def test_opcodes_that_torch_does_not_read_are_damage() -> None:
     for content in (b"\x80\x02\x8f.", b"\x80\x02}", b"\x80\x02s.", b"\x80\x02h\x05.", b"", b"\x80\x02U\1\xff."):
         with pytest.raises(pickles.UnpicklingError):
             pickles.walk(io.BytesIO(content), 1, 10**6)
-    stream = io.BytesIO(b"\x80\x02N.\x80\x02]." + struct.pack("<I", 1))
-    pickles.walk(stream, 2, 12)
-    assert stream.tell() == 8
+    stream = io.BytesIO(b"\x80\x02K\1." * 2 + b"\x80\x02]." + struct.pack("<I", 1))
+    pickles.walk(stream, 3, 18)
+    assert stream.tell() == 14
 
 
 def test_names_of_storages_are_texts_that_are_known(tmp_path: Path) -> None:

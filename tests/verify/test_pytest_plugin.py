@@ -246,3 +246,30 @@ def test_who_loads_it_by_hand_as_well_gets_it_once(pytester: pytest.Pytester) ->
     """`-p verify.pytest_plugin` where it is installed, too, is no error."""
     result = run(pytester, "def test_it(pruning_audit):\n    pass\n", "-p", "verify.pytest_plugin")
     result.assert_outcomes(passed=1)
+
+
+def test_a_name_is_no_line_of_its_own(pytester: pytest.Pytester) -> None:
+    """In the failure and in the section, of states and of what is watched."""
+    result = run(
+        pytester,
+        """
+NAME = "w\\nerror: forged\\x1b"
+
+def test_states(pruning_audit):
+    pruning_audit({NAME: torch.ones(2, 2)}, {NAME: torch.full((2, 2), torch.nan)})
+
+def test_watched(pruning_watch):
+    model = torch.nn.Module()
+    model.register_parameter(NAME, torch.nn.Parameter(torch.tensor([[0.0, 1.0], [1.0, 1.0]])))
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    with pruning_watch(model, optimizer):
+        (weight,) = model.parameters()
+        weight.grad = torch.ones(2, 2)
+        optimizer.step()
+""",
+        "-rA",
+    )
+    result.assert_outcomes(failed=2)
+    lines = [line.removeprefix("E ").strip() for line in result.outlines]
+    assert not [line for line in lines if line.startswith("error: forged") or "\x1b" in line]
+    assert len([line for line in lines if line.startswith("error: ")]) >= 4

@@ -694,3 +694,17 @@ def test_zeros_are_counted_anew_where_a_mask_comes_to_a_weight_that_was_let_go()
         prune.remove(model, "b")
         take_steps(watched, model, lambda: put(model.b, 2, 0))
     assert only(watched).data == {"count": 1, "layers": {"b": 1}, "first_step": 4, "steps": 1, "largest": "2"}
+
+
+def test_a_name_is_no_line_of_its_own() -> None:
+    """The error that leaving the block raises has a line for each fault, and no other."""
+    model = torch.nn.Module()
+    model.register_parameter("w\nmasks-monotone: forged\x1b", torch.nn.Parameter(torch.eye(2)))
+    (weight,) = model.parameters()
+    optimizer = still(model)
+    watched = verify.watch(model, optimizer)
+    watched.__enter__()
+    optimizer.step()
+    put(weight, 1.0, 1.0)
+    with pytest.raises(verify.PruningFaultError, match=r"^.* \(w masks-monotone: forged\\x1b; at step 1.*$"):
+        watched.__exit__(None, None, None)

@@ -114,12 +114,12 @@ def numel() -> bytes:
 
 def upon_each_other() -> bytes:
     """An archive in which a hundred entries are the same megabyte."""
-    good = makers.archive({"archive/data.pkl": b"", "archive/data/0": bytes(1 << 20)}, zipfile.ZIP_STORED)
+    good = makers.archive({"archive/data.pkl": b"", "archive/data/00": bytes(1 << 20)}, zipfile.ZIP_STORED)
     at = good.index(b"PK\x01\x02")
     end = good.index(b"PK\x05\x06")
     entries = [at, good.index(b"PK\x01\x02", at + 4), end]
     first, second = good[entries[0] : entries[1]], good[entries[1] : end]
-    directory = first + second * 100
+    directory = first + b"".join(second.replace(b"data/00", b"data/%02d" % number) for number in range(100))
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 101, 101, len(directory), at, 0)
     return good[:at] + directory + tail
 
@@ -313,7 +313,31 @@ NETWORKS = [
     network(
         "pt-lists",
         "a sparse tensor whose numbers are lists of lists of lists, each named a thousand times",
-        lambda: makers.in_archive(makers.sparse_of_lists()),
+        lambda: makers.in_archive(makers.sparse_of(makers.LISTS)),
+        bomb=True,
+    ),
+    network(
+        "pt-tuples",
+        "the same of tuples of tuples of tuples",
+        lambda: makers.in_archive(makers.sparse_of(makers.TUPLES)),
+        bomb=True,
+    ),
+    network(
+        "pt-layout",
+        "a sparse tensor whose layout has 2⁵⁸ parts, which torch hashes",
+        lambda: makers.in_archive(makers.holding(makers.sparse(b"NNN", makers.doubled()))),
+        bomb=True,
+    ),
+    network(
+        "pt-flags",
+        "a tensor one of whose flags has 2⁵⁸ parts, which torch prints",
+        lambda: makers.in_archive(makers.holding(makers.flagged(makers.doubled())), bytes(16)),
+        bomb=True,
+    ),
+    network(
+        "pt-version",
+        "a version of 2⁵⁸ parts in the older form, which torch prints",
+        lambda: makers.in_older_form(b"\x80\x02}.", version=b"\x80\x02" + makers.doubled() + b"."),
         bomb=True,
     ),
     network("pt-resized", "four numbers as a tensor of 2³⁰, in the older form", makers.beyond_its_storage, bomb=True),

@@ -179,36 +179,69 @@ def calling(name: str, *arguments: int) -> bytes:
     return b"\x80\x02}" + text("0.weight") + called + b"s."
 
 
-def doubled_key(times: int = 58) -> bytes:
-    """A pickle of a dict whose key is a tuple of twice a tuple of twice a tuple: who hashes it does so for each."""
+def doubled(times: int = 58) -> bytes:
+    """The opcodes of a tuple of twice a tuple of twice a tuple: who hashes or prints it does so for each."""
     steps = [b"h" + bytes([step]) + b"\x86q" + bytes([step + 1]) for step in range(times)]
-    return b"\x80\x02}K\x01\x85q\x00" + b"".join(steps) + b"K\x05s."
+    return b"K\x01\x85q\x00" + b"".join(steps)
 
 
-def lists(width: int, depth: int) -> bytes:
+def doubled_key(times: int = 58) -> bytes:
+    """A pickle of a dict whose key is such a tuple."""
+    return b"\x80\x02}" + doubled(times) + b"K\x05s."
+
+
+LISTS, TUPLES = (b"](", b"e"), (b"(", b"t")
+
+
+def nested(kind: tuple[bytes, bytes], width: int, depth: int) -> bytes:
     """The opcodes of lists within lists, `depth` deep, each of `width` times the same: of width ** depth numbers."""
-    whole = b"G" + bytes(8)
+    (start, end), whole = kind, b"G" + bytes(8)
     for place in range(depth):
-        whole = b"](" + whole + b"q" + bytes([place]) + (b"h" + bytes([place])) * (width - 1) + b"e"
+        whole = start + whole + b"q" + bytes([place]) + (b"h" + bytes([place])) * (width - 1) + end
     return whole
 
 
-def sparse_of_lists(width: int = 1000, depth: int = 3) -> bytes:
-    """A pickle of a sparse tensor whose places and values are such lists: 12,000 bytes that ask for gigabytes."""
-    layout = b"ctorch.serialization\n_get_layout\n" + text("torch.sparse_coo") + b"\x85R"
-    parts = b"(" + lists(width, depth) + lists(width, depth) + b"K\x01\x85Nt"
-    return b"\x80\x02}" + text("a") + b"ctorch._utils\n_rebuild_sparse_tensor\n" + layout + parts + b"\x86Rs."
+def holding(body: bytes) -> bytes:
+    """A pickle of a state dict of what these opcodes make."""
+    return b"\x80\x02}" + text("a") + body + b"s."
 
 
-def in_archive(content: bytes) -> bytes:
-    """A file of torch.save of nothing but this pickle."""
-    return archive({"archive/data.pkl": content, "archive/version": b"3\n"}, zipfile.ZIP_STORED)
+LAYOUT = b"ctorch.serialization\n_get_layout\n" + text("torch.sparse_coo") + b"\x85R"
 
 
-def in_older_form(content: bytes, storages: bytes = b"\x80\x02].") -> bytes:
+def sparse(parts: bytes, layout: bytes = LAYOUT) -> bytes:
+    """The opcodes of a sparse tensor of these parts."""
+    return b"ctorch._utils\n_rebuild_sparse_tensor\n" + layout + b"(" + parts + b"t\x86R"
+
+
+def sparse_of(kind: tuple[bytes, bytes], width: int = 1000, depth: int = 3) -> bytes:
+    """A pickle of a sparse tensor whose places and values are lists of lists: 12,000 bytes that ask for gigabytes."""
+    return holding(sparse(nested(kind, width, depth) * 2 + b"K\x01\x85N"))
+
+
+def on_a_storage(
+    function: str, more: bytes, kind: str = "Float", shape: bytes = b"K\4\x85K\1\x85", view: bytes = b""
+) -> bytes:
+    """The opcodes of a tensor upon a storage of four numbers, which `function` makes of it and of what comes after."""
+    storage = b"(" + text("storage") + f"ctorch\n{kind}Storage\n".encode() + text("0") + text("cpu") + b"K\4"
+    return f"ctorch._utils\n{function}\n(".encode() + storage + view + b"tQK\0" + shape + more + b"tR"
+
+
+def flagged(value: bytes) -> bytes:
+    """The opcodes of such a tensor with a flag of this value."""
+    return on_a_storage("_rebuild_tensor_v2", b"\x89}}" + text("conj") + value + b"s")
+
+
+def in_archive(content: bytes, numbers: bytes = b"") -> bytes:
+    """A file of torch.save of this pickle, and of a storage of these numbers."""
+    members = {"archive/data.pkl": content, "archive/version": b"3\n", "archive/data/0": numbers}
+    return archive(members, zipfile.ZIP_STORED)
+
+
+def in_older_form(content: bytes, storages: bytes = b"\x80\x02].", version: bytes = b"\x80\x02M\xe9\x03.") -> bytes:
     """The same in the form that torch.save had before 1.6: pickles one after another."""
-    head = [pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
-    return b"".join(head) + content + storages
+    magic, machine = (pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, {"little_endian": True}))
+    return magic + version + machine + content + storages
 
 
 def beyond_its_storage(width: int = 1 << 15) -> bytes:
