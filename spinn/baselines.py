@@ -18,6 +18,7 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import svd
 
 from spinn import regressors
 from spinn.config import BaselineName, RegressorName
@@ -92,6 +93,15 @@ def refuse_unfittable(plan: Plan, dataset: Dataset) -> None:
 
 def _targets(plan: Plan, name: BaselineName) -> tuple[Target, ...]:
     return ("VB",) if name.startswith("wear-law") else plan.dataset.targets
+
+
+def take_memory() -> None:
+    """Have OpenBLAS take the memory that it works in: later, where there is none, it would try again without an end.
+
+    numpy and scipy have one each, and either keeps what it has.
+    """
+    square = np.eye(128)
+    svd(square @ square)
 
 
 def evaluate(plan: Plan, dataset: Dataset, out: Path, device: str = "cpu") -> None:

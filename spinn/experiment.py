@@ -285,6 +285,7 @@ def _carry_out(
     sweep.refuse_untrainable(plan, dataset)
     baselines.refuse_unfittable(plan, dataset)
     adaptation.refuse_unadaptable(plan, dataset)
+    baselines.take_memory()
     if fresh:
         _clear(folder)
     _prepare(folder, plan, dataset, claims)

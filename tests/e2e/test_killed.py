@@ -87,6 +87,18 @@ def test_memory_that_runs_out_loses_nothing(
     assert digests(out) == digests(undisturbed)
 
 
+def test_openblas_waits_for_no_memory_after_training() -> None:
+    """What it works in it has from the beginning: a decomposition needs no more, where nothing more is to be had."""
+    code = (
+        "import os, resource; from pathlib import Path; import numpy as np; from scipy.linalg import svd\n"
+        "from spinn import baselines; given = np.eye(64); baselines.take_memory()\n"
+        "taken = int(Path('/proc/self/statm').read_text().split()[0]) * os.sysconf('SC_PAGE_SIZE')\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken, taken)); svd(given)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize(
     "ask", ["import torch; torch.empty(10**15)", "import numpy; numpy.empty(10**15)", "bytearray(10**16)"]
 )
