@@ -61,7 +61,7 @@ def test_escape_is_what_latex_prints():
     assert numbers.latex_escape("R² (µm) † 5 % & a_b$") == (
         r"R\textsuperscript{2} (\textmu{}m) \textdagger{} 5 \% \& a\_b\$"
     )
-    assert numbers.latex_escape(r"\input{x}") == r"\textbackslash{}input\{x\}"
+    assert numbers.latex_escape(r"\input{x}") == r"\textbackslash{}input\textbraceleft{}x\textbraceright{}"
     assert numbers.latex_escape("é漢") == "é{[}U+6F22{]}"
     assert numbers.latex_number("-1.5 [-2, 3]") == "$-$1.5 {[}$-$2, 3{]}"
     assert numbers.latex_number("-2.3e-04") == r"$-$$2.3\times10^{-4}$"

@@ -106,14 +106,15 @@ def call(root: Path) -> Callable[..., Ended]:
 
 
 @pytest.fixture(scope="session")
-def start(root: Path) -> Callable[..., subprocess.Popen[str]]:
-    """`start("spinn", "run", …, env={…})` starts an installed command and returns while it works."""
+def start(root: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`start("spinn", "run", …, env={…})` starts a command and returns while it works; none is left behind."""
+    started: list[subprocess.Popen[str]] = []
 
     def popen(command: str, *words: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         line = arguments(command, *words)
         own = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts beside itself ignores Ctrl-C
-        return subprocess.Popen(
+        process = subprocess.Popen(
             line,
             cwd=root,
             env={**os.environ, **(env or {})},
@@ -123,8 +124,14 @@ def start(root: Path) -> Callable[..., subprocess.Popen[str]]:
             stdin=subprocess.DEVNULL,
             preexec_fn=own,
         )
+        started.append(process)
+        return process
 
-    return popen
+    yield popen
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="session")
