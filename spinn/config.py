@@ -287,7 +287,8 @@ class Experiment(Stated):
             raise ValueError("a width is a whole number of at least 1")
         weights = sum(a * b for a, b in pairwise(layers))
         if weights > MOST_WEIGHTS:
-            raise ValueError(f"{weights:.3g} weights: at most {MOST_WEIGHTS:,} expected")
+            told = f"{weights:.3g}" if weights < 10**300 else "10^300 and more"  # which is no float
+            raise ValueError(f"{told} weights: at most {MOST_WEIGHTS:,} expected")
         return layers
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spinn import experiment, record, storage
-from spinn.config import SimulatorConfig
+from spinn.config import Experiment, SimulatorConfig
 from spinn.errors import DataError, InputError, RecordError, ScheduleError, TargetMissedError
 
 FILE = """
@@ -249,3 +249,11 @@ def test_what_a_baseline_cannot_be_fitted_on_is_refused_before_training(tmp_path
     with pytest.raises(DataError, match=r"baseline 'mean', fold 2: thermal is measured in none"):
         experiment.run(_write(tmp_path), out=tmp_path / "runs", device="cpu")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("width", [10**5, 10**200], ids=["large", "vast"])
+def test_a_network_of_any_size_is_refused_in_words(root, width):
+    """Also where its weights are more than a float can say."""
+    stated = experiment.load(root / "paper" / "experiments" / "smoke.toml").model_dump()
+    with pytest.raises(ValueError, match=r"(1e\+10|10\^300 and more) weights: at most 100,000,000 expected"):
+        Experiment.model_validate(stated | {"layers": (18, width, width, 2)})
