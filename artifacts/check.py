@@ -17,28 +17,21 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 from itertools import count, takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from artifacts import notes, provenance
+from artifacts import manuscript, notes, provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.cells import Places, Problem, between, by_table, column_of, csv_rows, differences, markdown_rows
+from artifacts.cells import Places, Problem, between, by_table, csv_rows, differences, markdown_rows
 from artifacts.notes import of_markdown, verdicts
-from artifacts.numbers import Number, decode_json, encode_json, encode_tex, latex_escape, latex_number
-from artifacts.paper import MARKED
-from artifacts.typed import NONE, Constants, typed, unmarked
-from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS
+from artifacts.numbers import Number, decode_json, encode_json, encode_tex
 from spinn.documents import parse_json
 from spinn.errors import InputError, RecordError
-from spinn.numerals import split
 from spinn.record import first_problem
 from spinn.storage import canonical_json, digest_of, read_file
 
-_CALLED = re.compile(r"\\called\{((?:[^{}]|\{[^{}]*\})*)\}")
-_CELL = re.compile(r"\\cell\{([^{}]*)\.(\d+)\.(\d+)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
-DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
 _COUNTED = ("count.runs", "count.cases", "config.seeds")
 _CHANGED = "it was changed after the build"
 _PROVENANCE = '<script type="application/json" id="provenance">'
@@ -142,7 +135,7 @@ def _differences(files: Files, manifest: Mapping[str, Any], changed: Set[str]) -
     yield from _brief(files, changed)
     yield from _shown(files, changed)
     yield from _sentences(files, numbers, changed)
-    yield from _paper(files, numbers, changed)
+    yield from manuscript.differences(files, numbers, _places(files[NUMBERS]), changed)
     if REPORT in files and isinstance(manifest.get("sources"), dict):
         yield from _provenance(files, manifest["sources"], changed)
 
@@ -383,123 +376,6 @@ def _sentences(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -
 @lru_cache(8)
 def _paragraphs(page: bytes) -> tuple[str, ...]:
     return tuple(html.unescape(text) for text in between(_text(page), "<p>", "</p>"))
-
-
-def _paper(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -> Iterator[Problem]:
-    """Every number in the LaTeX of the paper reads as the entry of numbers.json that it names."""
-    for file, content in files.items():
-        if not re.fullmatch(r"paper/.*\.tex", file):
-            continue
-        yield from _told_otherwise(file, content, files)
-        if not any(name.startswith("tables/") for name in changed):
-            yield from _called_otherwise(file, content, files)
-        yield from _cells_otherwise(file, content, files, changed)
-        blamed = NUMBERS if NUMBERS in changed and file not in changed else file
-        for name, text in _marked(content):
-            number = numbers.get(name)
-            if number is None:
-                yield Problem(blamed, f"{name}: {file} prints it, and it is not in {NUMBERS}")
-            elif text != latex_number(number.text):
-                yield Problem(blamed, f"{name}: {text} in {file}, but {NUMBERS} says {latex_number(number.text)}")
-
-
-def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:
-    """A verdict that the table of claims has not, and a number that no mark calls by its name."""
-    claims = csv_rows(files.get("tables/claims.csv", b""))
-    verdicts = {row[0]: row[-1].partition(":")[0] for row in claims[1:]}
-    for name, text in re.findall(r"\\verdict\{([^{}#]*)\}\{([^{}]*)\}", _text(content)):
-        if verdicts.get(name) != text:
-            yield Problem(file, f"{name}: {text} in {file}, but tables/claims.csv says {verdicts.get(name)}")
-    for line, text in _bare(content, files.get(DECLARED, b""), files.get(CITED, b"")):
-        yield Problem(file, f"line {line}: {text}: no named value printed it")
-
-
-def _cells_otherwise(file: str, content: bytes, files: Files, changed: Set[str]) -> Iterator[Problem]:
-    """A cell that is a name, and is not what its table has in that row and column."""
-    for table, row, column, text in dict.fromkeys(_CELL.findall(_text(content))):
-        source = f"tables/{table}.csv"
-        header, *rows = csv_rows(files.get(source, b"")) or ((),)
-        there = rows[int(row)][int(column)] if int(row) < len(rows) and int(column) < len(rows[int(row)]) else "nothing"
-        wanted = latex_escape(" ".join(there.split()))
-        if text != wanted:
-            blamed = source if source in changed and file not in changed else file
-            what = header[int(column)] if int(column) < len(header) else "no column"
-            yield Problem(blamed, f"{table}, row {row}, {what}: {text} in {file}, but {wanted} in {source}")
-
-
-def _called_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:
-    """What is said to be a name, digits and all, and is none of this build: a value says which one it is."""
-    labels, texts = _names(files)
-    for name in sorted(set(_CALLED.findall(_text(content)))):
-        worded = any(character.isalpha() for character in name)  # a part of a text; a bare number is none
-        if name not in labels and not (worded and _whole(name).search(texts)):
-            yield Problem(file, f"{name}: said to be what something is called, and no table has it")
-
-
-def _names(files: Files) -> tuple[Set[str], str]:
-    """What is called something, and the texts that stand in tables and around them, as LaTeX has both."""
-    labels, texts = set(_title(files.get(REPORT, b""))), []
-    for file, content in files.items():
-        if re.fullmatch(r"tables/.*\.csv", file):
-            found = _labels(PurePosixPath(file).stem, content, files[NUMBERS])
-            labels |= found[0]
-            texts.append(found[1])
-        elif re.fullmatch(r"tables/.*\.md", file):
-            texts.append(_around(content))
-    return labels, "\n".join(texts)
-
-
-@lru_cache(1024)
-def _whole(name: str) -> re.Pattern[str]:
-    """A name that is no part of a longer one, nor of a number."""
-    before, after = (r"(?<![\w.])" if name[:1].isalnum() else ""), (r"(?!\w|\.\d)" if name[-1:].isalnum() else "")
-    return re.compile(before + re.escape(name) + after)
-
-
-@lru_cache(256)
-def _labels(table: str, content: bytes, numbers: bytes) -> tuple[Set[str], str]:
-    """Columns and labels of a table, and its texts without the numbers that they state, which have names."""
-    header, *rows = csv_rows(content) or ((),)
-    places = [(row, column_of(place)) for (row, place), _ in _places(numbers).get(table, ())]
-    stated = {(row, column): bool(nth) for row, (column, _, nth) in places}
-    labels, texts = {*map(latex_escape, header)}, [*map(latex_escape, header)]
-    for index, row in enumerate(rows):
-        for column, cell in zip(header, row, strict=False):
-            text, told = " ".join(cell.split()), stated.get((index, column))
-            if told is None:
-                labels.add(latex_escape(text))
-            if told is not False:
-                texts += map(latex_escape, split(text) if told else [text])
-    return labels, "\n".join(texts)
-
-
-@lru_cache(256)
-def _around(content: bytes) -> str:
-    """The caption of a table, and its notes without the numbers in them: where paper prints one, they have names."""
-    caption, notes = of_markdown(content)[:1], of_markdown(content)[1:]
-    return "\n".join(map(latex_escape, (*caption, *(part for note in notes for part in split(note)))))
-
-
-@lru_cache(8)
-def _title(page: bytes) -> Set[str]:
-    """The words of the report's title: what the experiment and its data are called is among them."""
-    title = html.unescape("".join(between(_text(page), "<title>", "</title>")))
-    return frozenset(map(latex_escape, title.split()))
-
-
-@lru_cache(8)
-def _bare(content: bytes, declared: bytes, cited: bytes) -> tuple[tuple[int, str], ...]:
-    """Numbers without a mark, by the constants that lie beside the paper: those that it was built with."""
-    try:
-        constants = Constants.parse(declared, cited, DECLARED)
-    except InputError:  # the file was changed, which its digest says
-        constants = NONE
-    return tuple(sorted(set(typed(unmarked(_text(content)), constants))))
-
-
-@lru_cache(8)
-def _marked(content: bytes) -> tuple[tuple[str, str], ...]:
-    return tuple(MARKED.findall(_text(content)))
 
 
 @lru_cache(8)
