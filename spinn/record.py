@@ -60,7 +60,7 @@ class PlannedDataset(Strict):
     source: str
     fingerprint: str
     card: str
-    features: tuple[str, ...]
+    features: tuple[str, ...] = Field(min_length=1)
     targets: tuple[Target, ...]  # the measured ones
     cases: tuple[str, ...]
     cuts: int
@@ -74,7 +74,7 @@ class PlannedRun(Strict):
     fold: int
     seed: int
     cohort: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=200)
-    train: tuple[str, ...]
+    train: tuple[str, ...] = Field(min_length=1)
     validation: tuple[str, ...]
     test: tuple[str, ...]
 

@@ -39,6 +39,9 @@ def summary(runs: Path) -> str:
         RecordError: the folder holds no plan, or what a finished run left in it cannot be read; says how to mend it.
     """
     plan = read_model(runs / PLAN, Plan)
+    for variant in plan.experiment.variants:
+        if not plan.ledger.get(variant.name):
+            raise RecordError(f"{runs / PLAN}: ledger: no stage of variant {variant.name}; {_MEND}")
     lines = [
         f"{plan.experiment.name} on {plan.dataset.source}: {len(plan.dataset.cases)} cases, {plan.dataset.cuts} cuts, "
         f"{len(plan.runs)} runs planned"

@@ -35,7 +35,7 @@ from verify import (
     science,
     training,
 )
-from verify.findings import Finding, Severity, Verdict
+from verify.findings import LISTED, Finding, Severity, Verdict
 from verify.folder import Check, Fault, Folder, FolderCheck, Run, UnavailableError, digest_all, read_folder
 
 FOLDER_CHECKS: tuple[tuple[str, FolderCheck], ...] = (
@@ -164,7 +164,7 @@ def _findings(name: str, run_id: str | None, check: Callable[[], Iterator[Fault]
         first, more = faults[0], len(faults) - 1
         message = first.message + (f" (and {more} more)" if more else "")
         severity: Severity = "note" if name in NOTES else "error"
-        listed = [_plain({"message": fault.message, **fault.data}) for fault in faults[:20]]
+        listed = [_plain({"message": fault.message, **fault.data}) for fault in faults[:LISTED]]
         yield Finding(name, severity, message, run_id, {"count": len(faults), "faults": listed})
     if reason:
         yield Finding(name, "unchecked", reason, run_id)

@@ -20,6 +20,7 @@ from spinn.record import BASELINE_COLUMNS, BASELINES, BaselineFold, BaselineReco
 from verify import regressors
 from verify.folder import Fault, Folder, Table, UnavailableError, is_sealed, read_csv, read_folder
 from verify.laws import FIT_SLACK, Law
+from verify.schedules import expected_ledger
 
 LAWS = {"wear-law": ("a", "b", "c", "d"), "wear-law-growth": ("a", "b", "c", "d", "g")}
 SMALL = ("small-network", "small-network-no-sensors")
@@ -242,10 +243,10 @@ def _parameters_of_small(folder: Folder) -> int:
     """Parameters of the widest dense network that has no more than the pruned network."""
     experiment = folder.plan.experiment
     inputs, *hidden, outputs = experiment.layers
-    sound = [variant.name for variant in experiment.variants if not variant.expected_findings]
-    most = folder.plan.ledger[(sound or [experiment.variants[0].name])[0]][-1].parameters
+    sound = [variant for variant in experiment.variants if not variant.expected_findings]
+    most = expected_ledger(folder, (sound or experiment.variants)[0])[-1].parameters
     fitting = [0]
-    for widest in range(1, max(hidden) + 1):
+    for widest in range(1, max(hidden, default=0) + 1):
         widths = [inputs, *(max(1, round(width * widest / max(hidden))) for width in hidden), outputs]
         fitting.append(sum((a + 1) * b for a, b in pairwise(widths)))
     return max(count for count in fitting if count <= most)

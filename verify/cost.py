@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from spinn.config import Variant
 from spinn.record import Latency, PhaseCost, Record
 from verify.folder import Fault, Folder, Run
 from verify.schedules import expected_ledger, weights_and_biases
@@ -19,7 +20,7 @@ def recomputed(folder: Folder, run: Run) -> Iterator[Fault]:
     """One cost a stage, the cohort's; latency rows that fit their checkpoints, in one run of a cohort at least."""
     record = run.checked
     mates = _mates(folder, run)
-    yield from _phases(folder, record, mates, len(record.cohort_runs))
+    yield from _phases(folder, run, mates)
     models = sorted(latency.model for latency in record.latency)
     if models not in ([], list(MODELS)):
         yield Fault(f"latency is recorded of {models}: expected of dense and sparse, once each, or of none")
@@ -37,14 +38,16 @@ def _mates(folder: Folder, run: Run) -> list[Record]:
     return [other.record for other in together if other.record]
 
 
-def _phases(folder: Folder, record: Record, mates: Sequence[Record], size: int) -> Iterator[Fault]:
-    wanted = ["dense" if stage.stage == 0 else f"stage-{stage.stage}" for stage in record.stages]
+def _phases(folder: Folder, run: Run, mates: Sequence[Record]) -> Iterator[Fault]:
+    record, variant = run.checked, folder.plan.variant(run.planned.variant)
+    size = len(record.cohort_runs)
+    wanted = ["dense", *(f"stage-{stage}" for stage in range(1, len(variant.stages) + 1))]
     phases = [cost.phase for cost in record.cost]
     if phases != wanted:
         yield Fault(f"costs are recorded of phases {phases}, expected {wanted}")
         return
     for place, cost in enumerate(record.cost):
-        for message in (*_phase(cost, size), *_estimate(folder, record, cost, place)):
+        for message in (*_phase(cost, size), *_estimate(folder, variant, cost, place)):
             yield Fault(f"cost of {cost.phase}: {message}", {"phase": cost.phase})
         if len(mates) != size or any(len(mate.stages) != len(wanted) for mate in mates):
             continue  # the longest of the cohort is not known
@@ -66,9 +69,8 @@ def _phase(cost: PhaseCost, size: int) -> Iterator[str]:
             yield f"{name} = {value}: expected at least {bound:g}"
 
 
-def _estimate(folder: Folder, record: Record, cost: PhaseCost, stage: int) -> Iterator[str]:
+def _estimate(folder: Folder, variant: Variant, cost: PhaseCost, stage: int) -> Iterator[str]:
     """What was expected is what all planned epochs take, each as many FLOPs as those that were run."""
-    variant = folder.plan.variant(record.variant)
     phase = folder.plan.experiment.dense_of(variant) if stage == 0 else variant.stages[stage - 1]
     planned = phase.epochs
     if cost.estimated_flops * cost.epochs != cost.flops * planned:

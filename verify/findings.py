@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["error", "note", "unchecked"]
+LISTED = 20  # faults of one check that its finding lists; the rest are counted
 
 
 @dataclass(frozen=True)

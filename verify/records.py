@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from spinn.record import (
 )
 from spinn.storage import digest_of
 from verify import card
+from verify.findings import LISTED
 from verify.folder import Fault, Folder, Run, UnavailableError, adaptation_files, is_sealed, read_json
 
 RELATIVE = 1e-9  # metrics are float64 sums over the same rows; only their order may differ
@@ -39,14 +41,21 @@ def planned_runs(folder: Folder) -> Iterator[Fault]:
     experiment = folder.plan.experiment
     split = experiment.split
     folds = len(labelled_cases(folder)) if split.folds is None else split.folds
-    wanted = {(v.name, f, s) for v in experiment.variants for f in range(folds) for s in experiment.seeds}
     planned = [(run.variant, run.fold, run.seed) for run in folder.plan.runs]
-    for variant, fold, seed in sorted(wanted - set(planned)):
+    there, seeds, variants = set(planned), set(experiment.seeds), {variant.name for variant in experiment.variants}
+    strange = {one for one in there if one[0] not in variants or one[1] not in range(folds) or one[2] not in seeds}
+    # Looked for only until all that are missing are found: a plan may ask for more runs than there is memory for.
+    missing = len(variants) * folds * len(seeds) - len(there - strange)
+    asked = ((v.name, f, s) for v in experiment.variants for f in range(folds) for s in experiment.seeds)
+    first = islice((one for one in asked if one not in there), min(missing, LISTED))
+    for variant, fold, seed in first:
         yield Fault(f"variant {variant}, fold {fold}, seed {seed}: the experiment asks for it, the plan leaves it out")
-    for variant, fold, seed in sorted(set(planned) - wanted):
+    if missing > LISTED:
+        yield Fault(f"{missing:,} runs in all are asked for by the experiment and left out by the plan")
+    for variant, fold, seed in sorted(strange):
         yield Fault(f"variant {variant}, fold {fold}, seed {seed}: planned, but the experiment does not ask for it")
     ids = {run.run_id for run in folder.plan.runs}
-    if len(set(planned)) != len(planned) or len(ids) != len(planned):
+    if len(there) != len(planned) or len(ids) != len(planned):
         yield Fault("a run is planned more than once")
     for name in folder.folders():
         if name not in ids:

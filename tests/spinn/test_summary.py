@@ -123,6 +123,16 @@ def test_a_finished_run_without_a_stage_is_refused(runs, tmp_path):
         summary(copy)
 
 
+def test_a_plan_without_the_ledger_of_a_variant_is_refused(runs, tmp_path):
+    """What a variant was to be left with is in no plan that was cut."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    path = copy / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ledger": {}}))
+    with pytest.raises(RecordError, match=r"plan\.json: ledger: no stage of variant .*; restore the file"):
+        summary(copy)
+
+
 def test_a_target_without_held_out_labels_has_no_score(runs, tmp_path):
     """Where no held-out cut has a label, the score is not a number, and nothing breaks."""
     copy = tmp_path / "runs"

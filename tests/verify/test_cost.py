@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
+
+from spinn.record import PLAN
 
 
 def cohort(runs) -> list[str]:
@@ -42,6 +45,14 @@ def test_every_stage_has_its_cost(runs, edit: Callable[[list], object]) -> None:
     for run_id in cohort(runs):
         runs.edit_record(run_id, lambda record: edit(record["cost"]))
     assert runs.failed() == {"cost-recomputed"}
+
+
+def test_costs_of_more_stages_than_are_planned_are_found(runs) -> None:
+    """A plan from which the last stage was cut does not excuse the costs of it."""
+    plan = json.loads((runs.path / PLAN).read_text())
+    plan["experiment"]["variants"][0]["stages"].pop()
+    (runs.path / PLAN).write_text(json.dumps(plan))
+    assert "cost-recomputed" in runs.failed()
 
 
 def test_runs_trained_together_share_their_cost(runs) -> None:

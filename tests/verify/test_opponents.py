@@ -292,6 +292,12 @@ def test_honest_networks_are_unchecked_with_the_reason(with_networks: Path) -> N
         messages(with_networks)
 
 
+def test_a_small_network_is_as_large_as_the_ratios_allow_whatever_the_ledger_says(networks: Path, as_runs: Any) -> None:
+    """What the pruned network is left with is counted again, and not read from a plan that may have lost it."""
+    as_runs(networks).edit_plan(lambda plan: plan["ledger"].clear())
+    assert unchecked(networks) == []
+
+
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("side", ["train", "validation"])
 def test_a_network_on_other_cases_than_planned_is_found(networks: Path, name: str, side: str) -> None:

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from hostile.limits import room
 
 from spinn import checkpoint
 from spinn.data import card_rows, relative, simulator
@@ -14,6 +15,7 @@ from spinn.data.dataset import read_canonical
 from spinn.record import CLAIMS, DATACARD, DATASET, HISTORY, PLAN, PREDICTIONS, PROGRESS, RECORD
 from spinn.storage import digest_of
 from verify.card import recounted
+from verify.findings import LISTED
 from verify.folder import digest_all, read_folder
 from verify.records import score
 
@@ -65,6 +67,23 @@ def test_seed_dropped_from_the_plan_is_found(runs) -> None:
         runs.shrink_cohort(run_id, [name for name in runs.record(run_id).cohort_runs if name not in dropped])
     assert runs.failed() == {"planned-runs-present"}
     assert "seed 1: the experiment asks for it, the plan leaves it out" in messages(runs)
+
+
+def test_a_plan_of_more_runs_than_there_is_memory_for_is_judged(runs) -> None:
+    """Of the runs that are left out the first are named, and all are counted, without a list of them."""
+    runs.edit_plan(lambda plan: plan["experiment"]["split"].update(folds=10**9))
+    with room(1 << 30):
+        assert "planned-runs-present" in runs.failed(replay=False)
+        assert "variant sparse, fold 2, seed 0: the experiment asks for it" in messages(runs)
+        (finding,) = (one for one in runs.audit(replay=False).findings if one.check == "planned-runs-present")
+    assert len(finding.data["faults"]) == LISTED
+
+
+def test_a_record_of_another_variant_is_found(runs) -> None:
+    """A record that says it is of a variant that nobody planned is a finding."""
+    runs.edit_record(first(runs), lambda record: record.update(variant="other"))
+    assert "planned-runs-present" in runs.failed()
+    assert "variant = 'other', planned " in messages(runs)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"not JSON", b"\xff\xfe\x00"])

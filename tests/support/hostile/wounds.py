@@ -120,6 +120,34 @@ def reshaped_json(random: Random, good: bytes, sound: bool = False) -> bytes:
     return _bytes(text)
 
 
+def near_json(random: Random, good: bytes) -> dict[str, Any]:
+    """What JSON says, with one value that is another of its kind: most schemas let it through."""
+    content = holder = json.loads(good)
+    while True:
+        key = random.choice(list(holder)) if isinstance(holder, dict) else random.randrange(len(holder))
+        if not isinstance(holder[key], dict | list) or not holder[key] or random.random() < 0.15:
+            break
+        holder = holder[key]
+    holder[key] = _near(random, holder[key])
+    return content
+
+
+def _near(random: Random, value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return random.choice((value + 1, value - 1, -value, 0, 10**9))
+        case str():
+            return random.choice((f"g{value[1:]}", f"{value}x", ""))
+        case list():
+            return random.choice((value[1:], [*value, *value[-1:]], value[::-1], []))
+        case dict():
+            left_out = random.choice(list(value)) if value else ""
+            return {key: one for key, one in value.items() if key != left_out}
+    return random.choice((0, 0.5, "x", [], {}))
+
+
 def _value(random: Random) -> Any:
     return copy.deepcopy(random.choice(VALUES))  # what is in it may be hurt in turn
 
