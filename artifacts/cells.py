@@ -226,20 +226,24 @@ def _blamed(changed: Set[str], source: str, form: str, default: str = "") -> str
 # --- the cells of a file --------------------------------------------------------------------------------------------
 
 
-def _text(content: bytes) -> str:
+def text_of(content: bytes) -> str:
+    """The content of a file that is a text; what is none of UTF-8 in it is replaced."""
     return content.decode("utf-8", errors="replace")
 
 
 @lru_cache(_READ_AGAIN)
 def csv_rows(content: bytes) -> Grid:
-    """Header and rows of a table's CSV."""
-    return tuple(map(tuple, csv.reader(_text(content).splitlines(keepends=True))))
+    """Header and rows of a table's CSV; of what no build writes, none."""
+    try:
+        return tuple(map(tuple, csv.reader(text_of(content).splitlines(keepends=True))))
+    except csv.Error:  # a field of more than 128 KiB; every number of the table is missing then
+        return ()
 
 
 @lru_cache(_READ_AGAIN)
 def markdown_rows(content: bytes) -> Grid:
     """Header and rows of a table's Markdown, still escaped."""
-    lines = [line for line in _text(content).splitlines() if line.startswith("| ")]
+    lines = [line for line in text_of(content).splitlines() if line.startswith("| ")]
     rows = [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]) for line in lines]
     return tuple(rows[:1] + rows[2:])
 
@@ -247,7 +251,7 @@ def markdown_rows(content: bytes) -> Grid:
 @lru_cache(_READ_AGAIN)
 def latex_rows(content: bytes) -> Grid:
     """Header and rows of a table's LaTeX, still escaped."""
-    inside = _text(content).partition("\\toprule\n")[2].partition("\\bottomrule")[0]
+    inside = text_of(content).partition("\\toprule\n")[2].partition("\\bottomrule")[0]
     lines = [line.removesuffix("\\\\") for line in inside.splitlines() if line.endswith("\\\\")]
     return tuple(tuple(cell.strip() for cell in line.split(" & ")) for line in lines)
 
@@ -256,7 +260,7 @@ def latex_rows(content: bytes) -> Grid:
 def html_tables(content: bytes) -> dict[str, Grid]:
     """Header and rows of every table of the report that names itself with `data-table`."""
     start, end = "<table data-table=", "</table>"
-    return dict(_html_table(f"{start}{inside}{end}") for inside in between(_text(content), start, end))
+    return dict(_html_table(f"{start}{inside}{end}") for inside in between(text_of(content), start, end))
 
 
 def between(text: str, start: str, end: str) -> Iterator[str]:

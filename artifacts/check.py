@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from artifacts import manuscript, notes, provenance
 from artifacts.build import IN_BRIEF, MACROS, MANIFEST, NUMBERS, REPORT, SUMMARY
-from artifacts.cells import Places, Problem, between, by_table, csv_rows, differences, markdown_rows
+from artifacts.cells import Places, Problem, between, by_table, csv_rows, differences, markdown_rows, text_of
 from artifacts.notes import of_markdown, verdicts
 from artifacts.numbers import Number, decode_json, encode_json, encode_tex
 from spinn.documents import parse_json
@@ -151,7 +151,7 @@ def _numbers(content: bytes) -> dict[str, Number] | str:
     except InputError as error:
         reason = error.__context__
         if isinstance(reason, json.JSONDecodeError):
-            return f"{_entry(_text(content).splitlines(), reason.lineno)}: it is not JSON: {reason}"
+            return f"{_entry(text_of(content).splitlines(), reason.lineno)}: it is not JSON: {reason}"
         return str(error)
 
 
@@ -180,7 +180,7 @@ def _macros(files: Files, changed: Set[str]) -> Iterator[Problem]:
     if found == wanted:
         return
     blamed = NUMBERS if NUMBERS in changed and MACROS not in changed else MACROS
-    lines, right = _text(found).splitlines(), _text(wanted).splitlines()
+    lines, right = text_of(found).splitlines(), text_of(wanted).splitlines()
     if len(lines) != len(right):
         yield Problem(blamed, f"{MACROS} has {len(lines)} lines, but {NUMBERS} makes {len(right)}")
     for line, there in zip(lines, right, strict=False):
@@ -191,7 +191,7 @@ def _macros(files: Files, changed: Set[str]) -> Iterator[Problem]:
 
 @lru_cache(8)
 def _block(page: bytes) -> str:
-    return "".join(between(_text(page), _PROVENANCE, "</script>"))
+    return "".join(between(text_of(page), _PROVENANCE, "</script>"))
 
 
 @lru_cache(8)
@@ -223,7 +223,7 @@ def _provenance(files: Files, sources: provenance.Sources, changed: Set[str]) ->
     wanted = _encoded(files[NUMBERS], canonical_json(sources))
     if block != wanted:
         yield Problem(REPORT, f"{_member(block, _first(block, wanted))}: no build spells its provenance so")
-    lines, right = _text(files[NUMBERS]), _text(_again(files[NUMBERS]))
+    lines, right = text_of(files[NUMBERS]), text_of(_again(files[NUMBERS]))
     if lines != right:
         line = lines[: _first(lines, right)].count("\n") + 1
         yield Problem(NUMBERS, f"{_entry(lines.splitlines(), line)}: no build spells it so")
@@ -308,7 +308,7 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
     """Every row of a table in summary.txt reads as in the table's Markdown, in the same order."""
     if SUMMARY not in files:
         return
-    lines = [" ".join(line.split()) for line in _text(files[SUMMARY]).splitlines()]
+    lines = [" ".join(line.split()) for line in text_of(files[SUMMARY]).splitlines()]
     for name in IN_BRIEF:
         file = f"tables/{name}.md"
         if file not in files or file in changed:
@@ -326,7 +326,7 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
     there = [f"tables/{name}.md" for name in IN_BRIEF if f"tables/{name}.csv" in files]
     if changed.isdisjoint(there) and set(there) <= files.keys():
         told = dict.fromkeys(note for file in there for note in of_markdown(files[file])[1:])
-        if not " ".join(_text(files[SUMMARY]).split()).endswith(" ".join(told)):
+        if not " ".join(text_of(files[SUMMARY]).split()).endswith(" ".join(told)):
             yield Problem(SUMMARY, "the notes below its tables are not those of tables/")
 
 
@@ -351,7 +351,7 @@ def _shown(files: Files, changed: Set[str]) -> Iterator[Problem]:
     if shown - {None, *there.values()} and REPORT not in changed and changed.isdisjoint(there):
         yield Problem(REPORT, "it shows a figure that does not lie in figures/")
     verdict = _verdict(files.get(REPORT, b""))
-    if SUMMARY in files and verdict != _text(files[SUMMARY]).partition("\n")[0]:
+    if SUMMARY in files and verdict != text_of(files[SUMMARY]).partition("\n")[0]:
         blamed = SUMMARY if SUMMARY in changed else REPORT
         yield Problem(blamed, f"the verdict in {REPORT} is not the one with which {SUMMARY} begins")
 
@@ -375,7 +375,7 @@ def _sentences(files: Files, numbers: Mapping[str, Number], changed: Set[str]) -
 
 @lru_cache(8)
 def _paragraphs(page: bytes) -> tuple[str, ...]:
-    return tuple(html.unescape(text) for text in between(_text(page), "<p>", "</p>"))
+    return tuple(html.unescape(text) for text in between(text_of(page), "<p>", "</p>"))
 
 
 @lru_cache(8)
@@ -392,11 +392,7 @@ def _images(page: bytes) -> frozenset[bytes | None]:
 
 @lru_cache(8)
 def _verdict(page: bytes) -> str:
-    return html.unescape(next(between(_text(page), 'id="verdict">', "<"), ""))
-
-
-def _text(content: bytes) -> str:
-    return content.decode("utf-8", errors="replace")
+    return html.unescape(next(between(text_of(page), 'id="verdict">', "<"), ""))
 
 
 @lru_cache(256)

@@ -11,18 +11,17 @@ from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+from artifacts import marks
 from artifacts.build import NUMBERS, REPORT
-from artifacts.cells import Cells, Places, Problem, between, column_of, csv_rows
+from artifacts.cells import Cells, Places, Problem, between, column_of, csv_rows, text_of
+from artifacts.constants import Constants
 from artifacts.notes import of_markdown
 from artifacts.numbers import Number, latex_escape, latex_number
-from artifacts.paper import MARKED
-from artifacts.typed import NONE, Constants, typed, unmarked
+from artifacts.typed import typed, whole
 from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS
 from spinn.errors import InputError
 from spinn.numerals import split
 
-_CALLED = re.compile(r"\\called\{((?:[^{}]|\{[^{}]*\})*)\}")
-_CELL = re.compile(r"\\cell\{([^{}]*)\.(\d+)\.(\d+)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
 DECLARED, CITED = f"paper/{CONSTANTS}", f"paper/{BIBLIOGRAPHY}"
 Files = Mapping[str, bytes]
 
@@ -36,10 +35,18 @@ def differences(files: Files, numbers: Mapping[str, Number], places: Places, cha
         places: `cells.by_table` of it.
         changed: files that are known not to be as they were built; blamed first.
     """
+    declared, cited = files.get(DECLARED, b""), files.get(CITED, b"")
+    try:
+        Constants.parse(declared, cited, DECLARED)
+    except InputError as error:
+        yield Problem(DECLARED, str(error))
+        declared = None
     for file, content in files.items():
         if not re.fullmatch(r"paper/.*\.tex", file):
             continue
         yield from _told_otherwise(file, content, files)
+        for line, text in () if declared is None else _bare(content, declared, cited):
+            yield Problem(file, f"line {line}: {text}: no named value printed it")
         if not any(name.startswith("tables/") for name in changed):
             yield from _called_otherwise(file, content, files, places)
         yield from _cells_otherwise(file, content, files, changed)
@@ -53,35 +60,36 @@ def differences(files: Files, numbers: Mapping[str, Number], places: Places, cha
 
 
 def _told_otherwise(file: str, content: bytes, files: Files) -> Iterator[Problem]:
-    """A verdict that the table of claims has not, and a number that no mark calls by its name."""
+    """A verdict that the table of claims has not, and a mark that nothing can be compared with."""
     claims = csv_rows(files.get("tables/claims.csv", b""))
-    verdicts = {row[0]: row[-1].partition(":")[0] for row in claims[1:]}
-    for name, text in re.findall(r"\\verdict\{([^{}#]*)\}\{([^{}]*)\}", _text(content)):
+    verdicts = {row[0]: row[-1].partition(":")[0] for row in claims[1:] if row}
+    for name, text in marks.VERDICT.findall(text_of(content)):
         if verdicts.get(name) != text:
             yield Problem(file, f"{name}: {text} in {file}, but tables/claims.csv says {verdicts.get(name)}")
-    for line, text in _bare(content, files.get(DECLARED, b""), files.get(CITED, b"")):
-        yield Problem(file, f"line {line}: {text}: no named value printed it")
+    for line, text in marks.by_hand(marks.unmarked(text_of(content))):
+        yield Problem(file, f"line {line}: {text}: not as the builder writes or defines it")
 
 
 def _cells_otherwise(file: str, content: bytes, files: Files, changed: Set[str]) -> Iterator[Problem]:
     """A cell that is a name, and is not what its table has in that row and column."""
-    for table, row, column, text in dict.fromkeys(_CELL.findall(_text(content))):
+    for table, row, column, text in dict.fromkeys(marks.CELL.findall(text_of(content))):
         source = f"tables/{table}.csv"
         header, *rows = csv_rows(files.get(source, b"")) or ((),)
         there = rows[int(row)][int(column)] if int(row) < len(rows) and int(column) < len(rows[int(row)]) else "nothing"
         wanted = latex_escape(" ".join(there.split()))
         if text != wanted:
             blamed = source if source in changed and file not in changed else file
-            what = header[int(column)] if int(column) < len(header) else "no column"
-            yield Problem(blamed, f"{table}, row {row}, {what}: {text} in {file}, but {wanted} in {source}")
+            what = header[int(column)] if int(column) < len(header) else ""
+            place = f"row {int(row) + 1}, {what or f'column {int(column) + 1}'}"
+            yield Problem(blamed, f"{table}, {place}: {text} in {file}, but {wanted} in {source}")
 
 
 def _called_otherwise(file: str, content: bytes, files: Files, places: Places) -> Iterator[Problem]:
     """What is said to be a name, digits and all, and is none of this build: a value says which one it is."""
     labels, texts = _names(files, places)
-    for name in sorted(set(_CALLED.findall(_text(content)))):
+    for name in sorted(set(marks.CALLED.findall(text_of(content)))):
         worded = any(character.isalpha() for character in name)  # a part of a text; a bare number is none
-        if name not in labels and not (worded and _whole(name).search(texts)):
+        if name not in labels and not (worded and whole(name).search(texts)):
             yield Problem(file, f"{name}: said to be what something is called, and no table has it")
 
 
@@ -96,13 +104,6 @@ def _names(files: Files, places: Places) -> tuple[Set[str], str]:
         elif re.fullmatch(r"tables/.*\.md", file):
             texts.append(_around(content))
     return labels, "\n".join(texts)
-
-
-@lru_cache(1024)
-def _whole(name: str) -> re.Pattern[str]:
-    """A name that is no part of a longer one, nor of a number."""
-    before, after = (r"(?<![\w.])" if name[:1].isalnum() else ""), (r"(?!\w|\.\d)" if name[-1:].isalnum() else "")
-    return re.compile(before + re.escape(name) + after)
 
 
 @lru_cache(256)
@@ -132,24 +133,17 @@ def _around(content: bytes) -> str:
 @lru_cache(8)
 def _title(page: bytes) -> Set[str]:
     """The words of the report's title: what the experiment and its data are called is among them."""
-    title = html.unescape("".join(between(_text(page), "<title>", "</title>")))
+    title = html.unescape("".join(between(text_of(page), "<title>", "</title>")))
     return frozenset(map(latex_escape, title.split()))
 
 
 @lru_cache(8)
 def _bare(content: bytes, declared: bytes, cited: bytes) -> tuple[tuple[int, str], ...]:
     """Numbers without a mark, by the constants that lie beside the paper: those that it was built with."""
-    try:
-        constants = Constants.parse(declared, cited, DECLARED)
-    except InputError:  # the file was changed, which its digest says
-        constants = NONE
-    return tuple(sorted(set(typed(unmarked(_text(content)), constants))))
+    constants = Constants.parse(declared, cited, DECLARED)
+    return tuple(sorted(set(typed(marks.unmarked(text_of(content)), constants))))
 
 
 @lru_cache(8)
 def _marked(content: bytes) -> tuple[tuple[str, str], ...]:
-    return tuple(MARKED.findall(_text(content)))
-
-
-def _text(content: bytes) -> str:
-    return content.decode("utf-8", errors="replace")
+    return tuple(marks.VALUE.findall(text_of(content)))

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from artifacts import prose, typeset
+from artifacts.constants import Constants
 from artifacts.numbers import Format, Number, latex_escape, latex_number, slug
 from artifacts.render import Table, clean, displayed
 from artifacts.stated import stated
-from artifacts.typed import LENGTH, Constants, has_number
-from artifacts.typeset import BIBLIOGRAPHY, CONSTANTS, PAGES, TEMPLATES
-from spinn.documents import parse_toml
+from artifacts.typed import LENGTH, has_number
+from artifacts.typeset import BIBLIOGRAPHY, CLAIMS, CONSTANTS, PAGES, TEMPLATES
+from spinn.claims import read as read_claims
 from spinn.errors import InputError
 from spinn.numerals import split
 
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
     from artifacts.results import Results
 
 FOLDER = Path(__file__).parent.parent / "paper"
-MARKED = re.compile(r"\\val\{([^{}]*)\}\{((?:[^{}]|\{[^{}]*\})*)\}")
-"""A number in paper.tex: its name, and its text as LaTeX."""
-
-
 _WRONG = (TypeError, ValueError, AttributeError, SyntaxError)  # the last: of what a template was made into
 COLUMN = 250.0  # points: a figure that is wider goes over both columns
 SETTINGS = 2  # columns of settings that have room beside R² and its intervals
@@ -90,6 +87,9 @@ def outputs(
     from artifacts.claims import Holds
 
     constants, words = Constants.read(FOLDER / CONSTANTS, FOLDER / BIBLIOGRAPHY), (*get_args(Holds), ABSENT)
+    named = sorted(
+        {str(one.claim["name"]) for one in outcomes} | {str(one["name"]) for one in read_claims(FOLDER / CLAIMS)}
+    )
     made = {f"figures/{name}.pdf": files["pdf"] for name, files in figures.items()}
     made |= {name: (FOLDER / name).read_bytes() for name in (BIBLIOGRAPHY, CONSTANTS)}
     wide = frozenset(name for name, files in figures.items() if _width(files["pdf"]) > COLUMN)
@@ -98,7 +98,7 @@ def outputs(
     for name in TEMPLATES:
         source = (FOLDER / name).read_text(encoding="utf-8")
         prose.refuse(prose.literals(source, f"paper/{name}", constants, known))
-        prose.refuse_words("verdict", words, source, f"paper/{name}")
+        prose.refuse_verdicts(source, f"paper/{name}", words, named)
         texts.append(fill(source, content, name))
         prose.refuse(prose.unnamed(texts[-1], f"paper/{name.removesuffix('.j2')}", constants, known))
         made[name.removesuffix(".j2")] = texts[-1].encode()
@@ -322,17 +322,8 @@ class Content:
         return [self._told(text, called) for called, text in _footnotes(self.tables[name])]
 
     def verdict(self, name: str) -> str:
-        """Whether a claim holds, as `claims.Holds` has it; absent, where the plan has none of that name.
-
-        Raises:
-            InputError: neither the plan nor paper/claims.toml has it.
-        """
-        found = {str(one.claim["name"]): one.verdict for one in self.outcomes}
-        if name not in found and name not in _declared():
-            near = difflib.get_close_matches(name, (*found, *_declared()), n=1)
-            hint = f"; perhaps {near[0]}" if near else ""
-            raise InputError(f"the paper asks for the verdict on {name}: no such claim{hint}")
-        return found.get(name, ABSENT)
+        """Whether a claim holds, as `claims.Holds` has it; absent, where the plan has none of that name."""
+        return next((one.verdict for one in self.outcomes if one.claim["name"] == name), ABSENT)
 
     def tabular(
         self,
@@ -387,12 +378,6 @@ class Content:
     def _rows(self, name: str, where: Mapping[str, Any] | None) -> list[int]:
         table = self.tables[name]
         return [row for row in range(len(table.frame)) if _chosen(table, row, where or {})]
-
-
-@cache
-def _declared() -> tuple[str, ...]:
-    """The claims of paper/claims.toml."""
-    return tuple(str(one["name"]) for one in parse_toml((FOLDER / "claims.toml").read_bytes())["claim"])
 
 
 def noted(tables: Iterable[Table]) -> dict[str, Number]:

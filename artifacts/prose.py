@@ -2,19 +2,23 @@
 
 A template prints what it looks up by name. What stands in it by itself is text: a number there is a literal, and so is
 one in an expression, unless it is the name of something looked up. Where an expression hides one (parts that it joins,
-letters that it takes), the text that comes out has a number that no mark calls by its name. Knows nothing of records.
+letters that it takes), the text that comes out has a number that no mark calls by its name. A verdict, too, is asked
+for in the open or refused. Knows nothing of records.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from artifacts.constants import Constants
+from artifacts.marks import by_hand, unmarked
 from artifacts.numbers import Number
-from artifacts.typed import WORDS, Constants, blank, typed, unmarked
+from artifacts.typed import WORDS, blank, typed
 from spinn.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +40,6 @@ _NAMED = 3  # names that are given for one literal
 _SIGNS = "-+−–±"
 # A sign or a point that stands by hand before a value makes another of it.
 _SIGNED = re.compile(rf"(?:[{_SIGNS}]|\\(?:textminus|pm|mp)\b)(?:[{{}}$~\s]|\\[,;!]|\\text\{{)*\\VAR\{{|\.\\VAR\{{")
-_MARK = re.compile(r"(?<!command\{)\\(?:val|verdict|called|cell)\b")  # which the builder writes, and nobody else
 
 
 @dataclass(frozen=True)
@@ -66,37 +69,56 @@ class Literal:
 def literals(source: str, file: str, constants: Constants, known: Mapping[str, Number]) -> list[Literal]:
     """Every number that the template `source` has by itself, by line; `known` are the named values."""
     text = _text(source)
-    found = {*typed(text, constants), *_in_expressions(source, constants)}
-    for pattern, where in ((_MARK, text), (_SIGNED, source)):
-        found |= {(where.count("\n", 0, one.start()) + 1, one.group()) for one in pattern.finditer(where)}
+    found = {*typed(text, constants), *by_hand(text), *_in_expressions(source, constants)}
+    found |= {(source.count("\n", 0, one.start()) + 1, one.group()) for one in _SIGNED.finditer(source)}
     return _named(found, file, known)
 
 
 def unnamed(tex: str, file: str, constants: Constants, known: Mapping[str, Number]) -> list[Literal]:
     """Every number in what a template was made into that no mark calls by its name."""
-    return _named(set(typed(unmarked(tex), constants)), file, known)
+    left = unmarked(tex)
+    return _named({*typed(left, constants), *by_hand(left)}, file, known)
 
 
-def refuse_words(function: str, words: Sequence[str], source: str, file: str) -> None:
-    """Refuse a template that compares what a function answers with another word than it has: no branch would be true.
+def refuse_verdicts(source: str, file: str, words: Sequence[str], claims: Sequence[str]) -> None:
+    """Refuse a template that asks for the verdict on no claim, or takes it for a word that no verdict is.
+
+    Every verdict is asked for by the claim's name as it stands, also in branches that other data take; and is printed
+    alone, or compared with a word by `==` or `!=`: in any other form a wrong word would go unseen.
 
     Raises:
-        InputError: names file, line and word.
+        InputError: names file, line and what is wrong.
     """
     from jinja2 import nodes
 
     with _read() as jinja:
         tree = jinja.parse(source)
-    for node in tree.find_all(nodes.Compare):
-        sides = [node.expr, *(operand.expr for operand in node.ops)]
-        if not any(isinstance(one, nodes.Call) and getattr(one.node, "name", None) == function for one in sides):
-            continue
-        for one in (
-            one for side in sides if not isinstance(side, nodes.Call) for one in (side, *side.find_all(nodes.Const))
-        ):
-            if isinstance(one, nodes.Const) and one.value not in words:
-                told = f"{function} is never {one.value!r}; expected one of {', '.join(words)}"
-                raise InputError(f"{file}:{one.lineno}: {told}")
+    calls = {id(one): one for output in tree.find_all(nodes.Output) for one in output.nodes if _asks(one)}
+    for compared in tree.find_all(nodes.Compare):
+        sides = [compared.expr, *(operand.expr for operand in compared.ops)]
+        told = [side.value for side in sides if isinstance(side, nodes.Const)]
+        asked = {id(side): side for side in sides if _asks(side)}
+        if asked and len(sides) == 2 and told and compared.ops[0].op in ("eq", "ne"):
+            if told[0] not in words:
+                expected = f"expected one of {', '.join(words)}"
+                raise InputError(f"{file}:{compared.lineno}: verdict is never {told[0]!r}; {expected}")
+            calls |= asked
+    seen = {id(call.node) for call in calls.values()}
+    for name in tree.find_all(nodes.Name):
+        if name.name == "verdict" and id(name) not in seen:
+            raise InputError(f'{file}:{name.lineno}: verdict("claim") is printed alone, or compared by == with a word')
+    for call in calls.values():
+        claim = call.args[0].value if len(call.args) == 1 and isinstance(call.args[0], nodes.Const) else None
+        if claim not in claims:
+            near = difflib.get_close_matches(str(claim), claims, n=1)
+            raise InputError(f"{file}:{call.lineno}: {claim}: no such claim{f'; perhaps {near[0]}' if near else ''}")
+
+
+def _asks(node: nodes.Node) -> TypeGuard[nodes.Call]:
+    """Whether it is a call of `verdict`."""
+    from jinja2 import nodes
+
+    return isinstance(node, nodes.Call) and getattr(node.node, "name", "") == "verdict"
 
 
 def refuse(found: list[Literal]) -> None:

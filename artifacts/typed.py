@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from functools import lru_cache
 
-from spinn.documents import parse_toml
-from spinn.errors import InputError
+from artifacts.constants import NONE, Constants
 
 _UNIT = r"(?:pt|in|cm|mm|em|ex|bp|pc|\\(?:line|text|column)width|\\textheight)"
 LENGTH = rf"-?(?:\d+\.?\d*|\.\d+){_UNIT}"
@@ -112,93 +110,20 @@ _ALLOWED = (
     re.compile(r"(?<!\\)#\d"),  # the argument of a macro
     re.compile(r"\\(?:re)?newcommand\{\\[a-zA-Z]+\}\[\d\](?=\{)"),  # \newcommand{\val}[2]{…}
 )
-_MARKS = re.compile(rf"\\(?:(?:val|verdict|cell){_GROUP}|called){_GROUP}")
-
-
-@dataclass(frozen=True)
-class Constants:
-    """What may stand by itself: numerals by the label of their equation, inline formulas, pieces of a text, and years.
-
-    `cited` has each name of the bibliography with its year.
-    """
-
-    equations: Mapping[str, frozenset[str]]
-    inline: frozenset[str]
-    texts: frozenset[str] = frozenset()
-    cited: frozenset[tuple[str, str]] = frozenset()
-
-    @classmethod
-    def read(cls, path: Path, bibliography: Path) -> Constants:
-        """Read `paper/constants.toml`, and whose work of which year the bibliography has.
-
-        Raises:
-            InputError: it is not there, or as `parse`.
-        """
-        try:
-            content, cited = path.read_bytes(), bibliography.read_bytes()
-        except FileNotFoundError as error:
-            raise InputError(f"{error}; it has the constants of the paper's equations, or what it cites") from None
-        return cls.parse(content, cited, str(path))
-
-    @classmethod
-    def parse(cls, content: bytes, bibliography: bytes, path: str) -> Constants:
-        """What the bytes of the file at `path` declare, and those of a BibTeX file have.
-
-        Raises:
-            InputError: they are not TOML, or a constant lacks its value, meaning or source.
-        """
-        try:
-            entries = parse_toml(content).get("constant", [])
-        except ValueError as error:
-            raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
-        equations: dict[str, set[str]] = {}
-        inline: set[str] = set()
-        texts: set[str] = set()
-        for number, entry in enumerate(entries, 1):
-            for key in ("value", "meaning", "source"):
-                if not str(entry.get(key, "")).strip():
-                    raise InputError(
-                        f"{path}: constant {number}: {key} is missing; say what it is and where it is from"
-                    )
-            for label in entry.get("equations", ()):
-                equations.setdefault(label, set()).add(str(entry["value"]))
-            inline |= set(entry.get("inline", ()))
-            texts |= set(entry.get("text", ()))
-        by_label = {label: frozenset(values) for label, values in equations.items()}
-        return cls(by_label, frozenset(inline), frozenset(texts), frozenset(_cited(bibliography)))
-
-
-def _cited(bibliography: bytes) -> Iterator[tuple[str, str]]:
-    """Each surname of an entry with the entry's year; and `al.` with it."""
-    for entry in bibliography.decode("utf-8", errors="replace").split("\n@"):
-        author = re.search(r"\bauthor\s*=\s*\{(.*)\}", entry)
-        year = re.search(r"\byear\s*=\s*\{(\d{4})\}", entry)
-        if author and year:
-            names = (name.partition(",")[0].split()[-1:] for name in author[1].split(" and "))
-            yield from ((surname, year[1]) for name in names for surname in name)
-            yield "al.", year[1]
-
-
-NONE = Constants({}, frozenset())
 
 
 def typed(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
     """Line and text of each number that LaTeX would print of `text`, and of each command that could hide one."""
     text = _plain(text)
-    yield from _found(_HIDDEN, text)
+    yield from found(_HIDDEN, text)
     text = _without_mathematics(text, constants)  # before labels go, by which its constants are declared
     text = _without_structure(text)
-    yield from _found(_LEFT, text)
+    yield from found(_LEFT, text)
     for pattern in _DATED:
         text = pattern.sub(lambda dated: _blanked(dated) if dated.groups() in constants.cited else dated[0], text)
     for pattern in _ALLOWED:
         text = pattern.sub(_blanked, text)
     yield from _numbers(text, constants)
-
-
-def unmarked(text: str) -> str:
-    """`text` less what its marks say is a named value, a verdict or a name."""
-    return _MARKS.sub(_blanked, text)
 
 
 def has_number(text: str) -> bool:
@@ -218,20 +143,28 @@ def blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
 
+@lru_cache(1024)
+def whole(text: str) -> re.Pattern[str]:
+    """A text that is no part of a longer word or number."""
+    before, after = (r"(?<![\w.])" if text[:1].isalnum() else ""), (r"(?!\w|\.\d)" if text[-1:].isalnum() else "")
+    return re.compile(before + re.escape(text) + after)
+
+
 def _blanked(match: re.Match[str]) -> str:
     return blank(match.group())
 
 
-def _found(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
+def found(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
+    """Line and text of each match."""
     for match in pattern.finditer(text):
         yield text.count("\n", 0, match.start()) + 1, match.group()
 
 
 def _numbers(text: str, constants: Constants) -> Iterator[tuple[int, str]]:
     for known in sorted(constants.texts, key=len, reverse=True):
-        text = text.replace(known, blank(known))
+        text = whole(known).sub(_blanked, text)
     for pattern in (_NUMERAL, _WORD, _ROMAN):
-        yield from _found(pattern, text)
+        yield from found(pattern, text)
     for at, character in enumerate(text):
         if not character.isascii() and _is_numeric(character):
             yield text.count("\n", 0, at) + 1, character

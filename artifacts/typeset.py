@@ -18,7 +18,8 @@ from pathlib import Path
 from spinn.errors import SpinnError
 
 TEMPLATES, BIBLIOGRAPHY, CONSTANTS = ("paper.tex.j2", "supplement.tex.j2"), "references.bib", "constants.toml"
-SOURCES = (*TEMPLATES, BIBLIOGRAPHY, CONSTANTS)
+CLAIMS = "claims.toml"  # which claims a template may ask for, whatever the plan has
+SOURCES = (*TEMPLATES, BIBLIOGRAPHY, CONSTANTS, CLAIMS)
 PAGES = {"paper": 10, "supplement": None}
 OUTPUTS = (
     *(f"{name}.pdf" for name in PAGES),

@@ -5,13 +5,16 @@ Knows the form of a claim (`paper/claims.toml` says what each key means), nothin
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from spinn.documents import read_stated
 from spinn.errors import InputError
 from spinn.record import CLAIM_NAME, first_problem
 from spinn.statements import PHRASES, contradiction
+from spinn.storage import canonical_json
 
 COMPARISONS = tuple(PHRASES)
 TESTS = ("exact", "point", "case-bootstrap", "paired-case-bootstrap", "interval")
@@ -46,6 +49,30 @@ class Claim(BaseModel):
         if told:
             raise ValueError(f"{told}: the same expected of both")
         return self
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The claims of a file.
+
+    Raises:
+        InputError: it cannot be read, has something else in it, or a claim that `refuse` refuses.
+    """
+    stated = read_stated(path).get("claim", [])
+    try:
+        canonical_json(stated)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: a value that JSON cannot spell ({error}); use finite numbers and text") from None
+    if not isinstance(stated, list):
+        raise InputError(f"{path}: claim = {stated!r:.80}: [[claim]] tables expected")
+    for claim in stated:
+        try:
+            refuse(claim)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    names = [claim["name"] for claim in stated]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path}: claim {twice[0]} stands there twice; give one of them another name")
+    return stated
 
 
 def refuse(claim: Any) -> None:

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from spinn.errors import InputError
 from spinn.storage import refuse_special
 
 DEEPEST = 64
@@ -47,6 +48,24 @@ def read_toml(path: Path) -> dict[str, Any]:
     refuse_special(path)
     with open(path, "rb") as stream:
         return parse_toml(stream.read(MOST_TOML + 1))
+
+
+def read_stated(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file that somebody wrote, as `read_toml`.
+
+    Raises:
+        InputError: it cannot be read; says why.
+    """
+    try:
+        return read_toml(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a TOML file such as paper/experiments/smoke.toml") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; expected a TOML file such as paper/experiments/smoke.toml") from None
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}; name another file") from None
+    except ValueError as error:  # of what it says, and of a name that no file can have
+        raise InputError(f"{path}: not a TOML file ({error})") from None
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from typing import Any
 import pydantic
 
 from spinn import lock, record, schedule, storage, variants
-from spinn.claims import refuse
+from spinn.claims import read as read_claims
 from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
-from spinn.documents import parse_json, read_toml
+from spinn.documents import parse_json, read_stated
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, TargetMissedError
 from spinn.journal import is_finished
@@ -36,7 +36,7 @@ def load(path: Path | str) -> Experiment:
     Raises:
         InputError: the file is missing, is not TOML, or has a key or value that the schema refuses.
     """
-    content = _read_toml(Path(path))
+    content = read_stated(Path(path))
     try:
         return Experiment.model_validate(content)
     except pydantic.ValidationError as error:
@@ -49,41 +49,9 @@ def load_claims(experiment_path: Path, experiment: Experiment) -> list[dict[str,
     """The claims of an experiment, or none where its file names none.
 
     Raises:
-        InputError: the file has something else in it, or a claim that `spinn.claims` refuses.
+        InputError: as `claims.read`.
     """
-    if experiment.claims is None:
-        return []
-    path = experiment_path.parent / experiment.claims
-    content = _read_toml(path)
-    claims = content.get("claim", [])
-    try:
-        storage.canonical_json(claims)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a value that JSON cannot spell ({error}); use finite numbers and text") from None
-    if not isinstance(claims, list):
-        raise InputError(f"{path}: claim = {claims!r:.80}: [[claim]] tables expected")
-    for claim in claims:
-        try:
-            refuse(claim)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-    names = [claim["name"] for claim in claims]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{path}: claim {twice[0]} stands there twice; give one of them another name")
-    return claims
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return read_toml(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a TOML file such as paper/experiments/smoke.toml") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder; expected a TOML file such as paper/experiments/smoke.toml") from None
-    except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}; name another file") from None
-    except ValueError as error:  # of what it says, and of a name that no file can have
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+    return [] if experiment.claims is None else read_claims(experiment_path.parent / experiment.claims)
 
 
 def criteria(experiment: Experiment, variant: Variant) -> schedule.Criteria:

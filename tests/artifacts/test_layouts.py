@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from artifacts.build import build
+from artifacts.marks import VALUE
 from artifacts.numbers import decode_json
-from artifacts.paper import MARKED
 from spinn import experiment
 
 EXPERIMENTS = Path(__file__).parents[2] / "paper" / "experiments"
@@ -65,7 +65,7 @@ def test_settings_of_two_targets_beside_other_runs(tmp_path: Path):
     assert (out / "supplement.pdf").is_file()
     printed = set()
     for name in ("paper", "supplement"):
-        printed |= dict(MARKED.findall((out / "paper" / f"{name}.tex").read_text(encoding="utf-8"))).keys()
+        printed |= dict(VALUE.findall((out / "paper" / f"{name}.tex").read_text(encoding="utf-8"))).keys()
     known = decode_json((out / "numbers.json").read_bytes(), "numbers.json")
     ours = {name for name in known if name.startswith(("settings.", "note.settings."))}
     assert len(ours) > 100

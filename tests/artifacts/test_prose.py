@@ -203,8 +203,35 @@ def test_a_constant_without_its_source_is_refused(key: str, tmp_path: Path):
     lines = {"value": '"1"', "meaning": '"m"', "source": '"s"'}
     path = tmp_path / "constants.toml"
     path.write_text("[[constant]]\n" + "".join(f"{name} = {lines[name]}\n" for name in lines if name != key))
-    with pytest.raises(InputError, match=f"constant 1: {key} is missing"):
+    with pytest.raises(InputError, match=rf"constant\.0\.{key}: field required; its head says"):
         Constants.read(path, FOLDER / BIBLIOGRAPHY)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        'text = "1.96"',  # each of its letters would be let through
+        'inline = "R^2"',
+        "text = [5]",
+        "inline = 5",
+        "equations = [[1]]",
+        'text = [" "]',
+        'equation = ["eq:a"]',
+    ],
+)
+def test_a_constant_of_another_form_is_refused(entry: str, tmp_path: Path):
+    """Where it may stand is a list of texts under a key that there is: one slip would let more through than is said."""
+    path = tmp_path / "constants.toml"
+    path.write_text(f'[[constant]]\nvalue = "1.96"\nmeaning = "m"\nsource = "s"\n{entry}\n')
+    with pytest.raises(InputError, match=rf"constants\.toml: constant\.0\.{entry.partition(' ')[0]}"):
+        Constants.read(path, FOLDER / BIBLIOGRAPHY)
+
+
+def test_a_piece_of_a_text_is_let_through_whole():
+    """A declared text hides no part of another number or word."""
+    constants = Constants({}, frozenset(), frozenset({"1.96", "R²"}))
+    assert texts("1.96 and R²", constants) == []
+    assert set(texts("1.965, 21.96, 0.1.96 and R²0", constants)) == {"1.965", "21.96", "0.1.96", "²", "0"}
 
 
 def test_what_an_expression_hides_is_found_in_what_it_makes():
