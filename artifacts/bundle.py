@@ -22,6 +22,7 @@ from artifacts.beside import ABLATION, KINDS, REFERENCE
 from artifacts.build import MANIFEST
 from artifacts.check import check, read_manifest
 from artifacts.results import RefusedError
+from artifacts.typeset import DATED, PAGES
 from spinn.errors import InputError
 from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
 from spinn.storage import digest_file, is_stored, packed
@@ -124,7 +125,8 @@ def bundle(
         [one for place, folder in folders.items() for one in _environments(place, folder)]
     )
     about = yaml.safe_load((_ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    content[README] = _readme(plan, about, weights, [*files, *(f"{name}/" for name in others)]).encode()
+    beside_it = [*files, *(f"{name}/" for name in others)]
+    content[README] = _readme(plan, about, weights, beside_it, _set_again(manifest)).encode()
     content[CRATE] = _json(_crate(content, plan, about, date))
     lines = [f"{_sha256(content[name])}  ./{name}\n" for name in sorted(content)]  # as the README's command prints them
     content[SUMS] = "".join(lines).encode()
@@ -233,7 +235,27 @@ def _author(author: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {"@id": identity, "@type": "Person", "name": " ".join(names.values()).strip(), **names}
 
 
-def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Sequence[str]) -> str:
+def _set_again(manifest: Mapping[str, Any]) -> str:
+    """How to see that the PDFs were set from the LaTeX that lies beside them; nothing where there are none."""
+    names = [name for name in PAGES if f"{name}.pdf" in manifest["outputs"]]
+    if not names:
+        return ""
+    dated = " ".join(f"{name}={value}" for name, value in DATED.items())
+    return f"""
+`check` compares `paper/paper/*.tex` with the numbers; that the PDFs were set from these only setting them again shows.
+By the same LaTeX, {manifest["inputs"]["versions"]["latex"]}, their bytes are the same:
+
+```bash
+cd paper/paper
+export {dated}
+for name in {" ".join(names)}; do
+  latexmk -pdf -outdir=../again $name.tex > /dev/null && cmp ../again/$name.pdf ../$name.pdf || exit 1
+done
+```
+"""
+
+
+def _readme(plan: Plan, about: Mapping[str, Any], weights: bool, beside: Sequence[str], set_again: str) -> str:
     withheld = (
         "" if weights else "\nThe networks themselves are not in it: what only they can show is then unchecked.\n"
     )
@@ -263,10 +285,7 @@ Do the records hold, and does the paper say what they say? With version {about["
 spinn-verify records records --replay
 spinn-artifacts check paper
 ```
-
-`check` compares `paper/paper/*.tex` with the numbers; that the PDFs were set from these only setting them again shows:
-`latexmk -pdf -outdir=/tmp/again paper.tex` in `paper/paper`.
-{withheld}
+{set_again}{withheld}
 | part | content |
 |---|---|
 | `records/` | `plan.json`, written before any training; data, success criteria, and the record of each run |

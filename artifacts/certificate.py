@@ -107,7 +107,8 @@ class Certificate:
         apart = sum(step.rung == "incomparable" for step in self.cells)
         if apart:
             lines += [f"{apart} numbers of tables are not compared: costs, and those that no claim fixes a margin for"]
-        return [*lines, f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"]
+        equal = f"{sum(known)} of {len(known)} runs are bitwise equal in history and predictions"
+        return [*lines, equal] if known else lines
 
     def _notes(self) -> tuple[str, ...]:
         return tuple(f"{line[0].upper()}{line[1:]}." for line in self._verdict())

@@ -112,7 +112,8 @@ def _reasons(ours: Results, theirs: Results) -> list[tuple[str, bool]]:
             continue
         kind = "other hardware" if key in _HARDWARE else _KINDS.get(key, "other library version")
         values = there.get(key, "not stated"), here.get(key, "not stated")
-        found.append((f"{kind}: {key} {values[0]} in the reference, {values[1]} here", _excuses(key, *values)))
+        told = f"{kind}:" if key in kind else f"{kind}: {key}"
+        found.append((f"{told} {values[0]} in the reference, {values[1]} here", _excuses(key, *values)))
     if ours.plan.spinn_version != theirs.plan.spinn_version and here.get("spinn") == there.get("spinn"):
         found.append(
             (f"other library version: spinn {theirs.plan.spinn_version}, {ours.plan.spinn_version} here", True)

@@ -64,7 +64,8 @@ def verdict_line(verdict: Verdict) -> str:
     reasons = list(dict.fromkeys(finding.message for finding in unchecked))
     why = ""
     if reasons:
-        why = f" ({reasons[0]}{f'; and {len(reasons) - 1} other reasons' if len(reasons) > 1 else ''})"
+        others = f"; and {_count(len(reasons) - 1, 'other reason')}" if reasons[1:] else ""
+        why = f" ({reasons[0]}{others})"
     counts = [
         _count(len(verdict.expected), "declared finding"),
         _count(sum(finding.severity == "note" for finding in verdict.findings), "note"),

@@ -87,7 +87,10 @@ _MORE = (
 )
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
-_ROMAN = re.compile(r"(?<![Tt]ype[ ~])(?<!Appendix[ ~])\b(?=[IVXLC]{2,}\b)(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?!\w)")
+_ROMAN = re.compile(
+    r"(?<![Tt]ype[ ~])(?<!Appendix[ ~])(?<!\\)\b(?=[IVXLC]{2,}\b|[ivxlc]{2,}\b)"
+    r"(?i:(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3}))(?!\w)"
+)
 _GLYPHS = f"zero|half|one|{'|'.join(WORDS[:8])}"
 # What is not searched is not read.
 _READ = "input|include|InputIfFileExists|csvautotabular|csvreader|lstinputlisting|verbatiminput"
@@ -95,6 +98,8 @@ _COUNTED = r"the|number|numexpr|pgfmath\w+|char|symbol|[rR]oman(?:numeral)?|ding
 _QUOTED = r"string|detokenize|verb|lstinline|begin\{(?:[vV]erbatim|lstlisting|alltt)"  # in these nothing is structure
 _DEFINED = r"let|csname|@name(?:def|use)|renewenvironment|\w+Document(?:Command|Environment)"  # what a name is no more
 _HIDDEN = re.compile(rf"\^\^.|\\@*(?:{_READ}|{_COUNTED}|{_QUOTED}|{_DEFINED}|text(?:{_GLYPHS})[a-z]+)(?![a-zA-Z])")
+# Within a word these print nothing; after a command they end its name.
+_PARTED = re.compile(r"(\\[a-zA-Z]+)?(?<=[a-zA-Z])(?:\{\}|\\/)+(?=[a-zA-Z])")
 _AFTER = (
     r"(?![.,]?\d)(?=[ ~\n]?(?:[].,;:)}]|\Z|(?:and|or|to|has|have|says?|shows?|gives?)\b))"  # no unit, nothing counted
 )
@@ -134,7 +139,8 @@ def has_number(text: str) -> bool:
 
 def _plain(text: str) -> str:
     """`text` with its ligatures as letters, as ﬁ is two, and its words whole: no place is left where one may part."""
-    kept = (one for one in text.replace("\\-", "") if unicodedata.category(one) != "Cf")
+    text = _PARTED.sub(lambda one: one[0] if one[1] else "", text.replace("\\-", ""))
+    kept = (one for one in text if unicodedata.category(one) != "Cf")
     return "".join(unicodedata.normalize("NFKC", one) if one.isalpha() else one for one in kept)
 
 

@@ -35,7 +35,8 @@ PACKAGES = (
 )
 OVERFULL = 5.0  # points that a line may stand out; less is not seen
 _TIMEOUT = 600  # seconds for one document, on a busy machine
-_EPOCH = "1167609600"  # what a PDF says of its own date: 2007, the year of the data; no build has a date
+# What a PDF says of its own date: 2007, the year of the data; no build has a date.
+DATED = {"SOURCE_DATE_EPOCH": "1167609600", "FORCE_SOURCE_DATE": "1", "TZ": "UTC"}
 
 
 class TypesetError(SpinnError):
@@ -87,13 +88,12 @@ def typeset(name: str, files: Mapping[str, bytes], most_pages: int | None = None
 
 
 def _latexmk(name: str, folder: Path) -> None:
-    settings = {"SOURCE_DATE_EPOCH": _EPOCH, "FORCE_SOURCE_DATE": "1", "TZ": "UTC", "max_print_line": "1000"}
     command = ["latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", name]
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **settings},
+            env={**os.environ, **DATED, "max_print_line": "1000"},
             capture_output=True,
             timeout=_TIMEOUT,
             check=False,

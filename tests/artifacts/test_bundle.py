@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import re
 import shutil
 import subprocess
 import zipfile
@@ -87,6 +88,26 @@ def test_its_own_check_passes_and_fails_after_one_byte(unpacked: Path):
     (unpacked / "extra").unlink()
     (unpacked / "LICENSE").unlink()
     assert own_check(unpacked) != 0
+
+
+@pytest.mark.usefixtures("latex")
+def test_its_pdfs_are_set_again_from_their_latex(honest: Path, archive: Path, tmp_path: Path):
+    """By the README's command, to the same bytes; of another text to others; where there is no PDF it is not named."""
+    build(honest, tmp_path / "built")
+    made = bundle(honest, tmp_path / "built", tmp_path / "spinn.zip", date=DATE)
+    with zipfile.ZipFile(made.path) as opened:
+        opened.extractall(tmp_path)
+    folder = tmp_path / "spinn-fabricated"
+    (command,) = re.findall(r"```bash\n([^`]*latexmk[^`]*)```", (folder / "README.md").read_text())
+    assert (
+        subprocess.run(["sh", "-c", command], cwd=folder / "paper", check=False).returncode != 0
+    )  # as it stands there
+    assert subprocess.run(["sh", "-c", command], cwd=folder, check=False).returncode == 0
+    source = folder / "paper" / "paper" / "supplement.tex"
+    source.write_text(source.read_text().replace("audited records", "other records", 1))
+    assert subprocess.run(["sh", "-c", command], cwd=folder, check=False).returncode != 0
+    with zipfile.ZipFile(archive) as opened:
+        assert b"latexmk" not in opened.read("spinn-fabricated/README.md")
 
 
 @with_sha256sum

@@ -117,6 +117,8 @@ def texts(source: str, constants: Constants = NONE) -> list[str]:
             ["Zero parameters", "nought percent", "zero", "zero of"],
         ),
         ("XC of them, XCIV", ["XC", "XCIV"]),
+        (r"\uppercase{xiv} of them, in vii; $\xi$, \textbackslash{}two", ["two", "vii", "xiv"]),
+        (r"Of sev\/en, t{}wo and \emph{ni}{}ne", ["seven", "two"]),
         ("It is \u2164, \u2167 of them.", ["\u2164", "\u2167"]),
         ("Across \ufb01ve tools, \ufb01fty of them.", ["fifty", "five"]),
         ("Of sev\u00aden and elev\\-en and e\u200bight.", ["eight", "eleven", "seven"]),

@@ -339,7 +339,7 @@ def test_other_kernels_are_told_and_may_compute_otherwise(found: Results):
     for stated in ("openblas SkylakeX, ATen AVX512", ""):
         there = elsewhere(found, kernels=stated)
         made = certify(elsewhere(shifted(found, 1e-4), kernels="openblas Haswell, ATen AVX512"), there, NONE)
-        told = f"other kernels: kernels {stated or 'not stated'} in the reference, openblas Haswell, ATen AVX512 here"
+        told = f"other kernels: {stated or 'not stated'} in the reference, openblas Haswell, ATen AVX512 here"
         assert made.differences.reasons == (told,)
         assert made.differences.elsewhere
         assert "different" not in rungs(made.cells)
