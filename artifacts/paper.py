@@ -29,9 +29,6 @@ from spinn.errors import InputError
 from spinn.numerals import split
 
 if TYPE_CHECKING:
-    from jinja2.runtime import Context
-    from jinja2.sandbox import SandboxedEnvironment
-
     from artifacts.claims import Outcome
     from artifacts.results import Results
 
@@ -127,7 +124,9 @@ def fill(source: str, content: Content, name: str) -> str:
     import jinja2
     from jinja2.exceptions import SecurityError
 
-    environment = _sandbox()(
+    from artifacts.sandbox import Sandbox
+
+    environment = Sandbox(
         **prose.DELIMITERS,
         undefined=jinja2.StrictUndefined,
         autoescape=False,
@@ -152,21 +151,6 @@ def fill(source: str, content: Content, name: str) -> str:
 
 
 @cache
-def _sandbox() -> type[SandboxedEnvironment]:
-    from jinja2.exceptions import SecurityError
-    from jinja2.sandbox import SandboxedEnvironment
-
-    class Sandbox(SandboxedEnvironment):
-        """Computes nothing: of two letters and one product a template can make a text that fills all memory."""
-
-        intercepted_binops = frozenset(("*", "**", "%"))
-
-        def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-            raise SecurityError(f"a template computes nothing, and has {operator!r}")
-
-    return Sandbox
-
-
 def _printed(value: Any) -> Any:
     """What an expression prints: LaTeX as it is, other text escaped, no bare number."""
     if isinstance(value, Tex):

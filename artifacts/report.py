@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2.sandbox import SandboxedEnvironment
 
 from artifacts.figures import CAPTIONS, alt
 from artifacts.notes import counted, verdicts
 from artifacts.render import Table
 from artifacts.results import Results
+from artifacts.sandbox import Sandbox
 from spinn.errors import InputError
 from verify.findings import Finding, Verdict
 
@@ -31,11 +31,16 @@ _APART = ("claims", "environment", *_COSTS)
 
 
 def _page(**parts: Any) -> bytes:
-    environment = SandboxedEnvironment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = Sandbox(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     script = _source(SCRIPT)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the one script the page may run
-    page = environment.from_string(_source(TEMPLATE))
-    return (page.render(script=script, script_digest=f"sha256-{digest}", **parts).strip() + "\n").encode()
+    try:
+        page = environment.from_string(_source(TEMPLATE)).render(
+            script=script, script_digest=f"sha256-{digest}", **parts
+        )
+    except jinja2.TemplateError as error:
+        raise InputError(f"paper/{TEMPLATE.name}: {error.message}; restore the report's template") from None
+    return f"{page.strip()}\n".encode()
 
 
 def _source(path: Path) -> str:

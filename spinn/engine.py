@@ -29,3 +29,7 @@ class Engine:
         for option, value in (("--cpus", self.cpus), ("--gpus", self.gpus)):
             if value is not None and not 0 <= value < float("inf"):
                 raise InputError(f"{option} {value}: 0 or more of them for each cohort")
+            if value is not None and value != round(value, 4):
+                raise InputError(f"{option} {value}: Ray has no smaller part of one than 0.0001")
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise InputError(f"--gpus {self.gpus}: part of one, or whole ones")

@@ -23,7 +23,7 @@ from spinn.config import STACK, Experiment, SimulatorConfig, Variant
 from spinn.data.dataset import TARGETS, Dataset
 from spinn.documents import parse_json, read_stated
 from spinn.engine import Engine
-from spinn.errors import InputError, RecordError, TargetMissedError
+from spinn.errors import InputError, RecordError, TargetMissedError, one_line
 from spinn.journal import is_finished
 from spinn.record import Plan
 
@@ -322,7 +322,8 @@ def _lacking(folder: Path, plan: Plan) -> str:
     for run in (record.run_folder(folder, run.run_id) for run in plan.runs):
         named = parse_json(storage.read_stored(run / record.RECORD)).get("files")
         names = named if isinstance(named, dict) else {}  # whether it is a record is the audit's to say
-        gone += [run / name for name in names if not storage.is_stored(run / name)]
+        within = [name for name in names if name == Path(name).name and name not in ("", "..")]
+        gone += [run / name for name in within if not storage.is_stored(run / name)]
     if not gone:
         return ""
     told = f"; missing of the files that its records name: {len(gone)}, the first {gone[0].relative_to(folder)}"
@@ -331,7 +332,7 @@ def _lacking(folder: Path, plan: Plan) -> str:
 
 def announce(message: str) -> None:
     """A line of progress, on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    print(one_line(message), file=sys.stderr, flush=True)
 
 
 def _refuse_stage(experiment: Experiment, from_stage: int | None) -> None:

@@ -7,13 +7,14 @@ only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from spinn.errors import InputError
-from spinn.storage import HALF_WRITTEN
+from spinn.storage import HALF_WRITTEN, refuse_special
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def held(folder: Path, part: str = "", *, wait: bool = False) -> Iterator[None]:
 def _taken(path: Path, wait: bool) -> int:
     """The descriptor of the lock file, locked: the file that is there now, not one that its holder has just removed."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _opened(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -63,6 +64,23 @@ def _taken(path: Path, wait: bool) -> int:
                 os.write(descriptor, f"{os.getpid()}\n".encode())
                 return descriptor
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """The lock file, made where it is missing; never another one, which a link in a stranger's folder may lead to."""
+    try:
+        refuse_special(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; remove it") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{path}: a link in place of a file; remove it") from None
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise InputError(f"{path}: a file of two names in place of one of its own; remove it")
+    return descriptor
 
 
 def _end_parts(folder: Path) -> None:

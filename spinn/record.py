@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import pydantic
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from spinn.config import AdaptationConfig, BaselineName, Experiment, PhysicsTerm, Strict, Variant
 from spinn.errors import RecordError
@@ -54,10 +54,16 @@ class LedgerStage(Strict):
     widths: tuple[int, ...] | None = None
 
 
+def _seen(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a letter in it does not print")
+    return text
+
+
 class PlannedDataset(Strict):
     """The data of a plan: `fingerprint` is the sha256 of `dataset.csv`, `card` the digest of `datacard.json`."""
 
-    source: str
+    source: Annotated[str, AfterValidator(_seen)]
     fingerprint: str
     card: str
     features: tuple[str, ...] = Field(min_length=1)

@@ -60,7 +60,7 @@ def summary(runs: Path) -> str:
         if records:
             lines += _counts(plan, variant.name, records) + _accuracy(plan, runs, finished)
     lines += ["", f"training time: {sum(costs.values()):.1f} s, cohorts' phases added up"]
-    lines += [f"  {key}: {seconds:.1f} s" for key, seconds in costs.items()]
+    lines += [f"  {one_line(key)}: {seconds:.1f} s" for key, seconds in costs.items()]
     lines += ["", f"warnings: {len(warnings) or 'none'}"]
     lines += [f"  {one_line(warning)} ({count} runs)" for warning, count in warnings.items()]
     return "\n".join(lines)

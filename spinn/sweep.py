@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from spinn import determinism, estimate, lock, task
+from spinn import baselines, determinism, estimate, lock, task
 from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
 from spinn.display import Display, Silent, Standings
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, SpinnError
-from spinn.journal import stages_done
-from spinn.record import Plan, run_folder
+from spinn.journal import is_finished, stages_done
+from spinn.record import PLAN, Plan, plan_digest, read_model, run_folder
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_FOR_AN_ANSWER = 5.0
@@ -111,8 +111,8 @@ def _on_ray(
     cpus = torch.get_num_threads() if engine.cpus is None else engine.cpus
     gpus = float(device.type == "cuda") if engine.gpus is None else engine.gpus
     threads = max(1, int(cpus))
-    with _cluster(ray, engine.address) as total:
-        _refuse_too_much(total, cpus, gpus)
+    with _cluster(ray, engine.address) as nodes:
+        _refuse_too_much(nodes, cpus, gpus)
         # -1: Ray runs it again however often a worker or a node dies; an error of its own is not tried again.
         remote = ray.remote(_train).options(num_cpus=cpus, num_gpus=gpus, max_retries=-1)
         shared, where = ray.put((plan, dataset)), str(folder.resolve())
@@ -129,6 +129,10 @@ def _on_ray(
         finally:
             for one in pending:
                 ray.cancel(one, force=True)
+    lost = [run.run_id for run in plan.runs if not is_finished(run_folder(folder, run.run_id), plan_digest(plan))]
+    if lost:
+        told = f"{len(lost)} of {len(plan.runs)} runs were not recorded here, the first {lost[0]}"
+        raise InputError(f"{folder}: {told}; does every node of the cluster see this folder?")
 
 
 def _train(shared: tuple[Plan, Dataset], name: str, folder: str, device: str, rate: float, threads: int) -> None:
@@ -136,6 +140,9 @@ def _train(shared: tuple[Plan, Dataset], name: str, folder: str, device: str, ra
     plan, dataset = shared
     if dataset.fingerprint() != plan.dataset.fingerprint:
         raise InputError(f"{name}: the data that reached this worker is not the plan's; run `spinn run` again")
+    if not (Path(folder) / PLAN).is_file() or read_model(Path(folder) / PLAN, Plan) != plan:
+        raise InputError(f"{folder}: {socket.gethostname()} sees no plan of these runs there; share the folder with it")
+    baselines.take_memory()
     chosen = determinism.use(device, threads)
     # A node that Ray takes for dead may still be at work: whoever comes after it waits for its end.
     with lock.held(Path(folder), name, wait=True):
@@ -163,21 +170,21 @@ def _end(ray: Any, cohort: Any) -> None:
     try:
         ray.get(cohort)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, (SpinnError, OSError)):
+        if isinstance(error.cause, (SpinnError, OSError, MemoryError, RuntimeError)):  # torch's own is the last
             raise error.cause from None
         raise
 
 
 @contextlib.contextmanager
-def _cluster(ray: Any, address: str | None) -> Iterator[dict[str, float]]:
-    """What the cluster has in all."""
+def _cluster(ray: Any, address: str | None) -> Iterator[list[dict[str, float]]]:
+    """What each node of the cluster has."""
     _refuse_silence(address)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, error) from None
     try:
-        yield ray.cluster_resources()
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
 
@@ -204,15 +211,20 @@ def _refuse_silence(address: str | None) -> None:
 
 def _no_cluster(address: str | None, error: Exception) -> InputError:
     reason = " ".join(str(error).split())
-    return InputError(f"--address {address}: no Ray cluster there ({reason:.120}); start one with `ray start --head`")
+    return InputError(
+        f"--address {address}: no Ray cluster there ({reason:.120}); start one with "
+        "`ray start --head`, or, where that asked for a token, give it: RAY_AUTH_MODE=token"
+    )
 
 
-def _refuse_too_much(total: dict[str, float], cpus: float, gpus: float) -> None:
+def _refuse_too_much(nodes: Sequence[dict[str, float]], cpus: float, gpus: float) -> None:
+    """Refuse what no node alone has: a cohort is on one, and would wait for it without an end."""
     for option, kind, asked in (("--cpus", "CPU", cpus), ("--gpus", "GPU", gpus)):
-        if asked > total.get(kind, 0.0):
-            raise InputError(
-                f"{option} {asked:g}: the cluster has {total.get(kind, 0.0):g} in all, and a cohort would wait forever"
-            )
+        most = max((node.get(kind, 0.0) for node in nodes), default=0.0)
+        if asked > most:
+            raise InputError(f"{option} {asked:g}: no node of the cluster has more than {most:g}; ask for less")
+    if not any(cpus <= node.get("CPU", 0.0) and gpus <= node.get("GPU", 0.0) for node in nodes):
+        raise InputError(f"--cpus {cpus:g} --gpus {gpus:g}: no node of the cluster has both; ask for less of one")
 
 
 def _ray() -> Any:

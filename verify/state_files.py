@@ -386,7 +386,10 @@ def _own_layout(path: Path, state: State, metadata: dict[str, str]) -> State:
             name, shape = f"layers.{index}.weight", (outputs, inputs)
             mask = _unpacked(tensors[f"{name}.mask"], shape)
             weight = tensors[f"{name}.outside"].copy() if f"{name}.outside" in tensors else np.zeros(shape, np.float32)
-            weight[mask] = tensors[f"{name}.values"]
+            values = tensors[f"{name}.values"]
+            if (kinds := {weight.dtype.kind, values.dtype.kind}) != {"f"}:
+                raise ValueError(f"{name}: numbers of kind {' and '.join(sorted(kinds))}")
+            weight[mask] = values
             whole |= {name: weight, f"{name}_mask": mask, f"layers.{index}.bias": tensors[f"layers.{index}.bias"]}
         return State(whole, applied=True)
     except (KeyError, ValueError, TypeError, IndexError) as error:

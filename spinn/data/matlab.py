@@ -17,6 +17,7 @@ from spinn.storage import read_file
 
 MOST = 512 << 20
 """Bytes of all variables together when unpacked; the original mill.mat has 200 MB."""
+MOST_DIMENSIONS = 32
 MOST_MATRICES = 200_000
 """Matrices within a variable; the original has 2,171."""
 DEEPEST = 8
@@ -98,6 +99,8 @@ def _head(data: memoryview, order: str) -> tuple[int, tuple[int, ...], bytes, It
     sizes = _part(parts, _INTEGERS, "size")
     if len(sizes) < 8 or len(sizes) % 4:
         raise ValueError("a matrix without a size")
+    if len(sizes) > 4 * MOST_DIMENSIONS:  # scipy takes no more; the product of a million would take minutes
+        raise ValueError(f"a matrix of {len(sizes) // 4:,} dimensions: at most {MOST_DIMENSIONS} expected")
     name = bytes(_part(parts, _LETTERS, "name"))
     return flags, struct.unpack_from(f"{order}{len(sizes) // 4}i", sizes), name, parts
 

@@ -5,6 +5,7 @@ KILLS says how often by SIGKILL, once by default; `make kills` tries fifty. SIGT
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -191,6 +192,11 @@ def test_a_checkpoint_that_was_deleted_is_named(
     assert "give --from-stage" in told
     assert call(*words, "--from-stage", "1").status == 0
     assert digests(out) == digests(life[0])
+    assert call(*words).last_word.endswith("nothing to train")
+    record = next(out.glob("runs/*/record.json"))
+    content = json.loads(record.read_text())
+    content["files"] |= dict.fromkeys(("/", "..", "/nowhere/x", "../x", ""), "0")  # which name no file of a run
+    record.write_text(json.dumps(content))
     assert call(*words).last_word.endswith("nothing to train")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from spinn import sweep
 from spinn.data.simulator import simulate
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError
-from spinn.record import PROGRESS, Plan
+from spinn.record import PLAN, PROGRESS, Plan, write_model
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,8 @@ from spinn.record import PROGRESS, Plan
         ({"name": "ray", "cpus": -1.0}, "--cpus -1.0: 0 or more"),
         ({"name": "ray", "gpus": float("nan")}, "--gpus nan: 0 or more"),
         ({"name": "ray", "gpus": float("inf")}, "--gpus inf: 0 or more"),
+        ({"name": "ray", "cpus": 1e-5}, "--cpus 1e-05: Ray has no smaller part"),
+        ({"name": "ray", "gpus": 1.5}, r"--gpus 1\.5: part of one, or whole ones"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(asked: dict[str, Any], message: str) -> None:
@@ -37,12 +41,28 @@ def test_what_cannot_be_asked_is_refused(asked: dict[str, Any], message: str) ->
 
 
 def test_a_cohort_that_would_wait_forever_is_refused() -> None:
-    """More than the whole cluster has."""
-    sweep._refuse_too_much({"CPU": 2.0}, 2.0, 0.0)
-    with pytest.raises(InputError, match="--cpus 3: the cluster has 2 in all"):
-        sweep._refuse_too_much({"CPU": 2.0}, 3.0, 0.0)
-    with pytest.raises(InputError, match=r"--gpus 0\.5: the cluster has 0 in all"):
-        sweep._refuse_too_much({"CPU": 2.0}, 1.0, 0.5)
+    """More than any node has alone, whatever they have together."""
+    nodes = [{"CPU": 2.0}, {"CPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}]
+    sweep._refuse_too_much(nodes, 2.0, 0.0)
+    sweep._refuse_too_much(nodes, 1.0, 1.0)
+    with pytest.raises(InputError, match="--cpus 3: no node of the cluster has more than 2;"):
+        sweep._refuse_too_much(nodes, 3.0, 0.0)
+    with pytest.raises(InputError, match=r"--gpus 0\.5: no node of the cluster has more than 0;"):
+        sweep._refuse_too_much(nodes[:2], 1.0, 0.5)
+    with pytest.raises(InputError, match="--cpus 2 --gpus 1: no node of the cluster has both"):
+        sweep._refuse_too_much(nodes, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("cause", [MemoryError("none"), RuntimeError("not enough memory"), InputError("no plan")])
+def test_what_a_worker_raised_is_raised_as_it_was(cause: Exception) -> None:
+    """Memory that is missing there ends the command in a line, as it does here."""
+    ray = pytest.importorskip("ray")
+
+    def end(_: object) -> None:
+        raise ray.exceptions.RayTaskError("_train", "where it was", cause)
+
+    with pytest.raises(type(cause), match=str(cause)):
+        sweep._end(SimpleNamespace(get=end, exceptions=ray.exceptions), None)
 
 
 @pytest.mark.parametrize(("tls", "answer"), [("0", (bytes(2), bytes(1) + b"\x04" + bytes(5))), ("1", ()), ("true", ())])
@@ -63,6 +83,19 @@ def test_a_cluster_may_answer_in_parts_or_in_secret(
         thread.start()
         sweep._refuse_silence(f"127.0.0.1:{listening.getsockname()[1]}")
         thread.join()
+
+
+def test_a_worker_that_sees_another_folder_says_so(tmp_path: Path, simple_plan: Callable[..., Plan]) -> None:
+    """Where a node does not see the folder of runs, or has another one there, nothing is trained into it."""
+    dataset = simulate()
+    plan = simple_plan(dataset)
+    told = rf"{re.escape(str(tmp_path))}: {re.escape(socket.gethostname())} sees no plan of these runs there"
+    for other in (None, simple_plan(dataset, name="other")):
+        if other:
+            write_model(tmp_path / PLAN, other)
+        with pytest.raises(InputError, match=told):
+            sweep._train((plan, dataset), plan.runs[0].cohort, str(tmp_path), "cpu", 1.0, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [PLAN]
 
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

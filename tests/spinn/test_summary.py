@@ -133,6 +133,22 @@ def test_a_plan_without_the_ledger_of_a_variant_is_refused(runs, tmp_path):
         summary(copy)
 
 
+def test_what_a_record_calls_its_costs_moves_no_terminal(runs, tmp_path):
+    """Letters that do not print are spelled; the source of the data that has one is refused."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    path = next(copy.glob("runs/*/record.json"))
+    record = json.loads(path.read_text())
+    record["cost"][0]["key"] = "\x1b[2Jall runs hold"
+    path.write_text(json.dumps(record))
+    assert "  \\x1b[2Jall runs hold: " in summary(copy)
+    plan = json.loads((copy / "plan.json").read_text())
+    plan["dataset"]["source"] = "\x1b[2J"
+    (copy / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RecordError, match=r"dataset\.source = .*: a letter in it does not print"):
+        summary(copy)
+
+
 def test_a_target_without_held_out_labels_has_no_score(runs, tmp_path):
     """Where no held-out cut has a label, the score is not a number, and nothing breaks."""
     copy = tmp_path / "runs"

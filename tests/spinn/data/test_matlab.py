@@ -80,6 +80,7 @@ FIELDS = makers.element(5, struct.pack("<i", 8)), makers.element(1, b"case".ljus
         (makers.HEAD + makers.matrix(1, (8, 8), b"mill", bytes(104)), "1 fields of size"),
         (makers.HEAD + makers.matrix(2, (4, 4), b"mill", FIELDS[0], makers.element(1, bytes(64))), "8 fields of size"),
         (makers.HEAD + makers.matrix(2, (1, 1), b"mill", makers.element(5, bytes(4)), FIELDS[1]), "have no names"),
+        (makers.HEAD + makers.matrix(6, (1,) * 33, b"other", NUMBER), "33 dimensions: at most 32"),
         (makers.HEAD + makers.matrix(16, (1, 1), b"mill"), "a matrix of class 16"),
         (makers.HEAD + makers.element(14, makers.element(6, bytes(8)) + bytes(8)), "kind 0 where .* size"),
         (makers.HEAD + makers.element(14, bytes(40)), "a matrix without flags"),

@@ -19,6 +19,14 @@ def test_an_unknown_source_is_refused_with_what_there_is(source):
         load(source)
 
 
+@pytest.mark.parametrize("name", ["\x1b[2Jcuts.csv", "cu\u202ets.csv", "cu\nts.mat"])
+def test_a_file_whose_name_moves_a_terminal_is_refused(name, tmp_path):
+    """The data card and every report say what the data is called."""
+    (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=r"data: the name of the file = .*is no letter that is seen; take it out"):
+        load(str(tmp_path / name))
+
+
 def test_nasa_before_it_is_fetched(tmp_path, monkeypatch):
     """The message names the command that fetches it."""
     monkeypatch.setenv("SPINN_CACHE", str(tmp_path))
