@@ -220,6 +220,7 @@ DATA = [
     matlab("mat-zlib", "a compressed matrix of 2 GiB", lambda: makers.inflated(2047), bomb=True),
     matlab("mat-structs", "2³⁰ structs in 120 bytes", lambda: makers.vast(2, *FIELDS), bomb=True),
     matlab("mat-letters", "2³⁰ letters in 100 bytes", lambda: makers.vast(4, makers.element(16, b"")), bomb=True),
+    matlab("mat-dimensions", "800,000 dimensions in 3 kB", makers.dimensions),
     matlab("mat-function", "a function in place of data", lambda: makers.HEAD + makers.matrix(16, (1, 1), b"mill")),
 ]
 EXPERIMENTS = [

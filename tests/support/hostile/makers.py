@@ -95,6 +95,12 @@ def inflated(mebibytes: int) -> bytes:
     return HEAD + struct.pack("<II", COMPRESSED, len(packed)) + packed
 
 
+def dimensions(count: int = 800_000) -> bytes:
+    """A compressed matrix of so many dimensions, each as long as one may say: their product has millions of digits."""
+    packed = zlib.compress(matrix(6, [(1 << 31) - 1] * count, b"mill"))
+    return HEAD + struct.pack("<II", COMPRESSED, len(packed)) + packed
+
+
 def mill(compress: bool = False) -> bytes:
     """A struct array as that of mill.mat, of two runs."""
     names = ["case", "run", "VB", "time", "DOC", "feed", "material", *nasa.CHANNELS]
