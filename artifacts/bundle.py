@@ -22,7 +22,7 @@ from artifacts.beside import ABLATION, KINDS, REFERENCE
 from artifacts.build import MANIFEST
 from artifacts.check import check, read_manifest
 from artifacts.results import RefusedError
-from artifacts.typeset import DATED, PAGES
+from artifacts.typeset import DATED, LATEXMK, PAGES
 from spinn.errors import InputError
 from spinn.record import ADAPTATION, PLAN, RECORD, RUNS, Plan, Record, read_model
 from spinn.storage import digest_file, is_stored, packed
@@ -246,11 +246,12 @@ def _set_again(manifest: Mapping[str, Any]) -> str:
 By the same LaTeX, {manifest["inputs"]["versions"]["latex"]}, their bytes are the same:
 
 ```bash
-cd paper/paper
-export {dated}
-for name in {" ".join(names)}; do
-  latexmk -pdf -outdir=../again $name.tex > /dev/null && cmp ../again/$name.pdf ../$name.pdf || exit 1
-done
+(
+  cd paper/paper && export {dated}
+  for name in {" ".join(names)}; do
+    {" ".join(LATEXMK)} -outdir=../again $name.tex > /dev/null && cmp ../again/$name.pdf ../$name.pdf || exit 1
+  done
+)
 ```
 """
 

@@ -36,7 +36,7 @@ class _Declared(Strict):
     constant: tuple[_Constant, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constants:
     """What may stand by itself: numerals by the label of their equation, inline formulas, pieces of a text, and years.
 

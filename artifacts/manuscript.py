@@ -35,17 +35,16 @@ def differences(files: Files, numbers: Mapping[str, Number], places: Places, cha
         places: `cells.by_table` of it.
         changed: files that are known not to be as they were built; blamed first.
     """
-    declared, cited = files.get(DECLARED, b""), files.get(CITED, b"")
+    constants = None
     try:
-        Constants.parse(declared, cited, DECLARED)
+        constants = _constants(files.get(DECLARED, b""), files.get(CITED, b""))
     except InputError as error:
         yield Problem(DECLARED, str(error))
-        declared = None
     for file, content in files.items():
         if not re.fullmatch(r"paper/.*\.tex", file):
             continue
         yield from _told_otherwise(file, content, files)
-        for line, text in () if declared is None else _bare(content, declared, cited):
+        for line, text in _bare(content, constants) if constants else ():
             yield Problem(file, f"line {line}: {text}: no named value printed it")
         if not any(name.startswith("tables/") for name in changed):
             yield from _called_otherwise(file, content, files, places)
@@ -138,9 +137,14 @@ def _title(page: bytes) -> Set[str]:
 
 
 @lru_cache(8)
-def _bare(content: bytes, declared: bytes, cited: bytes) -> tuple[tuple[int, str], ...]:
-    """Numbers without a mark, by the constants that lie beside the paper: those that it was built with."""
-    constants = Constants.parse(declared, cited, DECLARED)
+def _constants(declared: bytes, cited: bytes) -> Constants:
+    """Those that lie beside the paper: those that it was built with."""
+    return Constants.parse(declared, cited, DECLARED)
+
+
+@lru_cache(8)
+def _bare(content: bytes, constants: Constants) -> tuple[tuple[int, str], ...]:
+    """Numbers without a mark."""
     return tuple(sorted(set(typed(marks.unmarked(text_of(content)), constants))))
 
 

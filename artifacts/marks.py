@@ -20,7 +20,8 @@ CELL = re.compile(rf"\\cell\{{{_NAME}\.(\d{{1,6}})\.(\d{{1,6}})\}}\{{{_TEXT}\}}"
 r"""`\cell{table.row.column}{text}`, both counted from 0"""
 CALLED = re.compile(rf"\\called\{{{_TEXT}\}}")
 r"""`\called{what something is called}`"""
-_MARKS = (VALUE, VERDICT, CELL, CALLED)
+# In one pass: what stands within a mark is looked up as it stands there, and is none where it has marks of its own.
+_MARK = re.compile("|".join(pattern.pattern for pattern in (VALUE, VERDICT, CELL, CALLED)))
 _NAMED = re.compile(r"\\(?:val|verdict|cell|called)(?![a-zA-Z])")
 _DEFINITIONS = (
     r"\newcommand{\val}[2]{#2}",
@@ -32,9 +33,7 @@ _DEFINITIONS = (
 
 def unmarked(text: str) -> str:
     """`text` less what its marks say is a named value, a verdict, a name or a cell."""
-    for pattern in _MARKS:
-        text = pattern.sub(lambda mark: blank(mark[0]), text)
-    return text
+    return _MARK.sub(lambda mark: blank(mark[0]), text)
 
 
 def by_hand(text: str) -> Iterator[tuple[int, str]]:

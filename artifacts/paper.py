@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -150,7 +149,6 @@ def fill(source: str, content: Content, name: str) -> str:
         raise InputError(f"paper/{name}: it calls itself, or is nested, without an end") from None
 
 
-@cache
 def _printed(value: Any) -> Any:
     """What an expression prints: LaTeX as it is, other text escaped, no bare number."""
     if isinstance(value, Tex):

@@ -12,7 +12,7 @@ from artifacts.results import Results
 from spinn.record import Plan
 
 _HARDWARE = ("platform", "processor", "cores", "memory bytes", "device", "tf32")
-_KINDS = {"threads": "other thread count", "kernels": "other kernels"}
+_TOLD = {"threads": "other thread count: threads", "kernels": "other kernels:"}  # anything else: by its kind and name
 _APART = ("claims", "seeds", "stack", "data", "name")  # looked at on their own, or a name and no more
 
 
@@ -110,10 +110,10 @@ def _reasons(ours: Results, theirs: Results) -> list[tuple[str, bool]]:
     for key in dict.fromkeys((*there, *here)):
         if key == "code" or here.get(key) == there.get(key):
             continue
-        kind = "other hardware" if key in _HARDWARE else _KINDS.get(key, "other library version")
+        kind = "other hardware" if key in _HARDWARE else "other library version"
         values = there.get(key, "not stated"), here.get(key, "not stated")
-        told = f"{kind}:" if key in kind else f"{kind}: {key}"
-        found.append((f"{told} {values[0]} in the reference, {values[1]} here", _excuses(key, *values)))
+        told = f"{_TOLD.get(key, f'{kind}: {key}')} {values[0]} in the reference, {values[1]} here"
+        found.append((told, _excuses(key, *values)))
     if ours.plan.spinn_version != theirs.plan.spinn_version and here.get("spinn") == there.get("spinn"):
         found.append(
             (f"other library version: spinn {theirs.plan.spinn_version}, {ours.plan.spinn_version} here", True)

@@ -84,7 +84,8 @@ def refuse_verdicts(source: str, file: str, words: Sequence[str], claims: Sequen
     """Refuse a template that asks for the verdict on no claim, or takes it for a word that no verdict is.
 
     Every verdict is asked for by the claim's name as it stands, also in branches that other data take; and is printed
-    alone, or compared with a word by `==` or `!=`: in any other form a wrong word would go unseen.
+    alone, or compared with a word by `==` or `!=`: in any other form, or where a block keeps what it prints, a wrong
+    word would go unseen.
 
     Raises:
         InputError: names file, line and what is wrong.
@@ -93,12 +94,15 @@ def refuse_verdicts(source: str, file: str, words: Sequence[str], claims: Sequen
 
     with _read() as jinja:
         tree = jinja.parse(source)
+    for block in tree.find_all((nodes.Macro, nodes.AssignBlock, nodes.FilterBlock, nodes.CallBlock)):
+        if getattr(block, "name", "") == "verdict" or any(map(_asks, block.find_all(nodes.Call))):
+            raise InputError(f"{file}:{block.lineno}: a block keeps what it prints, and a verdict is printed at once")
     calls = {id(one): one for output in tree.find_all(nodes.Output) for one in output.nodes if _asks(one)}
     for compared in tree.find_all(nodes.Compare):
         sides = [compared.expr, *(operand.expr for operand in compared.ops)]
         told = [side.value for side in sides if isinstance(side, nodes.Const)]
         asked = {id(side): side for side in sides if _asks(side)}
-        if asked and len(sides) == 2 and told and compared.ops[0].op in ("eq", "ne"):
+        if asked and len(sides) == 2 and told and compared.ops[0].op in ("eq", "ne"):  # a verdict, and a word
             if told[0] not in words:
                 expected = f"expected one of {', '.join(words)}"
                 raise InputError(f"{file}:{compared.lineno}: verdict is never {told[0]!r}; {expected}")
@@ -108,8 +112,8 @@ def refuse_verdicts(source: str, file: str, words: Sequence[str], claims: Sequen
         if name.name == "verdict" and id(name) not in seen:
             raise InputError(f'{file}:{name.lineno}: verdict("claim") is printed alone, or compared by == with a word')
     for call in calls.values():
-        claim = call.args[0].value if len(call.args) == 1 and isinstance(call.args[0], nodes.Const) else None
-        if claim not in claims:
+        (claim,) = (*(one.value for one in call.args if isinstance(one, nodes.Const)), None)[:1]
+        if len(call.args) != 1 or call.kwargs or call.dyn_args or call.dyn_kwargs or claim not in claims:
             near = difflib.get_close_matches(str(claim), claims, n=1)
             raise InputError(f"{file}:{call.lineno}: {claim}: no such claim{f'; perhaps {near[0]}' if near else ''}")
 

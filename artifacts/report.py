@@ -38,8 +38,8 @@ def _page(**parts: Any) -> bytes:
         page = environment.from_string(_source(TEMPLATE)).render(
             script=script, script_digest=f"sha256-{digest}", **parts
         )
-    except jinja2.TemplateError as error:
-        raise InputError(f"paper/{TEMPLATE.name}: {error.message}; restore the report's template") from None
+    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"paper/{TEMPLATE.name}: {error!s:.200}; restore the report's template") from None
     return f"{page.strip()}\n".encode()
 
 

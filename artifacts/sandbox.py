@@ -1,4 +1,4 @@
-"""Where templates are filled: they reach what they are given and nothing else, and compute nothing."""
+"""Where templates are filled: they reach what they are given and nothing else, and have no arithmetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Sandbox(SandboxedEnvironment):
-    """Computes nothing: of two letters and one product a template can make a text that fills all memory."""
+    """Has no operator of two sides: of two letters and one product a template can make a text that fills all memory."""
 
     intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
 

@@ -88,7 +88,7 @@ _MORE = (
 _NUMERAL = re.compile(r"\d+(?:(?:[.,]|\{,\}|\\,)\d+)*|(?<!\d)\.\d+")
 _WORD = re.compile(rf"\b(?:{'|'.join((*_MORE, *WORDS))})\b", re.IGNORECASE)
 _ROMAN = re.compile(
-    r"(?<![Tt]ype[ ~])(?<!Appendix[ ~])(?<!\\)\b(?=[IVXLC]{2,}\b|[ivxlc]{2,}\b)"
+    r"(?<![Tt]ype[ ~])(?<!Appendix[ ~])\b(?=[IVXLC]{2,}\b|(?:(?<=case\{)|(?<=textsc\{))[ivxlc]{2,}\b)"
     r"(?i:(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3}))(?!\w)"
 )
 _GLYPHS = f"zero|half|one|{'|'.join(WORDS[:8])}"
@@ -99,7 +99,7 @@ _QUOTED = r"string|detokenize|verb|lstinline|begin\{(?:[vV]erbatim|lstlisting|al
 _DEFINED = r"let|csname|@name(?:def|use)|renewenvironment|\w+Document(?:Command|Environment)"  # what a name is no more
 _HIDDEN = re.compile(rf"\^\^.|\\@*(?:{_READ}|{_COUNTED}|{_QUOTED}|{_DEFINED}|text(?:{_GLYPHS})[a-z]+)(?![a-zA-Z])")
 # Within a word these print nothing; after a command they end its name.
-_PARTED = re.compile(r"(\\[a-zA-Z]+)?(?<=[a-zA-Z])(?:\{\}|\\/)+(?=[a-zA-Z])")
+_PARTED = re.compile(r"((?<!\\)\\[a-zA-Z]+)?(?<=[a-zA-Z])(?:\{\}|\\/)+(?=[a-zA-Z])")
 _AFTER = (
     r"(?![.,]?\d)(?=[ ~\n]?(?:[].,;:)}]|\Z|(?:and|or|to|has|have|says?|shows?|gives?)\b))"  # no unit, nothing counted
 )

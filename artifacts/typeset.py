@@ -39,6 +39,9 @@ _TIMEOUT = 600  # seconds for one document, on a busy machine
 DATED = {"SOURCE_DATE_EPOCH": "1167609600", "FORCE_SOURCE_DATE": "1", "TZ": "UTC"}
 
 
+LATEXMK = ("latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape")
+
+
 class TypesetError(SpinnError):
     """LaTeX stopped, or a page is not as it should be."""
 
@@ -88,7 +91,7 @@ def typeset(name: str, files: Mapping[str, bytes], most_pages: int | None = None
 
 
 def _latexmk(name: str, folder: Path) -> None:
-    command = ["latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", name]
+    command = [*LATEXMK, name]
     try:
         done = subprocess.run(
             command,

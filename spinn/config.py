@@ -63,7 +63,7 @@ class SplitConfig(Stated):
     """How cases are divided: `leave-one-case-out`, or `grouped` into `folds` parts."""
 
     kind: Literal["leave-one-case-out", "grouped"]
-    folds: int | None = Field(default=None, ge=2)
+    folds: int | None = Field(default=None, ge=2, le=10**9)
     validation_cases: int = Field(default=2, ge=0)  # 0: every other case is trained on, and all epochs are run
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     refuse_special(path)
     with open(path, "rb") as stream:
         return parse_toml(stream.read(MOST_TOML + 1))
+
+
+def unseen(text: str) -> str:
+    """The first letter that looks like another, or like nothing, or would move the terminal it is printed on; or ""."""
+    return next((one for one in text if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")), "")
 
 
 def read_stated(path: Path) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def run_command(command: Callable[[], object], name: str) -> NoReturn:
         sys.stderr.close()
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         _leave(
             f"{name}: out of memory ({one_line(error):.200}); what was finished is kept: run it again where there is "
@@ -94,7 +94,7 @@ def run_command(command: Callable[[], object], name: str) -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether memory is what was missing; for the host's, torch has no exception of its own."""
     told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return told or "allocate memory" in str(error) or "not enough memory" in str(error)

@@ -18,6 +18,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, Field
 
 from spinn.config import AdaptationConfig, BaselineName, Experiment, PhysicsTerm, Strict, Variant
+from spinn.documents import unseen
 from spinn.errors import RecordError
 from spinn.storage import digest_of, read_stored, write_atomic
 
@@ -55,8 +56,8 @@ class LedgerStage(Strict):
 
 
 def _seen(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("a letter in it does not print")
+    if letter := unseen(text):
+        raise ValueError(f"a letter in it is not seen, U+{ord(letter):04X}")
     return text
 
 

@@ -25,7 +25,7 @@ from spinn.cohort import Cohort
 from spinn.data.dataset import Dataset
 from spinn.display import Display, Silent, Standings
 from spinn.engine import Engine
-from spinn.errors import InputError, RecordError, SpinnError
+from spinn.errors import InputError, RecordError, SpinnError, out_of_memory
 from spinn.journal import is_finished, stages_done
 from spinn.record import PLAN, Plan, plan_digest, read_model, run_folder
 
@@ -129,7 +129,8 @@ def _on_ray(
         finally:
             for one in pending:
                 ray.cancel(one, force=True)
-    lost = [run.run_id for run in plan.runs if not is_finished(run_folder(folder, run.run_id), plan_digest(plan))]
+    digest = plan_digest(plan)
+    lost = [run.run_id for run in plan.runs if not is_finished(run_folder(folder, run.run_id), digest)]
     if lost:
         told = f"{len(lost)} of {len(plan.runs)} runs were not recorded here, the first {lost[0]}"
         raise InputError(f"{folder}: {told}; does every node of the cluster see this folder?")
@@ -140,7 +141,8 @@ def _train(shared: tuple[Plan, Dataset], name: str, folder: str, device: str, ra
     plan, dataset = shared
     if dataset.fingerprint() != plan.dataset.fingerprint:
         raise InputError(f"{name}: the data that reached this worker is not the plan's; run `spinn run` again")
-    if not (Path(folder) / PLAN).is_file() or read_model(Path(folder) / PLAN, Plan) != plan:
+    there = Path(folder) / PLAN
+    if not there.is_file() or plan_digest(read_model(there, Plan)) != plan_digest(plan):
         raise InputError(f"{folder}: {socket.gethostname()} sees no plan of these runs there; share the folder with it")
     baselines.take_memory()
     chosen = determinism.use(device, threads)
@@ -170,7 +172,7 @@ def _end(ray: Any, cohort: Any) -> None:
     try:
         ray.get(cohort)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, (SpinnError, OSError, MemoryError, RuntimeError)):  # torch's own is the last
+        if isinstance(error.cause, (SpinnError, OSError)) or out_of_memory(error.cause):
             raise error.cause from None
         raise
 

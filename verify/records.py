@@ -47,11 +47,10 @@ def planned_runs(folder: Folder) -> Iterator[Fault]:
     # Looked for only until all that are missing are found: a plan may ask for more runs than there is memory for.
     missing = len(variants) * folds * len(seeds) - len(there - strange)
     asked = ((v.name, f, s) for v in experiment.variants for f in range(folds) for s in experiment.seeds)
-    first = islice((one for one in asked if one not in there), min(missing, LISTED))
-    for variant, fold, seed in first:
-        yield Fault(f"variant {variant}, fold {fold}, seed {seed}: the experiment asks for it, the plan leaves it out")
     if missing > LISTED:
-        yield Fault(f"{missing:,} runs in all are asked for by the experiment and left out by the plan")
+        yield Fault(f"{missing:,} runs are asked for by the experiment and left out by the plan")
+    for variant, fold, seed in islice((one for one in asked if one not in there), min(missing, LISTED)):
+        yield Fault(f"variant {variant}, fold {fold}, seed {seed}: the experiment asks for it, the plan leaves it out")
     for variant, fold, seed in sorted(strange):
         yield Fault(f"variant {variant}, fold {fold}, seed {seed}: planned, but the experiment does not ask for it")
     ids = {run.run_id for run in folder.plan.runs}

@@ -5,10 +5,10 @@ Knows lengths and letters; no column, no unit.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from typing import TextIO
 
+from spinn.documents import unseen
 from spinn.errors import DataError
 
 LONGEST_LINE = 1 << 20
@@ -41,6 +41,5 @@ def refuse_unprintable(name: str, where: str) -> None:
     """
     if len(name) > LONGEST_NAME:
         raise DataError(f"{where} = {name!r:.40}: {len(name):,} letters: at most {LONGEST_NAME} expected in a name")
-    for letter in name:
-        if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-            raise DataError(f"{where} = {name!a:.60}: U+{ord(letter):04X} is no letter that is seen; take it out")
+    if letter := unseen(name):
+        raise DataError(f"{where} = {name!a:.60}: U+{ord(letter):04X} is no letter that is seen; take it out")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spinn.config import SimulatorConfig
 from spinn.data.dataset import Dataset
-from spinn.data.lines import refuse_unprintable
+from spinn.documents import unseen
 from spinn.errors import DataError, InputError
 
 
@@ -41,7 +41,9 @@ def load(source: str, campaign: SimulatorConfig | None = None) -> Dataset:
     if "\0" in source:
         raise DataError(f"data = {source!r:.80}: no file can have such a name; give the path of a .mat or .csv file")
     path = Path(source)
-    refuse_unprintable(path.name, "data: the name of the file")
+    if letter := unseen(path.name):
+        told = f"U+{ord(letter):04X} in the name of the file is no letter that is seen"
+        raise DataError(f"data = {source!a:.80}: {told}; give it another name")
     if path.suffix.lower() == ".mat":
         from spinn.data import nasa
 

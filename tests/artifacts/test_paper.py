@@ -181,6 +181,17 @@ def test_text_is_escaped_and_values_are_not(content: paper.Content):
     assert made == r"50\% \& \$x\$ \val{count.cases}{4}"
 
 
+def test_a_name_and_a_text_that_are_equal_are_printed_as_what_they_are(content: paper.Content):
+    """Whichever comes first."""
+    name, tex = paper.Name("run-2"), paper.Tex("run-2")
+    for _ in range(2):
+        assert paper._printed(tex) == "run-2"
+        assert paper._printed(name) == r"\called{run-2}"
+    assert paper._printed(True) is True
+    with pytest.raises(InputError, match=r"a template prints 1\.0"):
+        paper._printed(1.0)
+
+
 HOLDS, FAILS, OPEN = "holds", "fails", "not decidable"
 SAID = {
     "the abstract on near-dense": {
@@ -387,6 +398,11 @@ HIDDEN = 'verdict("claim") is printed alone, or compared by == with a word'
         (r'\VAR{verdict("wear-eror")}', "wear-eror: no such claim; perhaps wear-error"),
         (r'\BLOCK{if simulated and not simulated and verdict("wear-eror") == "holds"}', "wear-eror: no such claim"),
         (r"\VAR{verdict(primary)}", "None: no such claim"),
+        (r'\VAR{verdict("wear-error", x=primary)}', "wear-error: no such claim"),
+        (r'\BLOCK{set v}\VAR{verdict("wear-error")}\BLOCK{endset}', "a block keeps what it prints"),
+        (r'\BLOCK{macro f()}\VAR{verdict("wear-error")}\BLOCK{endmacro}', "a block keeps what it prints"),
+        (r'\BLOCK{filter lower}\VAR{verdict("wear-error")}\BLOCK{endfilter}', "a block keeps what it prints"),
+        (r"\BLOCK{macro verdict(x)}\BLOCK{endmacro}", "a block keeps what it prints"),
     ],
 )
 def test_a_verdict_that_there_is_not_stops_the_build(

@@ -17,6 +17,7 @@ from spinn.errors import InputError
         ("{{ 40 + 2 }}", r"a template computes nothing, and has '\+'"),
         ("{{ nothing }}", "'nothing' is undefined"),
         ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
+        ("{{ 5|join }}", "'int' object is not iterable"),
         ("{% if %}", "Expected an expression"),
     ],
 )

@@ -145,7 +145,7 @@ def test_what_a_record_calls_its_costs_moves_no_terminal(runs, tmp_path):
     plan = json.loads((copy / "plan.json").read_text())
     plan["dataset"]["source"] = "\x1b[2J"
     (copy / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(RecordError, match=r"dataset\.source = .*: a letter in it does not print"):
+    with pytest.raises(RecordError, match=r"dataset\.source = .*: a letter in it is not seen, U\+001B"):
         summary(copy)
 
 

@@ -76,6 +76,7 @@ def test_a_plan_of_more_runs_than_there_is_memory_for_is_judged(runs) -> None:
         assert "planned-runs-present" in runs.failed(replay=False)
         assert "variant sparse, fold 2, seed 0: the experiment asks for it" in messages(runs)
         (finding,) = (one for one in runs.audit(replay=False).findings if one.check == "planned-runs-present")
+    assert finding.message.startswith("3,999,999,992 runs are asked for by the experiment and left out by the plan")
     assert len(finding.data["faults"]) == LISTED
 
 

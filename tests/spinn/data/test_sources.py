@@ -23,7 +23,9 @@ def test_an_unknown_source_is_refused_with_what_there_is(source):
 def test_a_file_whose_name_moves_a_terminal_is_refused(name, tmp_path):
     """The data card and every report say what the data is called."""
     (tmp_path / name).write_text("")
-    with pytest.raises(DataError, match=r"data: the name of the file = .*is no letter that is seen; take it out"):
+    with pytest.raises(
+        DataError, match=r"data = .*: U\+.* in the name of the file is no letter that is seen; give it another name"
+    ):
         load(str(tmp_path / name))
 
 
