@@ -92,7 +92,7 @@ verify-long: .venv-tox/installed
 kills: .venv-tox/installed
 	KILLS=50 $(TOX) run -e tests -- tests/e2e/test_killed.py tests/e2e/test_engine.py
 
-# 30 kinds of files, so many damaged ones of each.
+# 35 kinds of files, so many damaged ones of each.
 fuzz: .venv-tox/installed
 	FUZZ=4000 HYPOTHESIS_PROFILE=long $(TOX) run -e tests -- tests/e2e/test_fuzz.py
 

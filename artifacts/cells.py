@@ -127,7 +127,7 @@ def _values(
     at = {column: index for index, column in enumerate(header)}
     for (row, place), number in cells.items():
         where, (column, _, nth) = f"row {row + 1}, {place} ({number.name})", column_of(place)
-        if row >= len(rows) or at.get(column, len(header)) >= len(rows[row]):
+        if row >= len(rows) or column not in at or at[column] >= len(rows[row]):
             yield Problem(_blamed(changed, numbers_file, file), f"{where}: it is missing, {numbers_file} has it")
             continue
         text = rows[row][at[column]]

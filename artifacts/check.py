@@ -313,7 +313,7 @@ def _brief(files: Files, changed: Set[str]) -> Iterator[Problem]:
         file = f"tables/{name}.md"
         if file not in files or file in changed:
             continue
-        header, *wanted = _plain(files[file])
+        header, *wanted = _plain(files[file]) or ("no row",)
         if header not in lines:
             yield Problem(SUMMARY, f"it has no table {name}")
             continue

@@ -17,6 +17,7 @@ from spinn.config import Strict
 from spinn.documents import parse_toml
 from spinn.errors import InputError
 from spinn.record import first_problem
+from spinn.storage import read_file
 
 _Told = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -56,9 +57,11 @@ class Constants:
             InputError: it is not there, or as `parse`.
         """
         try:
-            content, cited = path.read_bytes(), bibliography.read_bytes()
+            content, cited = read_file(path), read_file(bibliography)
         except FileNotFoundError as error:
             raise InputError(f"{error}; it has the constants of the paper's equations, or what it cites") from None
+        except ValueError as error:
+            raise InputError(f"{path}: {error}; it declares the constants of the paper's equations") from None
         return cls.parse(content, cited, str(path))
 
     @classmethod

@@ -93,7 +93,8 @@ def test_what_is_kept_is_a_result_or_one_clear_error(path: Path, folder: Path) -
     read(path.parent.name, path.read_bytes(), folder)
 
 
-READ_BY_THE_TEST = {"audit-forged", "manifest", "numbers", "report", "template"}
+READ_BY_THE_TEST = {"audit-forged", "manifest", "numbers", "report", "template", "paper"}
+READ_BY_THE_TEST |= {"table", "table-latex", "table-markdown"}
 """Kinds whose files are not opened by what is tested here: a checkout's templates, and what a test changes first."""
 
 

@@ -118,8 +118,11 @@ def test_a_broken_file_of_runs_comes_with_its_mend(tmp_path, content):
 # --- round trips ----------------------------------------------------------------------------------------------------
 
 
-def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Anything that a field of this annotation may hold, numbers finite, as an honest writer has them."""
+def values(kind: Any, least: int = 0) -> st.SearchStrategy[Any]:
+    """Anything that a field of this annotation may hold, numbers finite, as an honest writer has them.
+
+    Of a list `least` parts and more.
+    """
     plain: dict[Any, st.SearchStrategy[Any]] = {
         float: st.floats(allow_nan=False, allow_infinity=False),
         int: st.integers(),
@@ -137,14 +140,18 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if get_origin(kind) is dict:
         return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=2)
     if get_origin(kind) is tuple and arguments[-1] is ...:
-        return st.lists(values(arguments[0]), max_size=2).map(tuple)
+        return st.lists(values(arguments[0]), min_size=least, max_size=2).map(tuple)
     assert issubclass(kind, pydantic.BaseModel), kind
     return st.builds(kind, **{name: _drawn(field) for name, field in kind.model_fields.items()})
 
 
 def _drawn(field: Any) -> st.SearchStrategy[Any]:
     patterns = [one.pattern for one in field.metadata if getattr(one, "pattern", None)]
-    return st.from_regex(patterns[0].replace("$", r"\Z")) if patterns else values(field.annotation)
+    if patterns:
+        return st.from_regex(patterns[0].replace("$", r"\Z"))
+    if any(isinstance(one, pydantic.AfterValidator) for one in field.metadata):  # letters that are seen
+        return st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")))
+    return values(field.annotation, max((getattr(one, "min_length", 0) for one in field.metadata), default=0))
 
 
 def written_and_read(model: Any) -> Any:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from artifacts import check, claims, paper, prose, provenance, results, tables
 from artifacts.benchmarks import Benchmarks
+from artifacts.constants import NONE, Constants
 from artifacts.executed import executed
 from artifacts.mutants import Mutants
 from artifacts.numbers import Format, encode_json, encode_tex
@@ -168,18 +169,21 @@ def _escaped(rows: Any) -> Any:
     return [[cell.replace("&", "&amp;").replace("<", "&lt;") for cell in row] for row in rows]
 
 
-def checked(path: Path) -> object:
-    """What `spinn-artifacts check` finds where this file of a built folder is another; digests are right again.
+def manifest(path: Path) -> object:
+    """What `spinn-artifacts check` finds where the manifest of a built folder is another."""
+    return check.problems(built(), check.read_manifest(path.parent))
 
-    With its digest right, the second look has to see what is wrong in it.
-    """
-    files = dict(built())
-    files[path.name] = path.read_bytes()
-    if path.name == "build.json":
-        return check.problems(built(), check.read_manifest(path.parent))
-    manifest = json.loads(files["build.json"])
-    manifest["outputs"][path.name] = check._sha256(files[path.name])
-    return check.problems(files, manifest)
+
+def checked(name: str) -> Callable[[Path], object]:
+    """What it finds where the file of this name is another, its digest right again: the second look has to see it."""
+
+    def read(path: Path) -> object:
+        files = {**built(), name: path.read_bytes()}
+        told = json.loads(files["build.json"])
+        told["outputs"][name] = check._sha256(files[name])
+        return check.problems(files, told)
+
+    return read
 
 
 def evaluated(path: Path) -> object:
@@ -204,7 +208,7 @@ def content() -> Content:
 def filled(path: Path) -> object:
     """A template, refused or filled as those of the paper are."""
     source = path.read_bytes().decode("utf-8", errors="replace")
-    prose.refuse(prose.literals(source, path.name, prose.Constants({}, frozenset()), {}))
+    prose.refuse(prose.literals(source, path.name, NONE, {}))
     return fill(source, content(), path.name)
 
 
@@ -350,9 +354,19 @@ KINDS: dict[str, Kind] = {
     "benchmarks": Kind("history.jsonl", "json", benchmarks, benchmark_tables),
     "mutants": Kind("mutants.json", "json", mutants, lambda path: [t.latex() for t in Mutants.read(path).tables()]),
     "spread": Kind("spread.json", "json", spread, lambda path: read_spread(path.parent)),
-    "manifest": Kind("build.json", "json", lambda: built()["build.json"], checked),
-    "numbers": Kind("numbers.json", "json", lambda: built()["numbers.json"], checked),
-    "report": Kind("report.html", "bytes", lambda: built()["report.html"], checked),
+    "manifest": Kind("build.json", "json", lambda: built()["build.json"], manifest),
+    "numbers": Kind("numbers.json", "json", lambda: built()["numbers.json"], checked("numbers.json")),
+    "report": Kind("report.html", "bytes", lambda: built()["report.html"], checked("report.html")),
+    "table": Kind("a.csv", "csv", lambda: built()["tables/accuracy.csv"], checked("tables/accuracy.csv")),
+    "table-latex": Kind("a.tex", "bytes", lambda: built()["tables/accuracy.tex"], checked("tables/accuracy.tex")),
+    "table-markdown": Kind("a.md", "bytes", lambda: built()["tables/accuracy.md"], checked("tables/accuracy.md")),
+    "paper": Kind("paper.tex", "bytes", lambda: built()["paper/paper.tex"], checked("paper/paper.tex")),
+    "constants": Kind(
+        "constants.toml",
+        "toml",
+        lambda: (PAPER / "constants.toml").read_bytes(),
+        lambda path: Constants.read(path, path),
+    ),
     "template": Kind("paper.tex.j2", "template", lambda: TEMPLATE, filled),
 }
 """Each kind by its name, which is also that of its folder in the corpus."""
