@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spinn import variants
-from spinn.documents import read_toml
+from spinn.documents import read_stated
 from spinn.errors import InputError, ScheduleError
 from spinn.schedule import (
     Criteria,
@@ -275,14 +275,7 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
 
     By hand, because the schema's library alone would take longer to load than the whole check may.
     """
-    try:
-        content = read_toml(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; experiments are in paper/experiments") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder; give an experiment file, such as paper/experiments/quick.toml") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+    content = read_stated(path)
     try:
         _known(content, EXPERIMENT_KEYS, "")
         layers = check_layers(_widths(_typed(content, "layers", list, "")))
