@@ -112,8 +112,10 @@ def refuse_verdicts(source: str, file: str, words: Sequence[str], claims: Sequen
         if name.name == "verdict" and id(name) not in seen:
             raise InputError(f'{file}:{name.lineno}: verdict("claim") is printed alone, or compared by == with a word')
     for call in calls.values():
-        (claim,) = (*(one.value for one in call.args if isinstance(one, nodes.Const)), None)[:1]
-        if len(call.args) != 1 or call.kwargs or call.dyn_args or call.dyn_kwargs or claim not in claims:
+        claim = call.args[0].value if len(call.args) == 1 and isinstance(call.args[0], nodes.Const) else None
+        if claim is None or call.kwargs or call.dyn_args or call.dyn_kwargs:
+            raise InputError(f'{file}:{call.lineno}: verdict("claim") has the name of one claim in it, and no more')
+        if claim not in claims:
             near = difflib.get_close_matches(str(claim), claims, n=1)
             raise InputError(f"{file}:{call.lineno}: {claim}: no such claim{f'; perhaps {near[0]}' if near else ''}")
 

@@ -57,7 +57,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: it cannot be read, has something else in it, or a claim that `refuse` refuses.
     """
-    stated = read_stated(path).get("claim", [])
+    stated = read_stated(path, "paper/claims.toml").get("claim", [])
     try:
         canonical_json(stated)
     except (TypeError, ValueError) as error:

@@ -56,8 +56,8 @@ def unseen(text: str) -> str:
     return next((one for one in text if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")), "")
 
 
-def read_stated(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file that somebody wrote, as `read_toml`.
+def read_stated(path: Path, example: str) -> dict[str, Any]:
+    """The tables of a TOML file that somebody wrote, as `read_toml`; `example` is one that is here.
 
     Raises:
         InputError: it cannot be read; says why.
@@ -65,9 +65,9 @@ def read_stated(path: Path) -> dict[str, Any]:
     try:
         return read_toml(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a TOML file such as paper/experiments/smoke.toml") from None
+        raise InputError(f"{path}: no such file; expected a TOML file such as {example}") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder; expected a TOML file such as paper/experiments/smoke.toml") from None
+        raise InputError(f"{path}: a folder; expected a TOML file such as {example}") from None
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}; name another file") from None
     except ValueError as error:  # of what it says, and of a name that no file can have

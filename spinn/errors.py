@@ -82,8 +82,9 @@ def run_command(command: Callable[[], object], name: str) -> NoReturn:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
+        told = one_line(error) or type(error).__name__
         _leave(
-            f"{name}: out of memory ({one_line(error):.200}); what was finished is kept: run it again where there is "
+            f"{name}: out of memory ({told:.200}); what was finished is kept: run it again where there is "
             "more, without --fresh; or train fewer runs together: a smaller `stack` in the experiment, and --fresh",
             2,
         )

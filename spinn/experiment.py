@@ -36,7 +36,7 @@ def load(path: Path | str) -> Experiment:
     Raises:
         InputError: the file is missing, is not TOML, or has a key or value that the schema refuses.
     """
-    content = read_stated(Path(path))
+    content = read_stated(Path(path), "paper/experiments/smoke.toml")
     try:
         return Experiment.model_validate(content)
     except pydantic.ValidationError as error:

@@ -68,7 +68,7 @@ class PlannedDataset(Strict):
     fingerprint: str
     card: str
     features: tuple[str, ...] = Field(min_length=1)
-    targets: tuple[Target, ...]  # the measured ones
+    targets: tuple[Target, ...] = Field(min_length=1)  # the measured ones
     cases: tuple[str, ...]
     cuts: int
 

@@ -275,7 +275,7 @@ def _read_experiment(path: Path) -> tuple[tuple[int, ...], dict[str, _Stated]]:
 
     By hand, because the schema's library alone would take longer to load than the whole check may.
     """
-    content = read_stated(path)
+    content = read_stated(path, "paper/experiments/smoke.toml")
     try:
         _known(content, EXPERIMENT_KEYS, "")
         layers = check_layers(_widths(_typed(content, "layers", list, "")))

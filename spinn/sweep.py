@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,7 @@ from spinn.record import PLAN, Plan, plan_digest, read_model, run_folder
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_FOR_AN_ANSWER = 5.0
+_SECONDS_TO_BE_SEEN = 90.0  # NFS keeps what it knew of a folder for up to 60 (acdirmax in nfs(5))
 _SETTINGS = b"\x04"  # the type of a frame of HTTP/2, its fourth byte
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 
@@ -129,11 +131,26 @@ def _on_ray(
         finally:
             for one in pending:
                 ray.cancel(one, force=True)
-    digest = plan_digest(plan)
-    lost = [run.run_id for run in plan.runs if not is_finished(run_folder(folder, run.run_id), digest)]
-    if lost:
-        told = f"{len(lost)} of {len(plan.runs)} runs were not recorded here, the first {lost[0]}"
-        raise InputError(f"{folder}: {told}; does every node of the cluster see this folder?")
+    _await_records(plan, folder)
+
+
+def _await_records(plan: Plan, folder: Path) -> None:
+    """Wait until what other nodes recorded is seen here: a shared folder may show for a while what it knew.
+
+    Raises:
+        InputError: a run is not seen in time.
+    """
+    digest, until = plan_digest(plan), 0.0
+    lost = [run.run_id for run in plan.runs]
+    while lost := [run_id for run_id in lost if not is_finished(run_folder(folder, run_id), digest)]:
+        if not until:
+            until = time.monotonic() + _SECONDS_TO_BE_SEEN
+            told = f"waiting at most {_SECONDS_TO_BE_SEEN:g} s for {len(lost)} records, the first {lost[0]}"
+            print(f"{folder}: {told}, to be seen here", file=sys.stderr, flush=True)
+        elif time.monotonic() > until:
+            told = f"{len(lost)} of {len(plan.runs)} runs were not recorded here, the first {lost[0]}"
+            raise InputError(f"{folder}: {told}; does every node of the cluster see this folder?")
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _train(shared: tuple[Plan, Dataset], name: str, folder: str, device: str, rate: float, threads: int) -> None:

@@ -379,6 +379,7 @@ def test_a_dropped_claim_stops_the_build(content: paper.Content, monkeypatch: py
 
 
 UNWORDED = "verdict is never 'fail'; expected one of holds, fails, not decidable, "
+NAMED = 'verdict("claim") has the name of one claim in it'
 HIDDEN = 'verdict("claim") is printed alone, or compared by == with a word'
 
 
@@ -397,8 +398,8 @@ HIDDEN = 'verdict("claim") is printed alone, or compared by == with a word'
         (r"\BLOCK{set v = verdict}", HIDDEN),
         (r'\VAR{verdict("wear-eror")}', "wear-eror: no such claim; perhaps wear-error"),
         (r'\BLOCK{if simulated and not simulated and verdict("wear-eror") == "holds"}', "wear-eror: no such claim"),
-        (r"\VAR{verdict(primary)}", "None: no such claim"),
-        (r'\VAR{verdict("wear-error", x=primary)}', "wear-error: no such claim"),
+        (r"\VAR{verdict(primary)}", NAMED),
+        (r'\VAR{verdict("wear-error", x=primary)}', NAMED),
         (r'\BLOCK{set v}\VAR{verdict("wear-error")}\BLOCK{endset}', "a block keeps what it prints"),
         (r'\BLOCK{macro f()}\VAR{verdict("wear-error")}\BLOCK{endmacro}', "a block keeps what it prints"),
         (r'\BLOCK{filter lower}\VAR{verdict("wear-error")}\BLOCK{endfilter}', "a block keeps what it prints"),

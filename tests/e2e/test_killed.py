@@ -110,6 +110,7 @@ def test_memory_that_does_not_suffice_is_one_line(ask: str) -> None:
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("spinn: out of memory (")
+    assert "()" not in ended.stderr
     assert "run it again where there is more, without --fresh; or train fewer runs together" in ended.stderr
     other = code.replace(ask, "raise RuntimeError('mat1 and mat2 shapes cannot be multiplied')")
     ended = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)

@@ -18,7 +18,8 @@ from spinn import sweep
 from spinn.data.simulator import simulate
 from spinn.engine import Engine
 from spinn.errors import InputError, RecordError
-from spinn.record import PLAN, PROGRESS, Plan, write_model
+from spinn.record import PLAN, PROGRESS, RECORD, Plan, plan_digest, run_folder, write_model
+from spinn.storage import canonical_json, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,35 @@ def test_a_worker_that_sees_another_folder_says_so(tmp_path: Path, simple_plan: 
         with pytest.raises(InputError, match=told):
             sweep._train((plan, dataset), plan.runs[0].cohort, str(tmp_path), "cpu", 1.0, 1)
     assert [path.name for path in tmp_path.iterdir()] == [PLAN]
+
+
+def test_a_record_that_is_seen_late_is_waited_for(
+    tmp_path: Path,
+    simple_plan: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A folder that is shared shows for a while what it knew; a record that stays away is lost."""
+    plan = simple_plan(simulate())
+    last = plan.runs[-1].run_id
+    monkeypatch.setattr(sweep, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    whole = canonical_json({"plan_digest": plan_digest(plan)}).encode()
+    for run in plan.runs:
+        run_folder(tmp_path, run.run_id).mkdir(parents=True)
+    for run in plan.runs[:-1]:
+        write_atomic(run_folder(tmp_path, run.run_id) / RECORD, whole)
+    late = run_folder(tmp_path, last) / RECORD
+    thread = threading.Timer(0.3, lambda: write_atomic(late, whole))
+    thread.start()
+    sweep._await_records(plan, tmp_path)
+    thread.join()
+    assert capsys.readouterr().err.count("\n") == 1
+    sweep._await_records(plan, tmp_path)
+    assert not capsys.readouterr().err
+    late.unlink()
+    monkeypatch.setattr(sweep, "_SECONDS_TO_BE_SEEN", 0.05)
+    with pytest.raises(InputError, match=rf"1 of {len(plan.runs)} runs were not recorded here, the first {last};"):
+        sweep._await_records(plan, tmp_path)
 
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

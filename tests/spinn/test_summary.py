@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import suppress
+from random import Random
 
 import pytest
+from hostile.wounds import near_json
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spinn import experiment
 from spinn.errors import RecordError
@@ -130,6 +135,30 @@ def test_a_plan_without_the_ledger_of_a_variant_is_refused(runs, tmp_path):
     path = copy / "plan.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"ledger": {}}))
     with pytest.raises(RecordError, match=r"plan\.json: ledger: no stage of variant .*; restore the file"):
+        summary(copy)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**64 - 1))
+def test_any_value_of_its_kind_is_told_or_refused(runs, tmp_path_factory, seed):
+    """A plan or a record with one other value gives a summary or is bad input; the files are as they were after it."""
+    random = Random(seed)
+    whole = random.choice([runs / "plan.json", *sorted(runs.glob("runs/*/record.json"))])
+    broken = tmp_path_factory.getbasetemp() / "near"
+    shutil.copytree(runs, broken, dirs_exist_ok=True)
+    (broken / whole.relative_to(runs)).write_text(json.dumps(near_json(random, whole.read_bytes())))
+    with suppress(RecordError):
+        assert "runs planned" in summary(broken)
+
+
+def test_a_plan_without_targets_is_refused(runs, tmp_path):
+    """A network predicts something."""
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    plan = json.loads((copy / "plan.json").read_text())
+    plan["dataset"]["targets"] = []
+    (copy / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RecordError, match=r"plan\.json: dataset\.targets: .* at least 1 item"):
         summary(copy)
 
 
