@@ -249,7 +249,7 @@ By the same LaTeX, {manifest["inputs"]["versions"]["latex"]}, their bytes are th
 (
   cd paper/paper && export {dated}
   for name in {" ".join(names)}; do
-    {" ".join(LATEXMK)} -outdir=../again $name.tex > /dev/null && cmp ../again/$name.pdf ../$name.pdf || exit 1
+    {" ".join(LATEXMK)} -outdir=../again $name.tex > /dev/null 2>&1 && cmp ../again/$name.pdf ../$name.pdf || exit 1
   done
 )
 ```

@@ -109,9 +109,8 @@ class Results:
 
     @property
     def primary(self) -> str:
-        """The variant that the work stands for: the first that declares no finding, or simply the first."""
-        sound = [variant.name for variant in self.plan.experiment.variants if not variant.expected_findings]
-        return (sound or list(self.variants))[0]
+        """The variant that the work stands for."""
+        return self.plan.experiment.primary.name
 
     @cached_property
     def marked(self) -> dict[str, tuple[str, ...]]:

@@ -37,7 +37,7 @@ from spinn.record import (
     write_model,
 )
 from spinn.storage import digest_file, write_atomic
-from spinn.wear_laws import fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
+from spinn.wear_laws import COEFFICIENTS, fit_wear_law, fit_wear_law_growth, wear_law, wear_law_growth
 
 REGRESSORS: tuple[RegressorName, ...] = get_args(RegressorName)
 SMALL: tuple[BaselineName, ...] = ("small-network", "small-network-no-sensors")
@@ -227,11 +227,9 @@ def _fitted(plan: Plan, dataset: Dataset, name: BaselineName, entry: BaselineFol
         predicted = {target: np.full(len(rows), means[target]) for target in _targets(plan, name)}
         coefficients = {str(target): mean for target, mean in means.items()}
     else:
-        fit, law, names = (
-            (fit_wear_law, wear_law, "abcd") if name == "wear-law" else (fit_wear_law_growth, wear_law_growth, "abcdg")
-        )
+        fit, law = (fit_wear_law, wear_law) if name == "wear-law" else (fit_wear_law_growth, wear_law_growth)
         solution = fit(train)
-        coefficients = dict(zip(names, map(float, solution), strict=True))
+        coefficients = dict(zip(COEFFICIENTS[name], map(float, solution), strict=True))
         predicted = {"VB": law(rows, solution)}
     return Fit(entry.model_copy(update={"coefficients": coefficients}), predicted, len(coefficients))
 

@@ -231,6 +231,11 @@ class Experiment(Stated):
     baselines: tuple[BaselineName, ...] = ("mean", "wear-law")
     adaptation: AdaptationConfig | None = None  # None: no tool is adapted to
 
+    @property
+    def primary(self) -> Variant:
+        """The variant that the work stands for: the first that declares no finding, or simply the first."""
+        return next((variant for variant in self.variants if not variant.expected_findings), self.variants[0])
+
     def physics_of(self, variant: Variant) -> PhysicsConfig:
         """The weights of the physics terms that `variant` is trained with: its own, or else the experiment's."""
         return self.physics if variant.physics is None else variant.physics

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from spinn.engine import Engine
 from spinn.errors import InputError, RecordError, TargetMissedError, one_line
 from spinn.journal import is_finished
 from spinn.record import Plan
+from spinn.statements import miscount
 
 MISSES_TARGET = "schedule-reaches-target"  # the finding that a variant declares if it is meant to miss
 
@@ -109,7 +110,7 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
     """Every run of the experiment, decided before the first is trained.
 
     Raises:
-        InputError: the network's input or output width does not fit the data.
+        InputError: the network's input or output width does not fit the data, or a claim counts what is not planned.
     """
     from spinn.data import splits
 
@@ -157,6 +158,7 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
         )
         for name, stages in ledgers(experiment).items()
     }
+    _refuse_miscounts(experiment, ledger, claims)
     names = tuple(str(claim["name"]) for claim in claims)
     return Plan(
         spinn_version=version("spinn"),
@@ -166,6 +168,30 @@ def make_plan(experiment: Experiment, dataset: Dataset, claims: Sequence[dict[st
         runs=runs,
         claims=record.PlannedClaims(digest=storage.digest_of(list(claims)), names=names),
     )
+
+
+def _refuse_miscounts(
+    experiment: Experiment, ledger: Mapping[str, Sequence[record.LedgerStage]], claims: Sequence[dict[str, Any]]
+) -> None:
+    """Refuse a claim whose sentence has a number that is not so here: the paper prints the sentence as it stands."""
+    from spinn.wear_laws import COEFFICIENTS
+
+    predictors = {*ledger, *experiment.baselines, "dense"}
+    for claim in claims:
+        kind, _, rest = claim["value"].partition(".")
+        other = rest.partition(".")[2]
+        if kind == "r2-difference" and other not in predictors:
+            continue  # nobody evaluates it here
+        about = [ledger[name] for name in (experiment.primary.name, other) if name in ledger]
+        counts = {
+            "stages": {len(stages) for stages in about},
+            "parameters": {stages[-1].parameters for stages in about},
+            "coefficients": {len(names) for names in COEFFICIENTS.values()},
+        }
+        bounds = claim["threshold"] if isinstance(claim["threshold"], list) else [claim["threshold"]]
+        if told := miscount(claim["statement"], bounds, counts):
+            where = f"{experiment.claims}: claim {claim['name']}: statement"
+            raise InputError(f"{where}: {told}; say what is planned, or leave it out")
 
 
 def run(

@@ -27,22 +27,20 @@ Predicted = tuple[PlannedRun, np.ndarray, int]
 def small_layers(plan: Plan) -> tuple[int, ...]:
     """Widths of the widest dense network with no more parameters than the pruned one is left with.
 
-    As deep as the experiment's network, hidden widths in its ratio, rounded; pruned is the first variant that declares
-    no finding, or simply the first.
+    As deep as the experiment's network, hidden widths in its ratio, rounded; the pruned one is its primary variant.
 
     Raises:
         InputError: with one neuron in each hidden layer it has more.
     """
-    variants = plan.experiment.variants
-    sound = next((variant for variant in variants if not variant.expected_findings), variants[0])
-    most = plan.ledger[sound.name][-1].parameters
+    pruned = plan.experiment.primary.name
+    most = plan.ledger[pruned][-1].parameters
     inputs, *hidden, outputs = plan.experiment.layers
     for widest in range(max(hidden, default=0), 0, -1):
         widths = (inputs, *(max(1, round(width * widest / max(hidden))) for width in hidden), outputs)
         if parameters(widths) <= most:
             return widths
     raise InputError(
-        f"baseline 'small-network': variant {sound.name} ends at {most:,} parameters, no dense network of its depth "
+        f"baseline 'small-network': variant {pruned} ends at {most:,} parameters, no dense network of its depth "
         "has as few; prune less, or leave it out of baselines"
     )
 

@@ -1,4 +1,4 @@
-"""Whether the sentence of a claim says what the claim says: the same numbers, the same direction.
+"""Whether the sentence of a claim says what the claim says, and what is planned: the same numbers, the same direction.
 
 The paper prints the sentence and decides by the threshold, so neither may say what the other does not. Knows English
 words; nothing of what is measured.
@@ -7,9 +7,9 @@ words; nothing of what is measured.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from spinn.numerals import numerals, value
+from spinn.numerals import numerals, split, value
 
 PHRASES = {
     "at-least": ("at least", "no less than", "no fewer than", "not less than", "not below", "or more", "≥"),
@@ -20,6 +20,8 @@ PHRASES = {
 }
 """How a sentence says each comparison that a claim can make."""
 _MEANT = {phrase: comparison for comparison, phrases in PHRASES.items() for phrase in phrases}
+_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(_WORDS)})(?![\w-])", re.IGNORECASE)
 _PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(_MEANT)})(?![a-z])")
 
 
@@ -42,4 +44,28 @@ def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> s
     for phrase in _PHRASE.findall(" ".join(statement.lower().split())):
         if _MEANT[phrase] not in allowed:
             return f"comparison = {comparison!r} is not what the statement says, {phrase!r}"
+    return ""
+
+
+def miscount(statement: str, bounds: Sequence[float], counts: Mapping[str, Collection[int]]) -> str:
+    """The first number of a statement that is neither its threshold nor a count; empty where there is none.
+
+    Args:
+        statement: a sentence, with numbers in digits or in words.
+        bounds: as `contradiction` has them.
+        counts: by what is counted ("stages"), how many of it there are.
+    """
+    told = [
+        (numeral, value(numeral), behind)
+        for numeral, behind in zip(numerals(statement), split(statement)[1:], strict=True)
+    ]
+    words = _WORD.finditer(statement)
+    told += [(word[0], _WORDS.index(word[0].lower()) + 2, statement[word.end() :]) for word in words]
+    for spelled, number, behind in told:
+        (noun,) = re.findall(r"^\s+(\w+)", behind) or ("",)
+        if abs(number) in map(abs, bounds) or number in counts.get(noun, ()):
+            continue
+        if noun in counts:
+            return f"{spelled} {noun}: {' or '.join(f'{count:,}' for count in sorted(counts[noun]))} in this plan"
+        return f"{spelled}: neither its threshold nor a count of {', '.join(counts)}"
     return ""

@@ -15,6 +15,7 @@ from scipy.special import exprel
 
 from spinn.data.dataset import DOC_REFERENCE, FEED_REFERENCE
 
+COEFFICIENTS = {"wear-law": "abcd", "wear-law-growth": "abcdg"}
 _GROWTHS = (0.1, 1.0)  # g times the greatest wear, where its search starts: nearly linear, and at a rate that doubles
 
 

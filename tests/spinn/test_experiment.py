@@ -257,3 +257,36 @@ def test_a_network_of_any_size_is_refused_in_words(root, width):
     stated = experiment.load(root / "paper" / "experiments" / "smoke.toml").model_dump()
     with pytest.raises(ValueError, match=r"(1e\+10|10\^300 and more) weights: at most 100,000,000 expected"):
         Experiment.model_validate(stated | {"layers": (18, width, width, 2)})
+
+
+CLAIMED = {
+    "stages": ("sparse", ("0.30", "0.35", "0.38"), "stages-over-one-shot: statement: four stages: 1 or 3 in this plan"),
+    "parameters": ("neurons", ("0.09", "0.09", "0.2", "0.2"), "67,602 parameters: 189,839 or 190,030 in this plan"),
+}
+
+
+@pytest.mark.parametrize(("variant", "ratios", "message"), CLAIMED.values(), ids=CLAIMED)
+def test_a_claim_that_counts_what_is_not_planned_is_refused(root, variant, ratios, message):
+    """The paper prints its sentence as it stands; where nothing of it is run, nobody evaluates it."""
+    import spinn.data
+
+    path, dataset = root / "paper" / "experiments" / "paper.toml", spinn.data.load("simulator")
+    loaded = experiment.load(path)
+    claims = experiment.load_claims(path, loaded)
+    experiment.make_plan(loaded, dataset, claims)
+
+    def planned(names):
+        variants = []
+        for one in loaded.variants:
+            if one.name == variant:
+                pairs = zip(one.stages, ratios, strict=False)
+                stages = tuple(stage.model_copy(update={"ratio": ratio}) for stage, ratio in pairs)
+                one = one.model_copy(update={"stages": stages})
+            if one.name in names:
+                variants.append(one)
+        return experiment.make_plan(loaded.model_copy(update={"variants": tuple(variants)}), dataset, claims)
+
+    names = {one.name for one in loaded.variants}
+    with pytest.raises(InputError, match=message):
+        planned(names)
+    planned(names - {"one-shot", "neurons"})

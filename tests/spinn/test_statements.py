@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from spinn.statements import contradiction
+from spinn.statements import contradiction, miscount
 
 SAME: dict[str, tuple[str, str, list[float]]] = {
     "as it is": ("It costs less than 5 %.", "below", [5.0]),
@@ -87,3 +87,25 @@ def test_a_range_has_both_of_its_ends(phrase: str):
     assert contradiction(f"From 3 to 5, {phrase} 3.", "within", [3.0, 5.0]) == (
         f"comparison = 'within' is not what the statement says, {phrase!r}"
     )
+
+
+COUNTS = {"stages": {3}, "parameters": {190_030, 189_839}}
+MISCOUNTED: dict[str, tuple[str, str]] = {
+    "parameters": ("67,602 parameters are left.", "67,602 parameters: 189,839 or 190,030 in this plan"),
+    "a word": ("In four stages it is better.", "four stages: 3 in this plan"),
+    "a capital": ("Two stages are enough.", "Two stages: 3 in this plan"),
+    "something else": ("In seven of 16 cases it is.", "16: neither its threshold nor a count of stages, parameters"),
+    "another threshold": ("Less than 7 %, or 5 %.", "7: neither its threshold"),
+}
+
+
+@pytest.mark.parametrize(("statement", "told"), MISCOUNTED.values(), ids=MISCOUNTED)
+def test_a_statement_has_no_number_but_its_threshold_and_what_is_planned(statement: str, told: str) -> None:
+    """The paper prints the sentence as it stands, and nothing else looks at that number."""
+    assert miscount(statement, [5.0], COUNTS).startswith(told)
+
+
+def test_what_is_planned_may_be_told() -> None:
+    """Its threshold, its sign aside, and counts, in digits or words; what is part of a name is no number."""
+    told = "In three stages, 190,030 parameters left, it is within 0.02 of one (95th percentile), a two-sided R2."
+    assert not miscount(told, [-0.02, 0.02], COUNTS)
