@@ -20,8 +20,8 @@ PHRASES = {
 }
 """How a sentence says each comparison that a claim can make."""
 _MEANT = {phrase: comparison for comparison, phrases in PHRASES.items() for phrase in phrases}
-_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(_WORDS)})(?![\w-])", re.IGNORECASE)
+_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(_WORDS)})(?!\w)", re.IGNORECASE)
 _PHRASE = re.compile(rf"(?<!\w)(?:{'|'.join(_MEANT)})(?![a-z])")
 
 
@@ -47,25 +47,28 @@ def contradiction(statement: str, comparison: str, bounds: Sequence[float]) -> s
     return ""
 
 
-def miscount(statement: str, bounds: Sequence[float], counts: Mapping[str, Collection[int]]) -> str:
-    """The first number of a statement that is neither its threshold nor a count; empty where there is none.
+def miscount(statement: str, bounds: Sequence[float], counts: Mapping[str, Collection[float]]) -> str:
+    """The first number of a statement that is neither a count, as it has to be, nor else the threshold; or "".
 
     Args:
         statement: a sentence, with numbers in digits or in words.
         bounds: as `contradiction` has them.
-        counts: by what is counted ("stages"), how many of it there are.
+        counts: by what is counted, in the singular ("stage"), how many of it there are.
     """
     told = [
-        (numeral, value(numeral), behind)
-        for numeral, behind in zip(numerals(statement), split(statement)[1:], strict=True)
+        (spelled, value(spelled), behind)
+        for spelled, behind in zip(numerals(statement), split(statement)[1:], strict=True)
     ]
     words = _WORD.finditer(statement)
-    told += [(word[0], _WORDS.index(word[0].lower()) + 2, statement[word.end() :]) for word in words]
+    told += [(word[0], _WORDS.index(word[0].lower()) + 1, statement[word.end() :]) for word in words]
     for spelled, number, behind in told:
-        (noun,) = re.findall(r"^\s+(\w+)", behind) or ("",)
-        if abs(number) in map(abs, bounds) or number in counts.get(noun, ()):
+        counted = re.match(r"[\s-]+(\w+?)s?(?!\w)", behind)
+        if counted and counted[1] in counts:
+            known = counts[counted[1]]
+            if number not in known:
+                return f"{spelled}{counted[0]}: {' or '.join(f'{count:,}' for count in sorted(known))} in this plan"
+        elif spelled.isalpha() and (number == 1 or behind.startswith("-")):  # one of them, two-sided
             continue
-        if noun in counts:
-            return f"{spelled} {noun}: {' or '.join(f'{count:,}' for count in sorted(counts[noun]))} in this plan"
-        return f"{spelled}: neither its threshold nor a count of {', '.join(counts)}"
+        elif abs(number) not in map(abs, bounds):
+            return f"{spelled}: neither its threshold nor a count of its {', '.join(counts)}"
     return ""

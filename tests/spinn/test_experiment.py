@@ -290,3 +290,28 @@ def test_a_claim_that_counts_what_is_not_planned_is_refused(root, variant, ratio
     with pytest.raises(InputError, match=message):
         planned(names)
     planned(names - {"one-shot", "neurons"})
+
+
+TOLD = {
+    "of the law alone": ("network-adds-to-law", "In nine stages it is better than the law.", "nine stages: 4 in"),
+    "of the best law": ("at-least-wear-law", "In nine stages it is better than the law.", "nine stages: 4 in"),
+    "of a law": ("r2-gain", "It is above a wear law with five coefficients.", "five coefficients: 4 in"),
+    "of the threshold": ("near-dense", "Pruning in two stages costs at most 2 % of it.", "two stages: 4 in"),
+    "of a range": ("final-parameters", "From 180,000 to 210,000 parameters are left of 9 parameters.", "9 parameter"),
+}
+
+
+@pytest.mark.parametrize(("name", "statement", "message"), TOLD.values(), ids=TOLD)
+def test_every_claim_that_is_evaluated_has_its_numbers_looked_at(root, name, statement, message):
+    """Whatever it compares with; of other data, or with what nobody runs, it says what it says."""
+    import spinn.data
+
+    path, dataset = root / "paper" / "experiments" / "paper.toml", spinn.data.load("simulator")
+    loaded = experiment.load(path)
+    claims = {one["name"]: one for one in experiment.load_claims(path, loaded)}
+    law = next(one for one in claims.values() if one["value"] == "r2-gain-over-wear-law.VB")
+    claim = claims.get(name, law) | {"statement": statement}
+    with pytest.raises(InputError, match=message):
+        experiment.make_plan(loaded, dataset, [claim])
+    experiment.make_plan(loaded, dataset, [claim | {"applies_to": {"targets": [], "data": ["nasa"]}}])
+    experiment.make_plan(loaded, dataset, [claim | {"value": "r2-difference.VB.nobody"}])

@@ -89,13 +89,18 @@ def test_a_range_has_both_of_its_ends(phrase: str):
     )
 
 
-COUNTS = {"stages": {3}, "parameters": {190_030, 189_839}}
+COUNTS = {"stage": {3}, "parameter": {190_030, 189_839}}
 MISCOUNTED: dict[str, tuple[str, str]] = {
     "parameters": ("67,602 parameters are left.", "67,602 parameters: 189,839 or 190,030 in this plan"),
     "a word": ("In four stages it is better.", "four stages: 3 in this plan"),
     "a capital": ("Two stages are enough.", "Two stages: 3 in this plan"),
-    "something else": ("In seven of 16 cases it is.", "16: neither its threshold nor a count of stages, parameters"),
+    "one": ("In one stage it is better.", "one stage: 3 in this plan"),
+    "a hyphen": ("Six-stage pruning, or 3-stage pruning.", "Six-stage: 3 in this plan"),
+    "digits and a hyphen": ("4-stage pruning is better.", "4-stage: 3 in this plan"),
+    "something else": ("In seven of 16 cases it is.", "16: neither its threshold nor a count of its stage, parameter"),
+    "a word for something else": ("In seven cases it is.", "seven: neither its threshold"),
     "another threshold": ("Less than 7 %, or 5 %.", "7: neither its threshold"),
+    "a count that is the threshold": ("Five stages cost less than 5 %.", "Five stages: 3 in this plan"),
 }
 
 
@@ -109,3 +114,4 @@ def test_what_is_planned_may_be_told() -> None:
     """Its threshold, its sign aside, and counts, in digits or words; what is part of a name is no number."""
     told = "In three stages, 190,030 parameters left, it is within 0.02 of one (95th percentile), a two-sided R2."
     assert not miscount(told, [-0.02, 0.02], COUNTS)
+    assert not miscount("A three-stage schedule costs no more than −0.02.", [0.02], COUNTS)
