@@ -49,14 +49,9 @@ def _inside(name: str) -> str:
 _Name = Annotated[str, AfterValidator(_inside)]
 
 
-class _Versions(BaseModel):
-    latex: str
-
-
 class _Inputs(BaseModel):
-    records: dict[_Name, str]
-    code: dict[_Name, str]
-    versions: _Versions
+    records: dict[_Name, str] | None = None
+    code: dict[_Name, str] | None = None
 
 
 class _Manifest(BaseModel):
@@ -66,8 +61,8 @@ class _Manifest(BaseModel):
 
     outputs: dict[_Name, str]
     holds: bool
-    inputs: _Inputs
-    sources: dict[str, dict[str, str]]
+    inputs: _Inputs | None = None
+    sources: dict[str, dict[str, str]] | None = None
 
 
 def check(out: Path) -> tuple[Problem, ...]:
@@ -281,9 +276,13 @@ def _strays(out: Path, outputs: dict[str, str]) -> Iterator[Problem]:
 
 def _sources(content: bytes, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     """The digest that a number names is that of its source's files, and those are the files that were read."""
-    sources, records, code = manifest["sources"], manifest["inputs"]["records"], manifest["inputs"]["code"]
+    sources, inputs = manifest.get("sources"), manifest.get("inputs")
+    records, code = (inputs.get(key) if isinstance(inputs, dict) else None for key in ("records", "code"))
+    if not isinstance(sources, dict) or not isinstance(records, dict) or not isinstance(code, dict):
+        yield Problem(MANIFEST, "it does not say what the numbers were made from; build again")
+        return
     for group, files in sources.items():
-        for name, digest in files.items():
+        for name, digest in dict(files).items():
             if digest not in (records.get(name), code.get(name)):
                 yield Problem(MANIFEST, f"source {group}: {name} has another digest among the inputs")
     digests = {group: digest_of(files) for group, files in sources.items()}

@@ -20,7 +20,7 @@ PRUNERS = {
     "sparse": "global-magnitude",
     "layerwise": "layerwise-magnitude",
     "random": "random",
-    "neurons": "neurons-incoming",
+    "incoming": "neurons-incoming",
     "first-order": "neurons-first-order",
 }
 
@@ -60,16 +60,16 @@ def test_the_road_ends_in_tables_with_the_widths_of_every_stage(
         assert ended.status == 0, f"{command}\n{ended.out}{ended.err}"
     table = (tmp_path / "paper" / "tables" / "schedule.md").read_text()
     plan = read_model(runs / PLAN, Plan)
-    for line in plan.ledger["neurons"]:
+    for line in plan.ledger["incoming"]:
         assert line.widths is not None
-        assert f"| neurons | {line.stage} | {line.ratio} | {'-'.join(map(str, line.widths))} |" in table
+        assert f"| incoming | {line.stage} | {line.ratio} | {'-'.join(map(str, line.widths))} |" in table
     assert "parameters kept by removing neurons" in ended.out
 
 
 def test_every_stage_is_the_planned_smaller_network(runs: Path) -> None:
     """On disk and in the record, for every run; training and inference cost what the small network costs."""
     plan = read_model(runs / PLAN, Plan)
-    for planned in (run for run in plan.runs if run.variant in ("neurons", "first-order")):
+    for planned in (run for run in plan.runs if run.variant in ("incoming", "first-order")):
         record = read_model(runs / "runs" / planned.run_id / RECORD, Record)
         stored = [
             checkpoint.read(runs / "runs" / planned.run_id / checkpoint_name(stage.stage)) for stage in record.stages
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_from_the_smaller_network(
     out = tmp_path / "runs"
     with start("spinn", "run", structured, "--out", out, "--device", "cpu") as process:
         deadline = time.monotonic() + 60
-        while not list(out.glob("runs/neurons-*/stage-2.safetensors")):
+        while not list(out.glob("runs/incoming-*/stage-2.safetensors")):
             assert process.poll() is None, "the run ended before it was killed"
             assert time.monotonic() < deadline
             time.sleep(0.002)
